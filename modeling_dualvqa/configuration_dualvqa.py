@@ -1,0 +1,121 @@
+"""Configuration of DualVQA: one nested configuration per tower, and the fusion and heads on top."""
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+HEADS = ("binary", "open_ended")
+
+
+class TorchvisionEncoderConfig(PreTrainedConfig):
+    """A torchvision classifier without its pooling and classification layers.
+
+    Args:
+        architecture: name of a classification model in `torchvision.models`.
+        image_size: height and width in pixels that the processor resizes to.
+        hidden_size: number of channels of the last feature map; inferred from the architecture when left out.
+        model_kwargs: keyword arguments of the torchvision builder, such as `{"dilated": True}`.
+        batch_norm_momentum: replaces the architecture's own momentum; torchvision's MobileNetV3 has 0.01, too slow
+            for short training from scratch.
+    """
+
+    model_type = "torchvision_encoder"
+
+    architecture: str = "mobilenet_v3_small"
+    image_size: int = 224
+    hidden_size: int | None = None
+    model_kwargs: dict | None = None
+    batch_norm_momentum: float | None = None
+
+
+class DualVQAConfig(PreTrainedConfig):
+    """Configuration of [`DualVQAForQuestionAnswering`].
+
+    Args:
+        vision_config: [`TorchvisionEncoderConfig`], or the configuration of any transformers vision model, or a dict
+            of either; its `model_type` says which. MobileNetV3-Small when left out.
+        text_config: configuration of any transformers text encoder, or a dict of it. DistilBERT when left out.
+        num_answers: size N of the answer vocabulary, the width of the open-ended head.
+        heads: which of "binary" and "open_ended" the model has.
+        fusion_type: name of a fusion module in `fusion_dualvqa.FUSIONS`.
+        fusion_hidden_size: width D of the projections and the fusion.
+        fusion_num_attention_heads: attention heads of the fusion; must divide `fusion_hidden_size`.
+        fusion_intermediate_size: width of the fusion's feed-forward network, 2 D when left out.
+        fusion_num_layers: how many fusion blocks are stacked.
+        fusion_dropout: dropout inside the fusion.
+        binary_head_sizes, open_ended_head_sizes: widths of the hidden layers of each head;
+            [D/2, 64] and [D, D/2] when left out.
+        head_dropout: dropout after each hidden layer of the heads.
+        freeze_vision, freeze_text: towers that training leaves alone; see `freeze_encoders`.
+        focal_gamma: focusing parameter of the focal loss (Lin et al. 2017, equation 4); 0 is cross-entropy.
+        binary_loss_weight, open_ended_loss_weight, question_type_loss_weight: weights of the three loss terms.
+        layer_norm_eps: epsilon of the layer norms of fusion and heads.
+        initializer_range: standard deviation of the linear layers of fusion and heads at the start.
+
+    Raises:
+        ValueError: a head that doesn't exist, or a width that the number of attention heads doesn't divide.
+    """
+
+    model_type = "dualvqa"
+    sub_configs_defaults = {
+        "vision_config": SubConfigSpec(config_class=TorchvisionEncoderConfig),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="distilbert"),
+    }
+
+    vision_config: PreTrainedConfig | dict | None = None
+    text_config: PreTrainedConfig | dict | None = None
+    num_answers: int = 1000
+    heads: list | tuple = HEADS
+    fusion_type: str = "attention"
+    fusion_hidden_size: int = 256
+    fusion_num_attention_heads: int = 4
+    fusion_intermediate_size: int | None = None
+    fusion_num_layers: int = 1
+    fusion_dropout: float = 0.1
+    binary_head_sizes: list | None = None
+    open_ended_head_sizes: list | None = None
+    head_dropout: float = 0.3
+    freeze_vision: bool = False
+    freeze_text: bool = False
+    focal_gamma: float = 2.5
+    binary_loss_weight: float = 1.0
+    open_ended_loss_weight: float = 1.0
+    question_type_loss_weight: float = 0.1
+    layer_norm_eps: float = 1e-5
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.vision_config, dict):
+            model_type = self.vision_config.get("model_type", TorchvisionEncoderConfig.model_type)
+            if model_type != TorchvisionEncoderConfig.model_type:
+                fields = {key: value for key, value in self.vision_config.items() if key != "model_type"}
+                self.vision_config = AutoConfig.for_model(model_type, **fields)
+        width = self.fusion_hidden_size
+        self.heads = list(self.heads)
+        self.fusion_intermediate_size = self.fusion_intermediate_size or 2 * width
+        self.binary_head_sizes = self.binary_head_sizes or [width // 2, 64]
+        self.open_ended_head_sizes = self.open_ended_head_sizes or [width, width // 2]
+        # The pipeline left transformers in version 5; these entries bring it back for saved folders.
+        pipeline = {"impl": "pipeline_dualvqa.DualVQAPipeline", "pt": ["AutoModel"], "type": "multimodal"}
+        kwargs.setdefault("custom_pipelines", {"visual-question-answering": pipeline, "vqa": pipeline})
+        super().__post_init__(**kwargs)
+        if not self.heads or not set(self.heads) <= set(HEADS):
+            raise ValueError(f"heads must be one or both of {HEADS}, found {self.heads}")
+        if width % self.fusion_num_attention_heads:
+            raise ValueError(
+                f"fusion_hidden_size {width} is not divisible by fusion_num_attention_heads "
+                f"{self.fusion_num_attention_heads}; choose a multiple"
+            )
+
+    @property
+    def loss_weights(self):
+        """Weight of each loss term by task."""
+        return {
+            "binary": self.binary_loss_weight,
+            "open_ended": self.open_ended_loss_weight,
+            "question_type": self.question_type_loss_weight,
+        }
+
+
+DualVQAConfig.register_for_auto_class()
+
+__all__ = ["DualVQAConfig", "TorchvisionEncoderConfig"]

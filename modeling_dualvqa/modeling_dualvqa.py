@@ -1,0 +1,271 @@
+"""DualVQA: two towers, one fusion, a yes/no head and an open-ended head, and a router that chooses between them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_dualvqa import DualVQAConfig, TorchvisionEncoderConfig
+from .encoders_dualvqa import TextEncoder, build_vision_encoder, is_torchvision_name, load_torchvision_weights
+from .fusion_dualvqa import build_fusion
+from .loss_dualvqa import dual_head_loss
+
+if TYPE_CHECKING:  # what a saved folder ships is found through its imports, and the pipeline belongs in it
+    from .pipeline_dualvqa import DualVQAPipeline  # noqa: F401
+
+
+@dataclass
+class DualVQAOutput(ModelOutput):
+    """What the model computes for B questions about U images.
+
+    Args:
+        loss: scalar, when labels are given.
+        binary_logits: (B, 2) scores of no and yes; None without that head.
+        open_ended_logits: (B, N) scores of the answers of the vocabulary; None without that head.
+        question_type_logits: (B, 2) scores of the question being yes/no and open-ended; None with one head.
+        fused_state: (B, D) what the heads read.
+        image_embeds: (U, 1 + S, C_vision) pooled state and grid, or (U, 1, C_vision) when the fusion reads only the
+            pooled state; can be given back to the model in place of pixels.
+        text_embeds: (B, T, C_text), or (B, 1, C_text) likewise; can be given back in place of ids.
+        fusion_attentions: one tensor of attention weights per fusion block, with `output_attentions`. (B, heads, 2, 2)
+            for "attention", (B, heads, T, 1 + S) for "cross_attention".
+    """
+
+    loss: torch.Tensor | None = None
+    binary_logits: torch.Tensor | None = None
+    open_ended_logits: torch.Tensor | None = None
+    question_type_logits: torch.Tensor | None = None
+    fused_state: torch.Tensor | None = None
+    image_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    fusion_attentions: tuple | None = None
+
+
+class AnswerHead(nn.Sequential):
+    """Linear, LayerNorm, GELU, Dropout for each hidden width, then a linear layer to the answers."""
+
+    def __init__(self, config, hidden_sizes, num_labels):
+        layers, width = [], config.fusion_hidden_size
+        for size in hidden_sizes:
+            layers += [
+                nn.Linear(width, size),
+                nn.LayerNorm(size, eps=config.layer_norm_eps),
+                nn.GELU(),
+                nn.Dropout(config.head_dropout),
+            ]
+            width = size
+        super().__init__(*layers, nn.Linear(width, num_labels))
+
+
+class DualVQAPreTrainedModel(PreTrainedModel):
+    config_class = DualVQAConfig
+    base_model_prefix = "dualvqa"
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _no_split_modules = ["TransformerBlock", "InvertedResidual", "AttentionBlock", "CrossAttentionBlock"]
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        """Starts convolutions as torchvision does, the rest as transformers does. Loaded tensors are left alone."""
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")  # He et al. 2015
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
+
+
+class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
+    """Answers questions about images by classification, with one head per question type.
+
+    The configuration alone decides what is built; `from_vision_text_pretrained` starts from pretrained towers.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.vision_encoder = build_vision_encoder(config.vision_config)
+        self.text_encoder = TextEncoder(config.text_config)
+        self.visual_projection = nn.Linear(self.vision_encoder.hidden_size, config.fusion_hidden_size)
+        self.text_projection = nn.Linear(self.text_encoder.hidden_size, config.fusion_hidden_size)
+        self.fusion = build_fusion(config)
+        self.binary_head = self.open_ended_head = self.question_type_head = None
+        if "binary" in config.heads:
+            self.binary_head = AnswerHead(config, config.binary_head_sizes, 2)
+        if "open_ended" in config.heads:
+            self.open_ended_head = AnswerHead(config, config.open_ended_head_sizes, config.num_answers)
+        if len(config.heads) == 2:
+            self.question_type_head = nn.Linear(self.text_encoder.hidden_size, 2)
+        self.post_init()
+        self.freeze_encoders(vision=config.freeze_vision, text=config.freeze_text)
+
+    def get_input_embeddings(self):
+        return self.text_encoder.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.text_encoder.model.set_input_embeddings(value)
+
+    @classmethod
+    def from_vision_text_pretrained(cls, vision=None, text=None, vision_weights=None, **overrides):
+        """Builds a model with pretrained towers and a new fusion and new heads.
+
+        Args:
+            vision: a torchvision classifier's name ("mobilenet_v3_small", with its ImageNet weights), or a
+                transformers vision model: Hub id or local folder. A new tower when left out.
+            text: a transformers text encoder: Hub id or local folder. A new tower when left out.
+            vision_weights: file with the torchvision classifier's state dict, in place of the download.
+            **overrides: fields of [`DualVQAConfig`]. `vision_config` and `text_config` are dicts here; their fields
+                replace those of the pretrained tower's configuration.
+
+        Raises:
+            ValueError: the weights don't fit the tower.
+            OSError: no such Hub id or folder.
+        """
+        vision_fields = overrides.pop("vision_config", None) or {}
+        text_fields = overrides.pop("text_config", None) or {}
+        from_torchvision = vision is not None and is_torchvision_name(vision)
+        if from_torchvision:
+            vision_config = {**vision_fields, "architecture": vision}
+        elif vision is not None:
+            vision_config = AutoConfig.from_pretrained(vision, **vision_fields)
+            vision_config = getattr(vision_config, "vision_config", vision_config)  # the vision half of CLIP and kin
+        else:
+            vision_config = vision_fields
+        text_config = AutoConfig.from_pretrained(text, **text_fields) if text is not None else text_fields
+        model = cls(DualVQAConfig(vision_config=vision_config, text_config=text_config, **overrides))
+        if from_torchvision:
+            load_torchvision_weights(model.vision_encoder, vision_weights)
+        elif vision is not None:
+            copy_weights(AutoModel.from_pretrained(vision, config=vision_config), model.vision_encoder.model)
+        if text is not None:
+            copy_weights(AutoModel.from_pretrained(text, config=text_config), model.text_encoder.model)
+        return model
+
+    def freeze_encoders(self, vision=True, text=True):
+        """Freezes (True) or thaws (False) each tower: no gradients, and no moving statistics or dropout in training.
+
+        The choice is kept in the configuration, so a saved model comes back frozen.
+        """
+        self.config.freeze_vision, self.config.freeze_text = vision, text
+        self.vision_encoder.requires_grad_(not vision)
+        self.text_encoder.requires_grad_(not text)
+        self.train(self.training)
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.config.freeze_vision:
+            self.vision_encoder.eval()
+        if self.config.freeze_text:
+            self.text_encoder.eval()
+        return self
+
+    def parameter_counts(self):
+        """Number of parameters by part, in order, and their total."""
+        counts = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+        return {**counts, "total": sum(counts.values())}
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        image_index: torch.LongTensor | None = None,
+        image_embeds: torch.FloatTensor | None = None,
+        text_embeds: torch.FloatTensor | None = None,
+        binary_labels: torch.LongTensor | None = None,
+        open_ended_labels: torch.LongTensor | None = None,
+        question_type_labels: torch.LongTensor | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> tuple | DualVQAOutput:
+        """
+        Args:
+            input_ids, attention_mask: (B, T) the questions.
+            pixel_values: (U, 3, H, W) each different image once.
+            image_index: (B,) which image each question is about; 0..B-1 when left out.
+            image_embeds, text_embeds: as in [`DualVQAOutput`], in place of pixels and ids; pooled vectors may come as
+                (U, C_vision) and (B, C_text).
+            binary_labels: (B,) 0 no, 1 yes, -100 not a yes/no question.
+            open_ended_labels: (B,) index in the vocabulary, or -100.
+            question_type_labels: (B,) 0 yes/no, 1 open-ended.
+            output_attentions: return the fusion's attention weights (with eager attention).
+
+        Raises:
+            ValueError: neither or both of an input and its embedding, pooled vectors for a fusion that reads
+                sequences, or image and question counts that don't match.
+        """
+        image_states = self.encode("pixel_values", pixel_values, image_embeds)  # (U, 1 + S, C_vision)
+        text_states = self.encode("input_ids", input_ids, text_embeds, attention_mask)  # (B, T, C_text)
+        if not self.fusion.uses_sequences:
+            image_states, text_states, attention_mask = image_states[:, :1], text_states[:, :1], None
+
+        vision = self.visual_projection(image_states)  # (U, 1 + S, D)
+        if image_index is not None:
+            vision = vision[image_index]  # (B, 1 + S, D)
+        elif len(vision) != len(text_states):
+            raise ValueError(
+                f"{len(text_states)} questions and {len(vision)} images: give image_index (B,), the image of each "
+                f"question, or one image per question"
+            )
+        fused, attentions = self.fusion(vision, self.text_projection(text_states), attention_mask)  # (B, D)
+
+        logits = {
+            "binary": self.binary_head(fused) if self.binary_head is not None else None,
+            "open_ended": self.open_ended_head(fused) if self.open_ended_head is not None else None,
+            "question_type": None,
+        }
+        if self.question_type_head is not None:
+            logits["question_type"] = self.question_type_head(text_states[:, 0])
+        labels = {
+            "binary": binary_labels,
+            "open_ended": open_ended_labels,
+            "question_type": question_type_labels,
+        }
+        loss = None
+        if any(label is not None for label in labels.values()):
+            loss, _ = dual_head_loss(logits, labels, self.config.loss_weights, gamma=self.config.focal_gamma)
+
+        output = DualVQAOutput(
+            loss=loss,
+            **{f"{task}_logits": scores for task, scores in logits.items()},
+            fused_state=fused,
+            image_embeds=image_states,
+            text_embeds=text_states,
+            fusion_attentions=attentions if output_attentions else None,
+        )
+        return output if return_dict is not False else output.to_tuple()
+
+    def encode(self, name, inputs, embeds, mask=None):
+        """States of one tower, from its inputs or from embeddings computed before: (N, 1 + S, C)."""
+        if (inputs is None) == (embeds is None):
+            found = "neither" if inputs is None else "both"
+            other = {"pixel_values": "image_embeds", "input_ids": "text_embeds"}[name]
+            raise ValueError(f"give exactly one of {name} and {other}; found {found}")
+        if embeds is None:
+            return self.vision_encoder(inputs) if name == "pixel_values" else self.text_encoder(inputs, mask)
+        if embeds.ndim == 2:
+            embeds = embeds[:, None]  # (N, 1, C)
+        if self.fusion.uses_sequences and embeds.shape[1] == 1:
+            raise ValueError(
+                f"the {self.config.fusion_type} fusion reads sequences (N, 1 + S, C), found pooled vectors of shape "
+                f"{tuple(embeds.shape)} in place of {name}; encode with this model's own towers"
+            )
+        return embeds
+
+
+def copy_weights(source, target):
+    """Copies every tensor of `target` from the module of the same class `source`, which may have more (a pooler)."""
+    missing, _ = target.load_state_dict(source.state_dict(), strict=False)
+    if missing:
+        raise ValueError(f"the pretrained {type(source).__name__} lacks {len(missing)} tensors, first {missing[0]}")
+
+
+DualVQAForQuestionAnswering.register_for_auto_class("AutoModel")
+
+__all__ = ["DualVQAForQuestionAnswering", "DualVQAOutput", "DualVQAPreTrainedModel"]

@@ -1,0 +1,176 @@
+"""Training with the Hugging Face Trainer: the per-head loss, its exact counts, and the learning rate of each tower."""
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import torch
+from transformers import Trainer, TrainingArguments
+from transformers.training_args import ParallelMode
+
+from .loss_dualvqa import count_valid, dual_head_loss
+
+TASKS = ("binary", "open_ended", "question_type")
+
+
+@dataclass
+class DualVQATrainingArguments(TrainingArguments):
+    """TrainingArguments with what two towers and two heads need besides."""
+
+    vision_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the vision tower; learning_rate when left out."}
+    )
+    text_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the text tower; learning_rate when left out."}
+    )
+    binary_loss_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the yes/no loss; the model configuration's when left out."}
+    )
+    open_ended_loss_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the open-ended loss, likewise."}
+    )
+    question_type_loss_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the question-type router's loss, likewise."}
+    )
+    questions_per_image: int = field(
+        default=0,
+        metadata={
+            "help": "Bring up to so many questions about one image together in a training batch, so that the image is "
+            "encoded once for them; 0 shuffles questions one by one."
+        },
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs the raw columns."})
+    label_names: list[str] | None = field(default_factory=lambda: [f"{task}_labels" for task in TASKS])
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in [f"{task}_loss_weight" for task in TASKS] + ["questions_per_image"]:
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} must not be negative, found {value}")
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns must stay off: the collator reads the image and question columns")
+        if self.parallel_mode == ParallelMode.NOT_DISTRIBUTED and self.n_gpu > 1:
+            raise ValueError(
+                f"{self.n_gpu} GPUs are visible and no launcher is used. DataParallel would split a batch's images and "
+                f"questions apart; start with `accelerate launch --num_processes {self.n_gpu} run_vqa.py ...`, or show "
+                f"one GPU with CUDA_VISIBLE_DEVICES=0"
+            )
+
+
+class ImageGroupedSampler(torch.utils.data.Sampler):
+    """Row indices in random order, up to `per_image` questions about one image at a time.
+
+    Args:
+        image_keys: the image of each row.
+        per_image: how many rows of one image stay together.
+        seed: with the epoch it fixes the order.
+    """
+
+    def __init__(self, image_keys, per_image, seed):
+        self.per_image, self.seed, self.epoch = per_image, seed, 0
+        rows = defaultdict(list)
+        for row, key in enumerate(image_keys):
+            rows[key].append(row)
+        self.rows = list(rows.values())
+        self.length = len(image_keys)
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        groups = []
+        for rows in self.rows:
+            order = torch.randperm(len(rows), generator=generator).tolist()
+            shuffled = [rows[place] for place in order]
+            groups += [shuffled[start : start + self.per_image] for start in range(0, len(rows), self.per_image)]
+        for place in torch.randperm(len(groups), generator=generator).tolist():
+            yield from groups[place]
+
+
+class DualVQATrainer(Trainer):
+    """Trainer whose loss is the masked focal loss per head, divided by the counts of the whole effective batch."""
+
+    loss_is_scaled_for_ga = True  # dual_head_loss divides by the counts of all accumulation steps
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        config = self.accelerator.unwrap_model(self.model).config
+        self.focal_gamma = config.focal_gamma
+        self.loss_weights = {}
+        for task, weight in config.loss_weights.items():
+            given = getattr(self.args, f"{task}_loss_weight")
+            self.loss_weights[task] = weight if given is None else given
+        self.part_sums, self.part_start = {}, 0
+
+    def _get_num_items_in_batch(self, batch_samples, device):
+        """Valid rows of each task in all micro-batches of one step, over all processes: task -> scalar."""
+        if not batch_samples or f"{TASKS[0]}_labels" not in batch_samples[0]:
+            return None
+        counts = torch.stack(
+            [sum(count_valid(batch[f"{task}_labels"]).to(device) for batch in batch_samples) for task in TASKS]
+        )
+        if self.args.world_size > 1:
+            counts = self.accelerator.reduce(counts, "sum")
+        return dict(zip(TASKS, counts))
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = {task: inputs.get(f"{task}_labels") for task in TASKS}
+        outputs = model(**{name: value for name, value in inputs.items() if not name.endswith("_labels")})
+        logits = {task: outputs.get(f"{task}_logits") for task in TASKS}
+        loss, parts = dual_head_loss(logits, labels, self.loss_weights, num_items_in_batch, self.focal_gamma)
+        if model.training:
+            for task, part in parts.items():
+                self.part_sums[task] = self.part_sums.get(task, 0) + part.detach()
+        # Gradients are averaged over processes, and the counts are those of all processes already.
+        loss = loss * self.args.world_size
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs, start_time=None):
+        """Adds each head's own loss, the mean since the last time, wherever the training loss is logged."""
+        steps = self.state.global_step - self.part_start
+        if "loss" in logs and steps > 0:
+            for task, total in self.part_sums.items():
+                logs[f"{task}_loss"] = self.accelerator.reduce(total, "sum").item() / steps
+            self.part_sums, self.part_start = {}, self.state.global_step
+        super().log(logs, start_time)
+
+    def create_optimizer(self, model=None):
+        """The optimizer that the arguments name, with a learning rate for each tower and one for the rest."""
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            rates = {
+                "vision_encoder": self.args.vision_learning_rate,
+                "text_encoder": self.args.text_learning_rate,
+            }
+            decayed = set(self.get_decay_parameter_names(model))
+            groups = {}
+            for name, parameter in model.named_parameters():
+                if not parameter.requires_grad:
+                    continue
+                rate = next((rate for tower, rate in rates.items() if tower in name.split(".")), None)
+                rate = self.args.learning_rate if rate is None else rate
+                decay = self.args.weight_decay if name in decayed else 0.0
+                group = groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})
+                group["params"].append(parameter)
+            optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(list(groups.values()), **arguments)
+        return self.optimizer
+
+    def _get_train_sampler(self, train_dataset=None):
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if not self.args.questions_per_image:
+            return super()._get_train_sampler(dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return ImageGroupedSampler(dataset["image_key"], self.args.questions_per_image, seed)
+
+    def _save(self, output_dir=None, state_dict=None):
+        """Saves as the Trainer does, without training_args.bin: a pickle doesn't belong in a folder that is shared."""
+        super()._save(output_dir, state_dict)
+        pickled = os.path.join(output_dir or self.args.output_dir, "training_args.bin")
+        if os.path.exists(pickled):
+            os.remove(pickled)

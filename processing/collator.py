@@ -1,0 +1,120 @@
+"""Canonical rows -> a batch: each different image once, questions padded to the longest of the batch."""
+
+import io
+from dataclasses import dataclass, field
+
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from .answers import AnswerVocabulary, consensus, question_type_of
+from .image_processing_dualvqa import open_image, to_rgb
+from .processing_dualvqa import BINARY_ANSWERS
+
+IGNORE_INDEX = -100
+
+
+@dataclass
+class AugmentationArguments:
+    """Changes to training images. Off is 0 (1 for the crop). The defaults keep left, right, up and down."""
+
+    random_crop_scale: float = field(
+        default=0.8, metadata={"help": "Smallest share of the image's area that a random crop keeps."}
+    )
+    random_rotation: float = field(default=0.0, metadata={"help": "Largest rotation in degrees, either way."})
+    random_shift: float = field(default=0.0, metadata={"help": "Largest shift, as a share of width and height."})
+    color_jitter: float = field(default=0.1, metadata={"help": "Largest relative change of brightness and contrast."})
+    horizontal_flip: float = field(
+        default=0.0, metadata={"help": "How often an image is mirrored. Wrong where questions say left or right."}
+    )
+
+
+def build_augmentation(args):
+    """A transform of uint8 tensors (3, H, W), or None where everything is off.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+    for name in ("random_shift", "color_jitter", "horizontal_flip"):
+        if not 0 <= getattr(args, name) <= 1:
+            raise ValueError(f"{name} must be in [0, 1], found {getattr(args, name)}")
+    if not 0 < args.random_crop_scale <= 1:
+        raise ValueError(f"random_crop_scale must be in (0, 1], found {args.random_crop_scale}")
+    transforms = []
+    if args.horizontal_flip:
+        transforms.append(v2.RandomHorizontalFlip(args.horizontal_flip))
+    if args.random_rotation or args.random_shift:
+        shift = (args.random_shift, args.random_shift) if args.random_shift else None
+        transforms.append(v2.RandomAffine(args.random_rotation, translate=shift, fill=127))
+    if args.color_jitter:
+        transforms.append(v2.ColorJitter(brightness=args.color_jitter, contrast=args.color_jitter))
+    if args.random_crop_scale < 1:
+        transforms.append(RandomCrop(args.random_crop_scale))
+    return v2.Compose(transforms) if transforms else None
+
+
+class RandomCrop(v2.Transform):
+    """A crop of the image's own shape, at a random place, that keeps between `scale` and all of its area."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def make_params(self, flat_inputs):
+        height, width = flat_inputs[0].shape[-2:]
+        side = torch.empty(1).uniform_(self.scale, 1).sqrt().item()
+        h, w = max(1, round(height * side)), max(1, round(width * side))
+        top = int(torch.randint(height - h + 1, (1,)))
+        left = int(torch.randint(width - w + 1, (1,)))
+        return {"top": top, "left": left, "height": h, "width": w}
+
+    def transform(self, inpt, params):
+        return v2.functional.crop(inpt, **params)
+
+
+class VQACollator:
+    """Makes the model's inputs from canonical rows, labels included where they have answers.
+
+    Args:
+        processor: a [`DualVQAProcessor`]; its answers are the vocabulary.
+        augmentation: transform of uint8 image tensors, for training only.
+    """
+
+    def __init__(self, processor, augmentation=None):
+        self.processor = processor
+        self.augmentation = augmentation
+        self.vocabulary = AnswerVocabulary(processor.answers)
+
+    def __call__(self, rows):
+        places, images, image_index = {}, [], []
+        for row in rows:
+            if row["image_key"] not in places:
+                places[row["image_key"]] = len(images)
+                images.append(self.load(row["image"]))
+            image_index.append(places[row["image_key"]])
+        batch = self.processor(images=images, text=[row["question"] for row in rows], return_tensors="pt")
+        batch["image_index"] = torch.tensor(image_index)
+        if "answer" in rows[0]:
+            batch.update(self.labels([consensus(row["answer"]) for row in rows]))
+        return dict(batch)
+
+    def load(self, image):
+        image = to_rgb(open_embedded(image))
+        return self.augmentation(v2.functional.pil_to_tensor(image)) if self.augmentation else image
+
+    def labels(self, answers):
+        types = [question_type_of(answer) for answer in answers]
+        return {
+            "binary_labels": torch.tensor(
+                [BINARY_ANSWERS.index(a) if t == 0 else IGNORE_INDEX for a, t in zip(answers, types)]
+            ),
+            "open_ended_labels": torch.tensor(
+                [self.vocabulary.encode(a) if t == 1 else IGNORE_INDEX for a, t in zip(answers, types)]
+            ),
+            "question_type_labels": torch.tensor(types),
+        }
+
+
+def open_embedded(image):
+    """The PIL image of a datasets.Image that is not decoded: a dict with bytes or a path."""
+    return Image.open(io.BytesIO(image["bytes"])) if image.get("bytes") else open_image(image["path"])

@@ -1,0 +1,338 @@
+"""Any source of pictures, questions and answers -> a DatasetDict with the canonical columns.
+
+Canonical columns: `image` (datasets.Image, not decoded), `question`, `answer` where there are answers, `image_key` (hash
+of the picture's bytes, so one picture has one key whatever its file is called) and `row` (its number in the source,
+from 0). The source's other columns stay beside them.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pandas
+from datasets import Dataset, DatasetDict, Image, concatenate_datasets, load_dataset
+from PIL import Image as PILImage
+
+from .answers import consensus
+
+logger = logging.getLogger(__name__)
+
+READERS = {
+    ".jsonl": lambda path: pandas.read_json(path, lines=True, dtype=False, convert_dates=False),
+    ".json": lambda path: pandas.read_json(path, dtype=False, convert_dates=False),
+    ".csv": lambda path: pandas.read_csv(path, keep_default_na=False, dtype=str),  # "none" and "NA" are answers
+    ".parquet": pandas.read_parquet,
+}
+
+
+@dataclass
+class DataArguments:
+    """Where the examples come from, and which of them are used."""
+
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Hub id of a data set, or easy_vqa for the package's. Files take precedence."}
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the Hub data set."})
+    train_file: str | None = field(default=None, metadata={"help": "JSON Lines, JSON, CSV or Parquet file."})
+    validation_file: str | None = field(default=None, metadata={"help": "Likewise, for evaluation while training."})
+    test_file: str | None = field(default=None, metadata={"help": "Likewise, for prediction; answers are optional."})
+    image_dir: str | None = field(default=None, metadata={"help": "Folder that relative image paths start from."})
+    image_column: str = field(default="image", metadata={"help": "Column with image paths or images."})
+    question_column: str = field(default="question", metadata={"help": "Column with the questions."})
+    answer_column: str = field(default="answer", metadata={"help": "Column with an answer or a list of answers."})
+    exclude_rows: list[str] = field(
+        default_factory=list, metadata={"help": "Leave out rows: column=value, as often as wanted."}
+    )
+    validation_fraction: float = field(
+        default=0.1, metadata={"help": "Share of the training images kept for validation where there is none."}
+    )
+    split_seed: int = field(default=0, metadata={"help": "Seed of that split; the run's own seed doesn't touch it."})
+    on_bad_example: str = field(
+        default="error",
+        metadata={"help": "Stop at an unreadable image, empty question or lacking answer, or leave such rows out."},
+    )
+    min_answer_frequency: int = field(default=1, metadata={"help": "How often a training answer must occur."})
+    max_answers: int | None = field(default=None, metadata={"help": "Largest size of the answer vocabulary."})
+
+    def __post_init__(self):
+        if self.on_bad_example not in ("error", "skip"):
+            raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be in [0, 1), found {self.validation_fraction}")
+        for rule in self.exclude_rows:
+            if "=" not in rule:
+                raise ValueError(f"exclude_rows expects column=value, found {rule!r}")
+
+    @property
+    def files(self):
+        files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
+        return {part: path for part, path in files.items() if path}
+
+
+class BadExampleError(ValueError):
+    """A row that can't be used, named by its number and path."""
+
+
+def load_sources(args):
+    """The rows as their source has them: part -> Dataset.
+
+    Raises:
+        ValueError: no source, a file of another kind, an unreadable file, or one with no rows.
+    """
+    if args.files:
+        raw = {part: read_file(path) for part, path in args.files.items()}
+    elif args.dataset_name in ("easy_vqa", "easy-vqa"):
+        raw = load_easy_vqa()
+    elif args.dataset_name:
+        raw = dict(load_dataset(args.dataset_name, args.dataset_config_name))
+    else:
+        raise ValueError("no data: give --train_file, --validation_file or --test_file, or --dataset_name")
+    for part, rows in raw.items():
+        if not len(rows):
+            raise ValueError(f"{args.files.get(part, f'the {part} part')} has no rows")
+    return raw
+
+
+def read_file(path):
+    """A data file as a Dataset, its values as they are; columns that mix types become strings."""
+    kind = os.path.splitext(path)[1].lower()
+    if kind not in READERS:
+        raise ValueError(f"{path}: expected a file ending in {', '.join(READERS)}")
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: no such file")
+    if not os.path.getsize(path):
+        raise ValueError(f"{path} has no rows")
+    try:
+        frame = READERS[kind](path)
+    except Exception as error:
+        line = bad_json_line(path) if kind == ".jsonl" else None
+        raise ValueError(f"{path}{f' line {line}' if line else ''} is not valid {kind[1:]}: {error}") from error
+    for name in frame.columns:
+        if frame[name].map(type).nunique() > 1:
+            frame[name] = frame[name].map(to_text)
+    return Dataset.from_pandas(frame, preserve_index=False)
+
+
+def bad_json_line(path):
+    """Number of the first line of `path` that is no JSON, from 1."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                json.loads(line or "null") if line.strip() else None
+            except json.JSONDecodeError:
+                return number
+
+
+def to_text(value):
+    """A cell as text; None for a missing one. Lists, of several people's answers, stay lists."""
+    if isinstance(value, (list, tuple)) or hasattr(value, "tolist") and getattr(value, "ndim", 0):
+        return [to_text(item) for item in value]
+    if isinstance(value, dict):  # VQA v2 wraps each answer: {"answer": ..., "answer_confidence": ...}
+        return to_text(value.get("answer"))
+    if value is None or value != value:
+        return None
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def load_easy_vqa():
+    """The official parts of easy-VQA (Zhou 2019), from the package that carries them.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+    try:
+        import easy_vqa
+    except ImportError as error:
+        raise ImportError("easy_vqa needs its package: pip install easy-vqa") from error
+    parts = {}
+    for part in ("train", "test"):
+        questions, answers, image_ids = getattr(easy_vqa, f"get_{part}_questions")()
+        paths = getattr(easy_vqa, f"get_{part}_image_paths")()
+        images = [paths[image_id] for image_id in image_ids]
+        parts[part] = Dataset.from_dict({"image": images, "question": questions, "answer": answers})
+    return parts
+
+
+def prepare_part(raw, part, args, needs_answers=True):
+    """Checks every row of one part and brings it to the canonical columns.
+
+    Args:
+        raw: the Dataset as its source has it.
+        part: its name, for messages.
+        args: [`DataArguments`].
+        needs_answers: whether a row without an answer is a bad one.
+
+    Returns:
+        The canonical Dataset, and a list of the rows left out: dicts with `part`, `row`, `image` and `problem`.
+
+    Raises:
+        ValueError: a column is missing, or no row is left.
+        BadExampleError: a row is bad and `on_bad_example` is "error".
+    """
+    source = args.files.get(part, f"the {part} part of {args.dataset_name}")
+    columns = {"image": args.image_column, "question": args.question_column}
+    if needs_answers or args.answer_column in raw.column_names:
+        columns["answer"] = args.answer_column
+    for name, column in columns.items():
+        if column not in raw.column_names:
+            raise ValueError(
+                f"{source} has no column {column!r} (it has {', '.join(raw.column_names)}); "
+                f"name the right one with --{name}_column"
+            )
+    rows = wanted_rows(raw, args.exclude_rows, source)
+    raw = raw.select(rows)
+    if isinstance(raw.features[args.image_column], Image):
+        images = raw.cast_column(args.image_column, Image(decode=False))[args.image_column]
+    else:
+        images = [find_image(path, args.image_dir) for path in raw[args.image_column]]
+    questions = [to_text(value) or "" for value in raw[args.question_column]]
+    answers = [to_text(value) for value in raw[args.answer_column]] if "answer" in columns else None
+
+    keys = image_keys(images)
+    problems = {}
+    for index, question in enumerate(questions):
+        if isinstance(keys[index], Exception):
+            problems[index] = f"unreadable image: {keys[index]}"
+        elif not question.strip():
+            problems[index] = "empty question"
+        elif needs_answers and not has_answer(answers[index]):
+            problems[index] = "no answer"
+    bad = [
+        {"part": part, "row": rows[index], "image": image_name(images[index]), "problem": problem}
+        for index, problem in problems.items()
+    ]
+    if bad and args.on_bad_example == "error":
+        first = bad[0]
+        raise BadExampleError(
+            f"{source}, row {first['row'] + 1} ({first['image']}): {first['problem']}"
+            + (f"; {len(bad) - 1} more bad rows" if len(bad) > 1 else "")
+            + ". Mend it, or leave such rows out with --on_bad_example skip"
+        )
+    good = [index for index in range(len(rows)) if index not in problems]
+    if not good:
+        raise ValueError(f"{source} has no rows left: {len(bad)} bad, {len(rows)} after --exclude_rows")
+
+    canonical = {"image": images, "question": questions, "answer": answers, "image_key": keys, "row": rows}
+    canonical = {name: [values[i] for i in good] for name, values in canonical.items() if values is not None}
+    dataset = Dataset.from_dict(canonical).cast_column("image", Image(decode=False))
+    taken = {*columns.values(), *canonical}
+    own = [name for name in raw.column_names if name not in taken]
+    if own:
+        dataset = concatenate_datasets([dataset, raw.select_columns(own).select(good)], axis=1)
+    return dataset, bad
+
+
+def wanted_rows(raw, rules, source):
+    """Numbers of the rows that no column=value rule excludes."""
+    excluded = set()
+    for rule in rules:
+        column, value = rule.split("=", 1)
+        if column not in raw.column_names:
+            logger.warning("%s has no column %s: --exclude_rows %s leaves nothing out", source, column, rule)
+            continue
+        excluded.update(row for row, found in enumerate(raw[column]) if str(found) == value)
+    return [row for row in range(len(raw)) if row not in excluded]
+
+
+def find_image(path, image_dir):
+    path = to_text(path) or ""
+    return os.path.join(image_dir, path) if image_dir and path else path
+
+
+def image_name(image):
+    return image if isinstance(image, str) else image.get("path") or "embedded image"
+
+
+def has_answer(answer):
+    answers = answer if isinstance(answer, list) else [answer]
+    return any(text and text.strip() for text in answers)
+
+
+def image_keys(images):
+    """For each image its key, or the exception that reading it raised. Each different file is read once."""
+    files = [image for image in images if isinstance(image, str)]
+    with ThreadPoolExecutor() as pool:
+        known = dict(zip(dict.fromkeys(files), pool.map(image_key, dict.fromkeys(files))))
+    return [known[image] if isinstance(image, str) else image_key(image) for image in images]
+
+
+def image_key(image):
+    """Hash of a picture's bytes, after decoding it once to be sure that it is one; else the exception."""
+    try:
+        content = image.get("bytes") if isinstance(image, dict) else None
+        if content is None:
+            path = image["path"] if isinstance(image, dict) else image
+            with open(path, "rb") as file:
+                content = file.read()
+        with PILImage.open(io.BytesIO(content)) as picture:
+            picture.load()
+        return hashlib.sha256(content).hexdigest()[:16]
+    except Exception as error:  # PIL raises many kinds; each means that this is no picture
+        return error
+
+
+def split_by_image(dataset, fraction, seed):
+    """Two parts of `dataset` without a common image: about 1 - `fraction` and `fraction` of the images.
+
+    Raises:
+        ValueError: fewer than two different images.
+    """
+    keys = sorted(set(dataset["image_key"]))
+    if len(keys) < 2:
+        raise ValueError(f"a validation part by image needs at least 2 different images, found {len(keys)}")
+    order = sorted(keys, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest())
+    held_out = set(order[: max(1, round(fraction * len(keys)))])
+    parts = {True: [], False: []}
+    for index, key in enumerate(dataset["image_key"]):
+        parts[key in held_out].append(index)
+    return dataset.select(parts[False]), dataset.select(parts[True])
+
+
+def prepare_datasets(args, needs_training=True):
+    """Loads and checks all parts before anything long starts.
+
+    Args:
+        args: [`DataArguments`].
+        needs_training: whether a training part must exist; without it none is made and nothing is split.
+
+    Returns:
+        DatasetDict with the canonical columns; the raw parts (for prediction files); the rows left out.
+    """
+    raw = load_sources(args)
+    if needs_training and "train" not in raw:
+        raise ValueError(f"training needs a train part, found {', '.join(raw)}; give --train_file")
+    if not needs_training:
+        raw = {part: rows for part, rows in raw.items() if part != "train"} or raw
+    parts, bad = {}, []
+    for part, rows in raw.items():
+        parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test")
+        bad += left_out
+    if needs_training and "validation" not in parts and args.validation_fraction:
+        parts["train"], parts["validation"] = split_by_image(parts["train"], args.validation_fraction, args.split_seed)
+        raw["validation"] = raw["train"]
+    return DatasetDict(parts), raw, bad
+
+
+def leakage_report(train, evaluation):
+    """How much of an evaluation part was already in the training part.
+
+    Returns:
+        A dict: `images`, `images_seen` (different pictures), `questions`, and how many questions have their picture
+        and answer (`image_answer_pairs_seen`), and their picture, question and answer (`examples_seen`) in training.
+    """
+    pairs = set(zip(train["image_key"], map(consensus, train["answer"])))
+    examples = set(zip(train["image_key"], train["question"], map(consensus, train["answer"])))
+    seen = set(train["image_key"])
+    answers = [consensus(answer) for answer in evaluation["answer"]]
+    keys = evaluation["image_key"]
+    return {
+        "images": len(set(keys)),
+        "images_seen": len(set(keys) & seen),
+        "questions": len(evaluation),
+        "image_answer_pairs_seen": sum(pair in pairs for pair in zip(keys, answers)),
+        "examples_seen": sum(row in examples for row in zip(keys, evaluation["question"], answers)),
+    }

@@ -1,0 +1,132 @@
+"""Scores over answer strings. Class indices are never compared."""
+
+from collections import Counter, defaultdict
+
+import datasets
+import evaluate
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+
+from .answers import AnswerVocabulary, consensus, normalise_answer, question_type_of
+from .processing_dualvqa import QUESTION_TYPES
+
+DESCRIPTION = """Accuracy of visual question answering over normalised answer strings, in all and by question type: a
+question is binary when the answer that most people gave is yes or no, else open-ended."""
+INPUTS = """
+Args:
+    predictions: list of strings.
+    references: list of lists of strings, the answers that people gave to each question.
+Returns:
+    accuracy, binary_accuracy, open_ended_accuracy: shares in [0, 1]; a type without questions is left out.
+    macro_f1, binary_macro_f1, open_ended_macro_f1: unweighted mean of F1 over the answers that occur in the references.
+    samples, binary_samples, open_ended_samples: numbers of questions.
+"""
+CITATION = """@inproceedings{antol2015vqa, title={{VQA}: Visual Question Answering}, booktitle={ICCV}, year={2015},
+author={Antol, Stanislaw and Agrawal, Aishwarya and Lu, Jiasen and Mitchell, Margaret and Batra, Dhruv and
+Zitnick, C. Lawrence and Parikh, Devi}}"""
+
+
+def answer_score(prediction, references):
+    """min(matches / 3, 1) over the answers of several people (Antol et al. 2015, section 4); with fewer than three
+    people, the share that agrees. With one it is 1 or 0."""
+    matches = sum(normalise_answer(reference) == prediction for reference in references)
+    return min(matches / min(3, len(references)), 1.0)
+
+
+class VQAAccuracy(evaluate.Metric):
+    """The project's metric; see `INPUTS` for what it takes and gives."""
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=DESCRIPTION,
+            citation=CITATION,
+            inputs_description=INPUTS,
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Value("string"),
+                    "references": datasets.Sequence(datasets.Value("string")),
+                }
+            ),
+        )
+
+    def _compute(self, predictions, references):
+        predictions = [normalise_answer(answer) for answer in predictions]
+        answers = [consensus(people) for people in references]
+        scores = [answer_score(answer, people) for answer, people in zip(predictions, references)]
+        rows = defaultdict(list)
+        for row, answer in enumerate(answers):
+            rows[""].append(row)
+            rows[QUESTION_TYPES[question_type_of(answer)] + "_"].append(row)
+        results = {}
+        for prefix, chosen in rows.items():
+            truth = [answers[row] for row in chosen]
+            guesses = [predictions[row] for row in chosen]
+            results[f"{prefix}accuracy"] = float(np.mean([scores[row] for row in chosen]))
+            results[f"{prefix}macro_f1"] = float(
+                f1_score(truth, guesses, labels=sorted(set(truth)), average="macro", zero_division=0)
+            )
+            results[f"{prefix}samples"] = len(chosen)
+        return results
+
+
+def majority_answers(answers):
+    """The most frequent normalised answer of each question type among training answers."""
+    counts = defaultdict(Counter)
+    for answer in answers:
+        counts[QUESTION_TYPES[question_type_of(answer)]][answer] += 1
+    return {name: counter.most_common(1)[0][0] for name, counter in counts.items()}
+
+
+class AnswerMetrics:
+    """`compute_metrics` of the Trainer for one evaluation dataset, whose rows come in order.
+
+    Figures, each as in [`VQAAccuracy`]: `oracle_*` with the head chosen by the true question type, `routed_*` with the
+    head that the model chooses, `majority_*` for always giving the training part's most frequent answer of the type;
+    besides, `router_accuracy` and `coverage`, the share of open-ended questions whose answer is in the vocabulary.
+
+    Args:
+        processor: decodes the logits.
+        answers: for each row a string, or a list of strings.
+        majority: as `majority_answers` gives it, or None where the training answers are not known.
+    """
+
+    def __init__(self, processor, answers, majority=None):
+        self.processor = processor
+        self.references = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
+        self.answers = [consensus(people) for people in self.references]
+        self.types = [QUESTION_TYPES[question_type_of(answer)] for answer in self.answers]
+        self.majority = majority
+        self.metric = VQAAccuracy(keep_in_memory=True)
+
+    def score(self, predictions, prefix):
+        results = self.metric.compute(predictions=predictions, references=self.references)
+        return {f"{prefix}_{name}": value for name, value in results.items() if not name.endswith("samples")}
+
+    def __call__(self, prediction):
+        outputs = named_logits(prediction.predictions, self.processor)
+        if len(next(iter(outputs.values()))) != len(self.answers):
+            raise ValueError(f"expected predictions for {len(self.answers)} rows, found {len(next(iter(outputs.values())))}")
+        decode = self.processor.post_process_question_answering
+        heads = [name for name in QUESTION_TYPES if f"{name}_logits" in outputs]
+        oracle_types = [name if name in heads else heads[0] for name in self.types]
+        routed = [best[0] for best in decode(outputs)]
+        oracle = [best[0] for best in decode(outputs, question_type=oracle_types)]
+        results = {
+            **self.score([best["answer"] for best in routed], "routed"),
+            **self.score([best["answer"] for best in oracle], "oracle"),
+            "router_accuracy": float(np.mean([best["question_type"] == t for best, t in zip(routed, self.types)])),
+        }
+        if self.majority:
+            results |= self.score([self.majority.get(name, "") for name in self.types], "majority")
+        coverage = AnswerVocabulary(self.processor.answers).coverage(self.answers)
+        return results if coverage is None else {**results, "coverage": coverage}
+
+
+def named_logits(arrays, processor):
+    """The Trainer's prediction arrays as a dict of tensors, as the model's output names them."""
+    arrays = arrays if isinstance(arrays, tuple) else (arrays,)
+    names = ["binary_logits", "open_ended_logits", "question_type_logits"]
+    if len(arrays) == 1:
+        names = ["open_ended_logits"] if processor.answers else ["binary_logits"]
+    return {name: torch.as_tensor(array) for name, array in zip(names, arrays)}

@@ -1,0 +1,111 @@
+"""The processor: questions and images in, tensors out; logits in, answers out."""
+
+import torch
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
+
+from .image_processing_dualvqa import DualVQAImageProcessor  # noqa: F401 - a saved folder ships it
+
+BINARY_ANSWERS = ("no", "yes")
+QUESTION_TYPES = ("binary", "open_ended")
+
+
+class DualVQAProcessorKwargs(ProcessingKwargs, total=False):
+    _defaults = {"text_kwargs": {"padding": True, "truncation": True, "return_token_type_ids": False}}
+
+
+class DualVQAProcessor(ProcessorMixin):
+    """Image processor, tokenizer and answer vocabulary in one.
+
+    Args:
+        image_processor: [`DualVQAImageProcessor`] or any other image processor.
+        tokenizer: a transformers tokenizer.
+        answers: the N answers of the open-ended head, in the order of its logits.
+    """
+
+    valid_processor_kwargs = DualVQAProcessorKwargs
+
+    def __init__(self, image_processor=None, tokenizer=None, answers=None, chat_template=None):
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.answers = list(answers or [])
+
+    def post_process_question_answering(self, outputs, top_k=1, question_type=None):
+        """Turns logits into answers; the only place where that is done.
+
+        Args:
+            outputs: what the model returned, or a dict with its logits.
+            top_k: how many answers per question at most.
+            question_type: None lets the model choose the head of each question; "binary" or "open_ended", or a list
+                with one of them per question, chooses for it.
+
+        Returns:
+            For each question a list of at most `top_k` dicts, best first: `answer`, `score` and `question_type` (whose
+            head answered). A score is the probability of that answer: within the head, times that of the question
+            being of that type unless the type was given.
+
+        Raises:
+            ValueError: the vocabulary and the logits differ in size, or a question type that isn't one or that the
+                model has no head for.
+        """
+        probabilities = {
+            name: outputs[f"{name}_logits"].float().softmax(dim=-1)
+            for name in QUESTION_TYPES
+            if outputs.get(f"{name}_logits") is not None
+        }
+        open_ended = probabilities.get("open_ended")
+        if open_ended is not None and open_ended.shape[-1] != len(self.answers):
+            raise ValueError(
+                f"the open-ended head has {open_ended.shape[-1]} answers and this processor's vocabulary "
+                f"{len(self.answers)}; take model and processor from the same folder"
+            )
+        count = len(next(iter(probabilities.values())))
+        types, type_scores = self.choose_heads(outputs, list(probabilities), count, question_type)
+
+        results = [None] * count
+        for name, scores in probabilities.items():
+            rows = [row for row in range(count) if types[row] == name]
+            answers = BINARY_ANSWERS if name == "binary" else self.answers
+            best = scores[rows].topk(min(top_k, len(answers)), dim=-1)
+            for row, values, indices in zip(rows, best.values.tolist(), best.indices.tolist()):
+                results[row] = [
+                    {"answer": answers[index], "score": value * type_scores[row], "question_type": name}
+                    for value, index in zip(values, indices)
+                ]
+        return results
+
+    def choose_heads(self, outputs, heads, count, question_type):
+        """The head of each question, and the probability that it is the right one."""
+        if question_type is None and len(heads) == 2:
+            scores, indices = outputs["question_type_logits"].float().softmax(dim=-1).max(dim=-1)
+            return [QUESTION_TYPES[index] for index in indices.tolist()], scores.tolist()
+        if question_type is None:
+            question_type = heads[0]
+        types = [question_type] * count if isinstance(question_type, str) else list(question_type)
+        if len(types) != count or not set(types) <= set(heads):
+            raise ValueError(
+                f"question_type must be None, one of {', '.join(heads)}, or a list of {count} of these; "
+                f"found {question_type!r}"
+            )
+        return types, [1.0] * count
+
+    @property
+    def model_input_names(self):
+        return ["input_ids", "attention_mask", "pixel_values", "image_index"]
+
+
+def train_tokenizer(questions, vocab_size=8000, model_max_length=64):
+    """A lower-case WordPiece tokenizer learned from `questions`, for text towers that start from scratch.
+
+    Returns:
+        A transformers `BertTokenizer` of at most `vocab_size` tokens, the same every time for the same questions.
+    """
+    from tokenizers.implementations import BertWordPieceTokenizer
+    from transformers import BertTokenizer
+
+    tokenizer = BertWordPieceTokenizer(lowercase=True)
+    tokenizer.train_from_iterator(sorted(set(questions)), vocab_size=vocab_size, min_frequency=1, show_progress=False)
+    return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True, model_max_length=model_max_length)
+
+
+DualVQAProcessor.register_for_auto_class()
+
+__all__ = ["DualVQAProcessor"]

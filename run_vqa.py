@@ -1,0 +1,318 @@
+"""Trains, evaluates and asks a DualVQA model: python run_vqa.py recipes/X.yaml [--any_flag value ...]"""
+
+import dataclasses
+import difflib
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+
+import yaml
+from transformers import AutoImageProcessor, AutoTokenizer, EarlyStoppingCallback, HfArgumentParser, set_seed
+
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQATrainer, DualVQATrainingArguments
+from processing import (
+    AnswerMetrics,
+    AnswerVocabulary,
+    AugmentationArguments,
+    DataArguments,
+    DualVQAImageProcessor,
+    DualVQAProcessor,
+    VQACollator,
+    build_augmentation,
+    consensus,
+    leakage_report,
+    majority_answers,
+    named_logits,
+    prepare_datasets,
+    train_tokenizer,
+)
+
+logger = logging.getLogger("run_vqa")
+
+
+@dataclass
+class ModelArguments:
+    """Which model, and what it starts from."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Saved DualVQA folder or Hub id to go on from; its vocabulary is kept."}
+    )
+    vision_model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "torchvision classifier, transformers Hub id or folder; from random weights if left out."},
+    )
+    vision_weights_file: str | None = field(
+        default=None, metadata={"help": "State dict of the torchvision classifier, in place of the download."}
+    )
+    text_model_name_or_path: str | None = field(
+        default=None, metadata={"help": "transformers Hub id or folder; from random weights if left out."}
+    )
+    tokenizer_vocab_size: int = field(
+        default=8000, metadata={"help": "Largest size of a tokenizer trained on the questions, without a text model."}
+    )
+    max_question_length: int = field(default=64, metadata={"help": "Longer questions are cut to so many tokens."})
+    image_size: int | None = field(default=None, metadata={"help": "Height and width in pixels; the tower's own."})
+    image_mean: list[float] | None = field(default=None, metadata={"help": "Three means; the tower's own."})
+    image_std: list[float] | None = field(default=None, metadata={"help": "Three deviations; the tower's own."})
+    config: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Fields of DualVQAConfig: fusion_type=cross_attention text_config.n_layers=2 ..."},
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a better one."}
+    )
+    top_k: int = field(default=5, metadata={"help": "Answers per question in the predictions file."})
+
+
+def parse_arguments(argv):
+    """The four argument groups: the recipe's values, and over them the command line's.
+
+    Raises:
+        SystemExit: an unknown flag or recipe key, or a value that doesn't fit; the message says which.
+    """
+    groups = (ModelArguments, DataArguments, AugmentationArguments, DualVQATrainingArguments)
+    parser = HfArgumentParser(groups, description=__doc__)
+    recipe = {}
+    if argv and not argv[0].startswith("-"):
+        path, *argv = argv
+        recipe = read_recipe(path, known={item.name for group in groups for item in dataclasses.fields(group)})
+    settings = flatten(recipe.pop("config", {}))
+    parser.set_defaults(**recipe)
+    parsed = parser.parse_args_into_dataclasses(args=argv)
+    parsed[0].config = settings + parsed[0].config
+    return parsed
+
+
+def read_recipe(path, known):
+    """A recipe file as a dict, its keys checked against `known`."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            recipe = yaml.safe_load(file) or {}
+    except OSError as error:
+        raise SystemExit(f"cannot read the recipe {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SystemExit(f"{path} is not valid YAML: {error}") from error
+    for key in recipe:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=3)
+            raise SystemExit(f"{path}: unknown key {key!r}" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+    return recipe
+
+
+def flatten(mapping, prefix=""):
+    """{"a": {"b": 1}} -> ["a.b=1"], the form that --config takes."""
+    items = []
+    for key, value in mapping.items():
+        inner = isinstance(value, dict)
+        items += flatten(value, f"{prefix}{key}.") if inner else [f"{prefix}{key}={json.dumps(value)}"]
+    return items
+
+
+def config_fields(settings):
+    """["a.b=1"] -> {"a": {"b": 1}}; later settings win.
+
+    Raises:
+        ValueError: no "=", or a field that DualVQAConfig doesn't have.
+    """
+    known = {item.name for item in dataclasses.fields(DualVQAConfig)}
+    fields = {}
+    for setting in settings:
+        path, found, value = setting.partition("=")
+        *parents, last = path.split(".")
+        top = parents[0] if parents else last
+        if not found or top not in known:
+            close = difflib.get_close_matches(top, known, n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if found and close else ""
+            raise ValueError(f"--config expects field=value with a field of DualVQAConfig, found {setting!r}{hint}")
+        place = fields
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = yaml.safe_load(value)
+    return fields
+
+
+def build(args, data_args, train):
+    """A new model and its processor, with a vocabulary and, if need be, a tokenizer from the training part."""
+    fields = config_fields(args.config)
+    if args.text_model_name_or_path:
+        tokenizer = AutoTokenizer.from_pretrained(args.text_model_name_or_path)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, args.max_question_length)
+    else:
+        tokenizer = train_tokenizer(train["question"], args.tokenizer_vocab_size, args.max_question_length)
+        text_fields = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        fields["text_config"] = {"model_type": "distilbert", **text_fields, **fields.get("text_config", {})}
+    answers = []
+    if "open_ended" in fields.get("heads", ["open_ended"]):
+        vocabulary = AnswerVocabulary.from_training_answers(
+            map(consensus, train["answer"]), data_args.min_answer_frequency, data_args.max_answers
+        )
+        answers = vocabulary.answers
+        fields["num_answers"] = len(answers)
+    if args.image_size:
+        fields.setdefault("vision_config", {})["image_size"] = args.image_size
+    model = DualVQAForQuestionAnswering.from_vision_text_pretrained(
+        args.vision_model_name_or_path, args.text_model_name_or_path, args.vision_weights_file, **fields
+    )
+    return model, DualVQAProcessor(build_image_processor(args, model.config.vision_config), tokenizer, answers)
+
+
+def build_image_processor(args, vision_config):
+    """An image processor with the size, mean and deviation that the vision tower was trained with."""
+    settings = {}
+    if args.vision_model_name_or_path and vision_config.model_type != "torchvision_encoder":
+        try:
+            pretrained = AutoImageProcessor.from_pretrained(args.vision_model_name_or_path)
+            settings = {"image_mean": list(pretrained.image_mean), "image_std": list(pretrained.image_std)}
+        except (OSError, ValueError, AttributeError):
+            logger.warning(
+                "%s says nothing of its image mean and deviation: ImageNet's are taken; give others with "
+                "--image_mean and --image_std",
+                args.vision_model_name_or_path,
+            )
+    size = args.image_size or getattr(vision_config, "image_size", None) or 224
+    height, width = (size, size) if isinstance(size, int) else size
+    settings["size"] = {"height": height, "width": width}
+    for name in ("image_mean", "image_std"):
+        if getattr(args, name):
+            settings[name] = getattr(args, name)
+    return DualVQAImageProcessor(**settings)
+
+
+def load(path):
+    """A saved model and its processor.
+
+    Raises:
+        ValueError: there is no DualVQA model at `path`.
+    """
+    config_file = os.path.join(path, "config.json")
+    if os.path.isdir(path):
+        found = "no config.json"
+        if os.path.isfile(config_file):
+            with open(config_file, encoding="utf-8") as file:
+                found = f"model_type {json.load(file).get('model_type')!r}"
+        if found != "model_type 'dualvqa'":
+            raise ValueError(f"{path} is no DualVQA model: expected a config.json with model_type 'dualvqa', {found}")
+    return DualVQAForQuestionAnswering.from_pretrained(path), DualVQAProcessor.from_pretrained(path)
+
+
+def report_data(parts, processor):
+    """Logs sizes, vocabulary coverage, leakage and cut questions of every part."""
+    vocabulary = AnswerVocabulary(processor.answers)
+    limit = processor.tokenizer.model_max_length
+    for name, rows in parts.items():
+        logger.info("%s: %d questions about %d images", name, len(rows), len(set(rows["image_key"])))
+        lengths = [len(ids) for ids in processor.tokenizer(list(rows["question"]), truncation=False)["input_ids"]]
+        cut = sum(length > limit for length in lengths)
+        if cut:
+            logger.warning("%s: %d questions are longer than %d tokens and are cut", name, cut, limit)
+        if "answer" in rows.column_names:
+            coverage = vocabulary.coverage(map(consensus, rows["answer"]))
+            if coverage is not None:
+                logger.info("%s: %.1f %% of the open-ended answers are in the vocabulary", name, 100 * coverage)
+            if name != "train" and "train" in parts:
+                leaks = leakage_report(parts["train"], rows)
+                logger.info("%s, seen in training: %s", name, json.dumps(leaks))
+                if leaks["images_seen"]:
+                    logger.warning("%s shares %d images with the training part", name, leaks["images_seen"])
+    logger.info("vocabulary: %d open-ended answers", len(vocabulary))
+
+
+def report_parameters(model):
+    """Logs the number of parameters of each part, and how many of them training changes."""
+    for name, count in model.parameter_counts().items():
+        logger.info("%-20s %12s parameters", name, f"{count:,}")
+    logger.info("%-20s %12s parameters", "trainable", f"{model.num_parameters(only_trainable=True):,}")
+
+
+def write_predictions(path, logits, processor, rows, raw, top_k):
+    """One JSON line per row in its order: the row's own fields, then `answer`, `score`, `question_type`, `top_k`.
+
+    A field of the row that has one of these names is kept as `source_` + its name.
+    """
+    answers = processor.post_process_question_answering(logits, top_k)
+    names = {"answer", "score", "question_type", "top_k"}
+    with open(path, "w", encoding="utf-8") as file:
+        for number, best in zip(rows["row"], answers):
+            line = {}
+            for name, value in raw[number].items():
+                if isinstance(value, dict) and "bytes" in value:
+                    value = value.get("path")
+                line[f"source_{name}" if name in names else name] = value
+            line.update(best[0])
+            line["top_k"] = [{"answer": item["answer"], "score": item["score"]} for item in best]
+            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+
+
+def main(argv=None):
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    for name in ("httpx", "datasets", "filelock"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        run(*parse_arguments(sys.argv[1:] if argv is None else argv))
+    except (ValueError, ImportError, OSError) as error:
+        if logger.isEnabledFor(logging.DEBUG):
+            raise
+        raise SystemExit(f"error: {error}") from error
+
+
+def run(model_args, data_args, augmentation_args, training_args):
+    if not (training_args.do_train or training_args.do_eval or training_args.do_predict):
+        raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict")
+    if not training_args.do_train and not model_args.model_name_or_path:
+        raise ValueError("evaluation and prediction without training need --model_name_or_path")
+    set_seed(training_args.seed)
+    augmentation = build_augmentation(augmentation_args)
+    loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
+    parts, raw, bad = prepare_datasets(data_args, training_args.do_train)
+    os.makedirs(training_args.output_dir, exist_ok=True)
+    if bad:
+        path = os.path.join(training_args.output_dir, "bad_examples.jsonl")
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
+        logger.warning("%d rows left out, listed in %s", len(bad), path)
+
+    model, processor = loaded or build(model_args, data_args, parts["train"])
+    report_data(parts, processor)
+    report_parameters(model)
+
+    train, validation, test = (parts.get(name) for name in ("train", "validation", "test"))
+    majority = majority_answers(map(consensus, train["answer"])) if train is not None else None
+    trainer = DualVQATrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=VQACollator(processor),
+        processing_class=processor,
+        compute_metrics=AnswerMetrics(processor, validation["answer"], majority) if validation is not None else None,
+    )
+    if model_args.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(model_args.early_stopping_patience))
+
+    if training_args.do_train:
+        result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trainer.save_model()
+        trainer.save_state()
+        trainer.log_metrics("train", result.metrics)
+        trainer.save_metrics("train", result.metrics)
+    if training_args.do_eval and validation is not None:
+        metrics = trainer.evaluate()
+        trainer.log_metrics("eval", metrics)
+        trainer.save_metrics("eval", metrics)
+    if test is not None and (training_args.do_eval or training_args.do_predict):
+        has_answers = "answer" in test.column_names
+        trainer.compute_metrics = AnswerMetrics(processor, test["answer"], majority) if has_answers else None
+        output = trainer.predict(test, metric_key_prefix="test")
+        trainer.log_metrics("test", output.metrics)
+        trainer.save_metrics("test", output.metrics)
+        if training_args.do_predict and trainer.is_world_process_zero():
+            path = os.path.join(training_args.output_dir, "predictions.jsonl")
+            logits = named_logits(output.predictions, processor)
+            write_predictions(path, logits, processor, test, raw["test"], model_args.top_k)
+            logger.info("%d predictions written to %s", len(test), path)
+
+
+if __name__ == "__main__":
+    main()
