@@ -285,6 +285,7 @@ def run(model_args, data_args, augmentation_args, training_args):
         train_dataset=train,
         eval_dataset=validation,
         data_collator=VQACollator(processor),
+        train_collator=VQACollator(processor, augmentation),
         processing_class=processor,
         compute_metrics=AnswerMetrics(processor, validation["answer"], majority) if validation is not None else None,
     )

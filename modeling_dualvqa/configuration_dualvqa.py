@@ -43,7 +43,7 @@ class DualVQAConfig(PreTrainedConfig):
         fusion_num_layers: how many fusion blocks are stacked.
         fusion_dropout: dropout inside the fusion.
         binary_head_sizes, open_ended_head_sizes: widths of the hidden layers of each head;
-            [D/2, 64] and [D, D/2] when left out.
+            [D/2, 64] and [D, D/2] when left out, one linear layer with [].
         head_dropout: dropout after each hidden layer of the heads.
         freeze_vision, freeze_text: towers that training leaves alone; see `freeze_encoders`.
         focal_gamma: focusing parameter of the focal loss (Lin et al. 2017, equation 4); 0 is cross-entropy.
@@ -92,8 +92,10 @@ class DualVQAConfig(PreTrainedConfig):
         width = self.fusion_hidden_size
         self.heads = list(self.heads)
         self.fusion_intermediate_size = self.fusion_intermediate_size or 2 * width
-        self.binary_head_sizes = self.binary_head_sizes or [width // 2, 64]
-        self.open_ended_head_sizes = self.open_ended_head_sizes or [width, width // 2]
+        if self.binary_head_sizes is None:
+            self.binary_head_sizes = [width // 2, 64]
+        if self.open_ended_head_sizes is None:
+            self.open_ended_head_sizes = [width, width // 2]
         # The pipeline left transformers in version 5; these entries bring it back for saved folders.
         pipeline = {"impl": "pipeline_dualvqa.DualVQAPipeline", "pt": ["AutoModel"], "type": "multimodal"}
         kwargs.setdefault("custom_pipelines", {"visual-question-answering": pipeline, "vqa": pipeline})

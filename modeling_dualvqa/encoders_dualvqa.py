@@ -22,17 +22,7 @@ CLASSIFIER_PARTS = ("avgpool", "flatten", "classifier", "fc", "head", "heads")
 
 
 def build_trunk(config):
-    """The layers of a torchvision classifier before its pooling and classifier, in order and with their own names.
-
-    Raises:
-        ValueError: torchvision has no classifier of that name, or its layers are not a plain sequence.
-    """
-    names = torchvision.models.list_models(module=torchvision.models)
-    if config.architecture not in names:
-        close = difflib.get_close_matches(config.architecture, names) or names
-        raise ValueError(
-            f"torchvision has no classifier {config.architecture!r}; did you mean one of {', '.join(close)}?"
-        )
+    """The layers of a torchvision classifier before its pooling and classifier, in order and with their own names."""
     classifier = torchvision.models.get_model(config.architecture, weights=None, **(config.model_kwargs or {}))
     layers = OrderedDict()
     for name, child in classifier.named_children():
@@ -46,20 +36,25 @@ def infer_channels(config):
     """Channels of the last feature map of `config`'s trunk, found by a forward pass that computes nothing.
 
     Raises:
-        ValueError: the layers before the pooling don't give a feature map (vision transformers, GoogLeNet).
+        ValueError: torchvision has no classifier of that name, or its layers are no plain sequence up to a feature
+            map (vision transformers, GoogLeNet, RegNet).
     """
-    with torch.device("meta"):
-        try:
-            trunk = build_trunk(config).eval()
-            shape = trunk(torch.empty(1, 3, config.image_size, config.image_size)).shape
-        except Exception as error:
-            raise ValueError(
-                f"{config.architecture} is no plain sequence of layers up to its pooling, so it can't be a "
-                f"torchvision tower; take the same network from transformers or timm instead"
-            ) from error
-    if len(shape) != 4:
-        raise ValueError(f"{config.architecture} ends in shape {tuple(shape)}, expected a feature map (1, C, h, w)")
-    return shape[1]
+    names = torchvision.models.list_models(module=torchvision.models)
+    if config.architecture not in names:
+        close = difflib.get_close_matches(config.architecture, names) or names
+        raise ValueError(
+            f"torchvision has no classifier {config.architecture!r}; did you mean one of {', '.join(close)}?"
+        )
+    try:
+        with torch.device("meta"):
+            shape = build_trunk(config).eval()(torch.empty(1, 3, config.image_size, config.image_size)).shape
+        _, channels, _, _ = shape
+    except Exception as error:
+        raise ValueError(
+            f"{config.architecture} is no plain sequence of layers up to a feature map, so it can't be a torchvision "
+            f"tower; take the same network from transformers or timm"
+        ) from error
+    return channels
 
 
 def with_pooled(grid):
@@ -83,7 +78,8 @@ class TorchvisionEncoder(nn.Module):
                     module.momentum = config.batch_norm_momentum
 
     def forward(self, pixel_values):
-        return with_pooled(self.trunk(pixel_values))
+        # Channels last: the same numbers, and half the time for MobileNetV3 on a CPU.
+        return with_pooled(self.trunk(pixel_values.contiguous(memory_format=torch.channels_last)))
 
 
 def is_torchvision_name(name):

@@ -77,13 +77,6 @@ def masked_mean(states, mask=None):
     return (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)  # (B, D)
 
 
-def additive_mask(mask, dtype):
-    """(B, T) of ones and zeros -> (B, 1, 1, T) of zeros and the most negative number of `dtype`."""
-    if mask is None:
-        return None
-    return (1 - mask[:, None, None, :].to(dtype)) * torch.finfo(dtype).min
-
-
 class AttentionBlock(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -133,27 +126,27 @@ class CrossAttentionBlock(nn.Module):
 
 
 class CrossAttentionFusion(nn.Module):
-    """Question tokens attend to the image (its pooled vector and its grid); the mean over the tokens is the result.
+    """Question tokens attend to the image; their mean, times the image's pooled vector, is the result.
 
-    Every word meets every place of the image before anything is averaged, which the mean over two vectors of
-    [`AttentionFusion`] can't offer.
+    Every word meets every place of the image before anything is averaged. The elementwise product binds the question
+    to the image, as in ViLBERT's answer classifier (Lu et al. 2019, section 3.2): each feature of the image counts as
+    much as the question asks for it, which a sum of the two can't express.
     """
 
     uses_sequences = True
 
     def __init__(self, config):
         super().__init__()
-        self.vision_norm = nn.LayerNorm(config.fusion_hidden_size, eps=config.layer_norm_eps)
         self.text_norm = nn.LayerNorm(config.fusion_hidden_size, eps=config.layer_norm_eps)
         self.blocks = nn.ModuleList(CrossAttentionBlock(config) for _ in range(config.fusion_num_layers))
 
     def forward(self, vision, text, text_mask=None):
-        vision, text = self.vision_norm(vision), self.text_norm(text)
+        text = self.text_norm(text)
         attentions = ()
         for block in self.blocks:
             text, weights = block(text, vision)
             attentions += (weights,)  # (B, heads, T, 1 + S)
-        return masked_mean(text, text_mask), attentions  # (B, D)
+        return masked_mean(text, text_mask) * vision[:, 0], attentions  # (B, D)
 
 
 # fusion_type -> class: forward(vision (B, 1 + S, D), text (B, T, D), text_mask (B, T)) -> (B, D), attention weights.

@@ -153,16 +153,22 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         The choice is kept in the configuration, so a saved model comes back frozen.
         """
         self.config.freeze_vision, self.config.freeze_text = vision, text
-        self.vision_encoder.requires_grad_(not vision)
-        self.text_encoder.requires_grad_(not text)
+        self.vision_encoder.requires_grad_(True)
+        self.text_encoder.requires_grad_(True)
         self.train(self.training)
 
     def train(self, mode=True):
+        """As in torch, but frozen towers stay in evaluation mode.
+
+        They are frozen here and not once for all, because `from_pretrained` makes new parameters and ends in `eval()`.
+        """
         super().train(mode)
-        if self.config.freeze_vision:
-            self.vision_encoder.eval()
-        if self.config.freeze_text:
-            self.text_encoder.eval()
+        for tower, frozen in (
+            (self.vision_encoder, self.config.freeze_vision),
+            (self.text_encoder, self.config.freeze_text),
+        ):
+            if frozen:
+                tower.eval().requires_grad_(False)
         return self
 
     def parameter_counts(self):

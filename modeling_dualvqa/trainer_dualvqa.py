@@ -93,12 +93,18 @@ class ImageGroupedSampler(torch.utils.data.Sampler):
 
 
 class DualVQATrainer(Trainer):
-    """Trainer whose loss is the masked focal loss per head, divided by the counts of the whole effective batch."""
+    """Trainer whose loss is the masked focal loss per head, divided by the counts of the whole effective batch.
+
+    Args:
+        train_collator: makes the training batches, with augmentation; `data_collator` when left out, which always makes
+            those of evaluation and prediction.
+    """
 
     loss_is_scaled_for_ga = True  # dual_head_loss divides by the counts of all accumulation steps
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, train_collator=None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.train_collator = train_collator or self.data_collator
         config = self.accelerator.unwrap_model(self.model).config
         self.focal_gamma = config.focal_gamma
         self.loss_weights = {}
@@ -160,6 +166,13 @@ class DualVQATrainer(Trainer):
             optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = optimizer_class(list(groups.values()), **arguments)
         return self.optimizer
+
+    def get_train_dataloader(self):
+        evaluation_collator, self.data_collator = self.data_collator, self.train_collator
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = evaluation_collator
 
     def _get_train_sampler(self, train_dataset=None):
         dataset = self.train_dataset if train_dataset is None else train_dataset

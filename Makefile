@@ -1,0 +1,30 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up .venv first; done work is not done again.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/easy_vqa
+
+.PHONY: demo test clean
+
+demo: $(DEMO)/sheet.png
+	$(BIN)/python demo/ask.py $(DEMO)
+
+$(DEMO)/sheet.png: $(DEMO)/test_results.json demo/draw.py
+	$(BIN)/python demo/draw.py $(DEMO)
+
+$(DEMO)/test_results.json: recipes/easy_vqa.yaml | $(VENV)/installed-demo
+	$(BIN)/python run_vqa.py recipes/easy_vqa.yaml --output_dir $(DEMO)
+
+test: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+$(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,180 @@
+import json
+
+import pandas
+import pytest
+from conftest import write_jsonl
+from datasets import Dataset, Image
+
+from processing import BadExampleError, DataArguments, leakage_report, prepare_datasets, split_by_image
+from processing.datasets import load_easy_vqa, prepare_part
+
+
+def arguments(folder, **fields):
+    defaults = {"train_file": str(folder / "train.jsonl"), "image_dir": str(folder), "validation_fraction": 0.0}
+    return DataArguments(**{**defaults, **fields})
+
+
+def rows_of(folder):
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+
+
+def test_canonical_columns_and_the_sources_own(picture_folder):
+    parts, raw, bad = prepare_datasets(arguments(picture_folder))
+    train = parts["train"]
+    assert not bad and set(train.column_names) == {"image", "question", "answer", "image_key", "row", "qid"}
+    assert train[0]["question"] == "what color is it?" and train[0]["answer"] == "red" and train[2]["qid"] == 2
+    assert train["row"][:3] == [0, 1, 2] and raw["train"][0]["image"] == "0.png"
+    assert len(set(train["image_key"])) == 8 and train["image_key"][0] == train["image_key"][1]
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
+def test_every_kind_of_file_gives_the_same_rows(picture_folder, kind):
+    frame = pandas.DataFrame(rows_of(picture_folder))
+    path = picture_folder / f"train.{kind}"
+    {"json": lambda p: frame.to_json(p, orient="records"), "csv": lambda p: frame.to_csv(p, index=False)}.get(
+        kind, frame.to_parquet
+    )(path)
+    expected = prepare_datasets(arguments(picture_folder))[0]["train"]
+    found = prepare_datasets(arguments(picture_folder, train_file=str(path)))[0]["train"]
+    for column in ("image", "question", "answer", "image_key"):
+        assert list(found[column]) == list(expected[column])
+
+
+def test_csv_answers_that_look_like_missing_values_are_answers(picture_folder):
+    (picture_folder / "train.csv").write_text("image,question,answer\n0.png,what is wrong?,None\n1.png,which part?,NA\n")
+    train = prepare_datasets(arguments(picture_folder, train_file=str(picture_folder / "train.csv")))[0]["train"]
+    assert list(train["answer"]) == ["None", "NA"]
+
+
+def test_answers_of_mixed_types_become_text(picture_folder):
+    rows = rows_of(picture_folder)
+    rows[0]["answer"], rows[1]["answer"] = 3, ["yes", "yes", "no"]
+    write_jsonl(picture_folder / "mixed.jsonl", rows[:1] + rows[2:])
+    write_jsonl(picture_folder / "lists.jsonl", [{**row, "answer": [row["answer"], "Yes"]} for row in rows[2:]])
+    mixed = prepare_datasets(arguments(picture_folder, train_file=str(picture_folder / "mixed.jsonl")))[0]["train"]
+    lists = prepare_datasets(arguments(picture_folder, train_file=str(picture_folder / "lists.jsonl")))[0]["train"]
+    assert mixed["answer"][0] == "3"
+    assert lists["answer"][0] == ["green", "Yes"]
+
+
+def test_columns_can_be_named(picture_folder):
+    renamed = [{"img": r["image"], "q": r["question"], "a": r["answer"]} for r in rows_of(picture_folder)]
+    path = write_jsonl(picture_folder / "renamed.jsonl", renamed)
+    args = arguments(picture_folder, train_file=path, image_column="img", question_column="q", answer_column="a")
+    assert len(prepare_datasets(args)[0]["train"]) == 16
+    with pytest.raises(ValueError, match="no column 'image' \\(it has img, q, a\\).*--image_column"):
+        prepare_datasets(arguments(picture_folder, train_file=path))
+
+
+def test_embedded_images_work_as_files_do(picture_folder):
+    paths = [str(picture_folder / f"{number}.png") for number in range(4)]
+    dataset = Dataset.from_dict({"image": paths, "question": ["is it red?"] * 4, "answer": ["yes"] * 4})
+    embedded = dataset.cast_column("image", Image())
+    from_files, _ = prepare_part(dataset, "train", DataArguments(dataset_name="x"))
+    from_bytes, _ = prepare_part(embedded, "train", DataArguments(dataset_name="x"))
+    assert list(from_bytes["image_key"]) == list(from_files["image_key"])
+
+
+def test_rows_can_be_excluded(picture_folder, caplog):
+    args = arguments(picture_folder, exclude_rows=["qid=-1", "phrase_type=frame"])
+    train = prepare_datasets(args)[0]["train"]
+    assert len(train) == 8 and set(train["question"]) == {"what color is it?"}
+    assert "no column phrase_type" in caplog.text
+
+
+def test_no_image_is_in_both_parts_of_a_split(picture_folder):
+    train = prepare_datasets(arguments(picture_folder))[0]["train"]
+    first, second = split_by_image(train, 0.25, seed=1)
+    assert len(first) + len(second) == 16 and len(set(second["image_key"])) == 2
+    assert not set(first["image_key"]) & set(second["image_key"])
+    assert list(split_by_image(train, 0.25, seed=1)[1]["row"]) == list(second["row"])
+    assert any(list(split_by_image(train, 0.25, seed)[1]["row"]) != list(second["row"]) for seed in range(2, 6))
+
+
+def test_leakage_report_counts_pictures_by_their_content(picture_folder):
+    train = prepare_datasets(arguments(picture_folder))[0]["train"]
+    (picture_folder / "copy.png").write_bytes((picture_folder / "0.png").read_bytes())
+    rows = [
+        {"image": "copy.png", "question": "what color is it?", "answer": "Red."},  # seen word for word
+        {"image": "copy.png", "question": "which colour?", "answer": "red"},  # picture and answer seen
+        {"image": "copy.png", "question": "which colour?", "answer": "purple"},  # picture seen
+    ]
+    path = write_jsonl(picture_folder / "val.jsonl", rows)
+    validation = prepare_datasets(arguments(picture_folder, validation_file=path))[0]["validation"]
+    assert leakage_report(train, validation) == {
+        "images": 1,
+        "images_seen": 1,
+        "questions": 3,
+        "image_answer_pairs_seen": 2,
+        "examples_seen": 1,
+    }
+    assert leakage_report(*split_by_image(train, 0.5, 0))["images_seen"] == 0
+
+
+def spoil(folder, **fields):
+    rows = rows_of(folder)
+    rows[4].update(fields)
+    write_jsonl(folder / "train.jsonl", rows)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"image": "gone.png"}, r"train.jsonl, row 5 \(.*gone.png\): unreadable image"),
+        ({"image": "broken.png"}, r"row 5 \(.*broken.png\): unreadable image"),
+        ({"question": "  "}, "row 5 .*: empty question"),
+        ({"answer": None}, "row 5 .*: no answer"),
+        ({"answer": ""}, "row 5 .*: no answer"),
+    ],
+)
+def test_a_bad_row_stops_or_is_left_out(picture_folder, fields, message):
+    content = (picture_folder / "0.png").read_bytes()
+    (picture_folder / "broken.png").write_bytes(content[: len(content) // 2])
+    spoil(picture_folder, **fields)
+    with pytest.raises(BadExampleError, match=message):
+        prepare_datasets(arguments(picture_folder))
+    parts, _, bad = prepare_datasets(arguments(picture_folder, on_bad_example="skip"))
+    assert len(parts["train"]) == 15 and 4 not in list(parts["train"]["row"])
+    assert [(item["part"], item["row"]) for item in bad] == [("train", 4)]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("", "has no rows"),
+        ('{"image": "0.png", "question": "q", "answer": "a"}\n{"image": \n', "line 2 is not valid jsonl"),
+    ],
+)
+def test_files_that_can_not_be_read_are_named(picture_folder, content, message):
+    (picture_folder / "train.jsonl").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        prepare_datasets(arguments(picture_folder))
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"train_file": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
+        ({"train_file": "table.xlsx"}, "expected a file ending in .jsonl"),
+        ({"train_file": None}, "no data: give --train_file"),
+        ({"exclude_rows": ["qid"]}, "exclude_rows expects column=value"),
+        ({"on_bad_example": "ignore"}, "must be error or skip"),
+        ({"exclude_rows": ["question=is it red?", "question=what color is it?"]}, "has no rows left"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(picture_folder, fields, message):
+    with pytest.raises(ValueError, match=message):
+        prepare_datasets(arguments(picture_folder, **fields))
+
+
+def test_test_rows_need_no_answers(picture_folder):
+    rows = [{key: row[key] for key in ("image", "question")} for row in rows_of(picture_folder)]
+    path = write_jsonl(picture_folder / "test.jsonl", rows)
+    parts, _, _ = prepare_datasets(arguments(picture_folder, test_file=path))
+    assert "answer" not in parts["test"].column_names and len(parts["test"]) == 16
+
+
+def test_easy_vqa_has_its_official_parts():
+    parts = load_easy_vqa()
+    assert (len(parts["train"]), len(parts["test"])) == (38_575, 9_673)
+    assert parts["train"][0]["question"] == "what is the blue shape?" and parts["train"][0]["answer"] == "rectangle"

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from processing import DualVQAImageProcessor
+from processing.image_processing_dualvqa import to_rgb
+
+
+def gradient16(low=0, high=65535):
+    return np.linspace(low, high, 64, dtype=np.uint16).reshape(8, 8)
+
+
+def pixels(image):
+    return np.asarray(to_rgb(image))
+
+
+def test_an_rgb_image_is_left_alone():
+    values = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    assert np.array_equal(pixels(Image.fromarray(values)), values)
+
+
+def test_grey_becomes_three_equal_channels():
+    values = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    assert np.array_equal(pixels(Image.fromarray(values)), np.repeat(values[..., None], 3, axis=2))
+
+
+def test_16_bit_grey_keeps_its_gradations(tmp_path):
+    for name, values in {"full": gradient16(), "twelve_bits": gradient16(high=4095)}.items():
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(values).save(path)
+        rgb = pixels(Image.open(path))
+        expected = np.round((values - values.min()) / (values.max() - values.min()) * 255)
+        assert np.abs(rgb[..., 0] - expected).max() <= 1
+        assert rgb[0, 0, 0] == 0 and rgb[-1, -1, 0] == 255
+
+
+def test_palette_and_transparency():
+    palette = Image.new("RGB", (4, 4), (10, 200, 30)).quantize(4)
+    assert palette.mode == "P" and np.abs(pixels(palette)[0, 0].astype(int) - [10, 200, 30]).max() <= 8
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    assert (pixels(clear) == 255).all()  # nothing, over white
+    half = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
+    assert abs(int(pixels(half)[0, 0, 0]) - 127) <= 1
+
+
+def test_cmyk():
+    assert np.abs(pixels(Image.new("CMYK", (2, 2), (0, 255, 255, 0)))[0, 0].astype(int) - [255, 0, 0]).max() <= 5
+
+
+def test_exif_orientation_is_applied():
+    image = Image.new("RGB", (4, 2), "black")
+    image.putpixel((0, 0), (255, 255, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    image.info["exif"] = exif.tobytes()
+    image.getexif()[0x0112] = 6
+    rgb = to_rgb(image)
+    assert rgb.size == (2, 4) and rgb.getpixel((1, 0)) == (255, 255, 255)
+
+
+def test_the_first_frame_of_an_animation(tmp_path):
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    image = Image.open(tmp_path / "two.gif")
+    image.seek(1)
+    assert np.abs(pixels(image)[0, 0].astype(int) - [255, 0, 0]).max() <= 8
+
+
+def test_every_kind_of_input_gives_the_same_pixels(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    image = Image.fromarray(values)
+    image.save(tmp_path / "image.png")
+    process = DualVQAImageProcessor(size={"height": 16, "width": 16})
+    expected = process(image, return_tensors="pt")["pixel_values"]
+    assert expected.shape == (1, 3, 16, 16) and expected.dtype == torch.float32
+    for other in (str(tmp_path / "image.png"), values, torch.from_numpy(values).permute(2, 0, 1), [image]):
+        assert torch.equal(process(other, return_tensors="pt")["pixel_values"], expected)
+
+
+def test_pixels_are_rescaled_and_normalised():
+    white = Image.new("RGB", (8, 8), "white")
+    process = DualVQAImageProcessor(size={"height": 4, "width": 4}, image_mean=[0.5] * 3, image_std=[0.25] * 3)
+    torch.testing.assert_close(process(white, return_tensors="pt")["pixel_values"], torch.full((1, 3, 4, 4), 2.0))
+
+
+def test_16_bit_arrays_are_stretched_too():
+    process = DualVQAImageProcessor(size={"height": 8, "width": 8}, do_normalize=False)
+    array = np.repeat(gradient16(high=4095)[..., None], 3, axis=2)
+    tensor = process(array, return_tensors="pt")["pixel_values"]
+    assert tensor.min() == 0 and tensor.max() == 1
+
+
+def test_save_and_load(tmp_path):
+    DualVQAImageProcessor(size={"height": 96, "width": 64}, image_mean=[0.1, 0.2, 0.3]).save_pretrained(tmp_path)
+    again = DualVQAImageProcessor.from_pretrained(tmp_path)
+    assert (again.size["height"], again.size["width"]) == (96, 64)
+    assert tuple(again.image_mean) == (0.1, 0.2, 0.3) and again.do_resize
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    for name in ("notes.png", "missing.png"):
+        with pytest.raises(ValueError, match=name):
+            DualVQAImageProcessor()(str(tmp_path / name))

@@ -1,0 +1,91 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from modeling_dualvqa.loss_dualvqa import dual_head_loss, focal_loss
+
+
+def logits_of(probabilities):
+    """Logits whose softmax is `probabilities`, not normalised, so that a wrong softmax would show."""
+    return torch.tensor(probabilities).log() + 0.7
+
+
+def test_gamma_zero_is_cross_entropy():
+    logits, labels = torch.randn(6, 5), torch.tensor([0, 4, 2, 2, 1, 3])
+    expected = nn.functional.cross_entropy(logits, labels, reduction="sum")
+    torch.testing.assert_close(focal_loss(logits, labels, gamma=0.0), expected)
+
+
+def test_a_value_computed_by_hand():
+    logits = logits_of([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]])
+    # -(1 - 0.2)^2.5 ln 0.2 - (1 - 0.5)^2.5 ln 0.5
+    expected = 0.8**2.5 * -math.log(0.2) + 0.5**2.5 * -math.log(0.5)
+    assert expected == pytest.approx(1.0438, abs=1e-4)
+    assert focal_loss(logits, torch.tensor([1, 2]), gamma=2.5).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_alpha_weighs_each_class():
+    logits = logits_of([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]])
+    alpha = torch.tensor([10.0, 0.5, 3.0])
+    expected = 0.5 * 0.8**2.5 * -math.log(0.2) + 3.0 * 0.5**2.5 * -math.log(0.5)
+    assert focal_loss(logits, torch.tensor([1, 2]), 2.5, alpha).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_rows_without_label_have_exactly_zero_gradient():
+    logits = torch.randn(4, 3, requires_grad=True)
+    focal_loss(logits, torch.tensor([1, -100, 0, -100])).backward()
+    assert torch.equal(logits.grad[[1, 3]], torch.zeros(2, 3))
+    assert (logits.grad[[0, 2]].abs().sum(dim=1) > 0).all()
+
+
+def test_even_nonsense_in_rows_without_label_does_no_harm():
+    logits = torch.tensor([[1.0, 2.0], [math.nan, math.inf]], requires_grad=True)
+    loss = focal_loss(logits, torch.tensor([1, -100]))
+    loss.backward()
+    assert loss.isfinite() and torch.equal(logits.grad[1], torch.zeros(2))
+
+
+def test_no_valid_row_gives_zero_that_can_be_differentiated():
+    logits = torch.randn(2, 3, requires_grad=True)
+    loss = focal_loss(logits, torch.tensor([-100, -100]))
+    loss.backward()
+    assert loss.item() == 0 and torch.equal(logits.grad, torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.5])
+def test_certainty_has_finite_gradients(gamma):
+    logits = torch.tensor([[100.0, -100.0], [-100.0, 100.0]], requires_grad=True)
+    focal_loss(logits, torch.tensor([0, 0]), gamma).backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_half_precision_logits_are_summed_in_full_precision():
+    logits = torch.randn(300, 50).bfloat16()
+    assert focal_loss(logits, torch.zeros(300, dtype=torch.long)).dtype == torch.float32
+
+
+def test_each_head_has_its_own_count_and_weight():
+    logits = {
+        "binary": logits_of([[0.6, 0.4], [0.9, 0.1], [0.5, 0.5]]),
+        "open_ended": logits_of([[0.7, 0.2, 0.1]] * 3),
+        "question_type": logits_of([[0.8, 0.2]] * 3),
+    }
+    labels = {
+        "binary": torch.tensor([0, 1, -100]),
+        "open_ended": torch.tensor([-100, -100, 2]),
+        "question_type": torch.tensor([0, 0, 1]),
+    }
+    weights = {"binary": 0.3, "open_ended": 0.7, "question_type": 0.1}
+    binary = (-math.log(0.6) - math.log(0.1)) / 2
+    open_ended = -math.log(0.1)
+    router = (-2 * math.log(0.8) - math.log(0.2)) / 3
+    loss, parts = dual_head_loss(logits, labels, weights, gamma=0.0)
+    assert loss.item() == pytest.approx(0.3 * binary + 0.7 * open_ended + 0.1 * router, rel=1e-5)
+    assert parts["binary"].item() == pytest.approx(binary, rel=1e-5)
+
+    counts = {name: torch.tensor(8.0) for name in weights}
+    _, parts = dual_head_loss(logits, labels, weights, counts, gamma=2.5)
+    assert parts["open_ended"].item() == pytest.approx(0.9**2.5 * open_ended / 8, rel=1e-5)
+    assert parts["question_type"].item() == pytest.approx(router * 3 / 8, rel=1e-5)  # the router's is never focal

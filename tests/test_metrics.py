@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from transformers import EvalPrediction
+
+from processing import AnswerMetrics, VQAAccuracy, majority_answers
+from processing.metrics import answer_score
+
+
+def compute(predictions, references):
+    return VQAAccuracy(keep_in_memory=True).compute(predictions=predictions, references=references)
+
+
+def test_answers_are_compared_as_normalised_strings():
+    results = compute(["The Liver", "yes", "2", "left"], [["liver"], ["Yes."], ["two"], ["right"]])
+    assert results["accuracy"] == 0.75
+    assert results["binary_accuracy"] == 1.0 and results["binary_samples"] == 1
+    assert results["open_ended_accuracy"] == pytest.approx(2 / 3) and results["open_ended_samples"] == 3
+
+
+def test_several_people_count_as_in_the_vqa_evaluation():
+    people = ["cat"] * 2 + ["dog"] * 8
+    assert answer_score("dog", people) == 1.0
+    assert answer_score("cat", people) == pytest.approx(2 / 3)
+    assert answer_score("cow", people) == 0.0
+    assert answer_score("cat", ["cat", "dog"]) == 0.5
+    assert answer_score("cat", ["cat"]) == 1.0
+
+
+def test_macro_f1_by_hand():
+    # yes: precision 2/3, recall 1 -> 0.8; no: precision 1, recall 1/2 -> 2/3
+    results = compute(["yes", "yes", "yes", "no"], [["yes"], ["yes"], ["no"], ["no"]])
+    assert results["binary_macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+
+
+def test_a_type_without_questions_has_no_figures():
+    assert not [name for name in compute(["yes"], [["yes"]]) if name.startswith("open_ended")]
+
+
+def test_majority_answers_are_those_of_the_training_part():
+    assert majority_answers(["yes", "no", "no", "liver", "liver", "lung"]) == {"binary": "no", "open_ended": "liver"}
+
+
+@pytest.fixture
+def prediction():
+    """Four questions: yes, red, blue, purple. The router sends the second to the wrong head."""
+    binary = np.log([[0.2, 0.8], [0.1, 0.9], [0.5, 0.5], [0.5, 0.5]])
+    open_ended = np.log([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.6, 0.2, 0.2]])
+    types = np.log([[0.9, 0.1], [0.6, 0.4], [0.1, 0.9], [0.1, 0.9]])
+    return EvalPrediction(predictions=(binary, open_ended, types), label_ids=None)
+
+
+def test_oracle_routed_majority_and_coverage(processor, prediction):
+    majority = {"binary": "yes", "open_ended": "blue"}
+    metrics = AnswerMetrics(processor, ["Yes", "red", "blue", "purple"], majority)(prediction)
+    assert metrics["oracle_accuracy"] == 0.75 and metrics["routed_accuracy"] == 0.5
+    assert metrics["oracle_open_ended_accuracy"] == pytest.approx(2 / 3)
+    assert metrics["routed_open_ended_accuracy"] == pytest.approx(1 / 3)
+    assert metrics["router_accuracy"] == 0.75
+    assert metrics["majority_accuracy"] == 0.5 and metrics["majority_open_ended_accuracy"] == pytest.approx(1 / 3)
+    assert metrics["coverage"] == pytest.approx(2 / 3)
+
+
+def test_an_answer_outside_the_vocabulary_is_always_wrong(processor, prediction):
+    metrics = AnswerMetrics(processor, ["purple"] * 4)(prediction)
+    assert metrics["oracle_accuracy"] == 0 and metrics["coverage"] == 0
+
+
+def test_predictions_for_other_rows_are_refused(processor, prediction):
+    with pytest.raises(ValueError, match="expected predictions for 3 rows, found 4"):
+        AnswerMetrics(processor, ["yes"] * 3)(prediction)

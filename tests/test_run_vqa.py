@@ -1,0 +1,183 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import TEXT, write_jsonl
+
+import run_vqa
+
+TINY = {"fusion_hidden_size": 16, "fusion_num_attention_heads": 2, "text_config": {**TEXT, "max_position_embeddings": 64}}
+
+
+@pytest.fixture
+def recipe(picture_folder, tmp_path):
+    """A recipe that trains for two steps on the pictures, and its output folder."""
+    settings = {
+        "train_file": str(picture_folder / "train.jsonl"),
+        "image_dir": str(picture_folder),
+        "output_dir": str(tmp_path / "out"),
+        "image_size": 32,
+        "validation_fraction": 0.25,
+        "max_steps": 2,
+        "per_device_train_batch_size": 8,
+        "learning_rate": "1e-3",
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "do_train": True,
+        "config": TINY,
+    }
+    path = tmp_path / "recipe.yaml"
+
+    def write(**changes):
+        path.write_text(yaml.safe_dump({**settings, **changes}))
+        return str(path)
+
+    return write
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def test_file(picture_folder):
+    """Six questions without answers, with fields of their own, one of them named as a prediction's."""
+    rows = [
+        {"image": f"{n}.png", "question": "is it red?" if n % 2 else "what color is it?", "qid": n, "question_type": "X"}
+        for n in (5, 3, 4, 3, 0, 1)
+    ]
+    return write_jsonl(picture_folder / "test.jsonl", rows)
+
+
+def test_trains_evaluates_predicts_and_answers_elsewhere(recipe, test_file, tmp_path):
+    out = tmp_path / "out"
+    run_vqa.main([recipe(), "--do_eval", "--do_predict", "--test_file", test_file])
+    results = json.loads((out / "all_results.json").read_text())
+    assert {"eval_routed_accuracy", "eval_oracle_accuracy", "eval_majority_accuracy", "eval_coverage"} <= set(results)
+
+    predictions = lines_of(out / "predictions.jsonl")
+    assert [line["qid"] for line in predictions] == [5, 3, 4, 3, 0, 1]
+    for line in predictions:
+        assert line["image"].endswith(".png") and line["source_question_type"] == "X"
+        assert line["question_type"] in ("binary", "open_ended") and 0 <= line["score"] <= 1
+        assert line["top_k"][0] == {"answer": line["answer"], "score": line["score"]}
+
+    # A process that has nothing of this repository answers the same.
+    script = tmp_path / "elsewhere" / "ask.py"
+    script.parent.mkdir()
+    script.write_text(ASK)
+    shown = subprocess.run(
+        [sys.executable, "-I", str(script), str(out), test_file], cwd=script.parent, capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    for answer, line in zip(json.loads(shown.stdout.splitlines()[-1]), predictions):
+        assert answer["answer"] == line["answer"] and answer["question_type"] == line["question_type"]
+        assert answer["score"] == pytest.approx(line["score"], abs=1e-5)
+
+
+ASK = """
+import json, os, sys
+# Also forget an editable installation of the package: only the saved folder may provide the code.
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+sys.path = [path for path in sys.path if not os.path.exists(os.path.join(path, "modeling_dualvqa"))]
+from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
+folder, test_file = sys.argv[1:]
+try:
+    import modeling_dualvqa
+    raise SystemExit("the package is importable, so this would show nothing")
+except ImportError:
+    pass
+config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+assert config.model_type == "dualvqa" and len(processor.answers) == config.num_answers
+assert type(model).__module__.startswith("transformers_modules.")
+pipe = pipeline("visual-question-answering", model=folder, trust_remote_code=True)
+answers = []
+for line in open(test_file):
+    row = json.loads(line)
+    image = os.path.join(os.path.dirname(test_file), row["image"])
+    answers.append(pipe(image=image, question=row["question"])[0])
+rows = [{"image": image, "question": row["question"]}] * 2
+assert pipe(rows, batch_size=2)[1] == pipe(rows[0]) and len(pipe(rows[0], top_k=2)) == 2
+assert pipe(rows[0], question_type="open_ended")[0]["question_type"] == "open_ended"
+print(json.dumps(answers))
+"""
+
+
+def test_goes_on_from_a_saved_folder(recipe, test_file, tmp_path):
+    run_vqa.main([recipe()])
+    first = str(tmp_path / "out")
+    again = str(tmp_path / "again")
+    run_vqa.main([recipe(), "--model_name_or_path", first, "--output_dir", again])
+    flags = ["--do_train", "false", "--do_predict", "--test_file", test_file, "--model_name_or_path", again]
+    run_vqa.main([recipe(), *flags, "--output_dir", str(tmp_path / "predicted")])
+    assert len(lines_of(tmp_path / "predicted" / "predictions.jsonl")) == 6
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["text_config"]["dim"] == TEXT["dim"]
+
+
+def test_flags_override_the_recipe_and_config_settings_merge(recipe):
+    model, _, _, training = run_vqa.parse_arguments(
+        [recipe(), "--learning_rate", "0.5", "--config", "fusion_type=cross_attention", "text_config.n_layers=2"]
+    )
+    assert training.learning_rate == 0.5 and training.max_steps == 2
+    fields = run_vqa.config_fields(model.config)
+    assert fields["fusion_type"] == "cross_attention" and fields["fusion_hidden_size"] == 16
+    assert fields["text_config"] == {**TINY["text_config"], "n_layers": 2}
+
+
+def test_bad_rows_can_be_left_out_and_are_listed(recipe, picture_folder, tmp_path):
+    rows = lines_of(picture_folder / "train.jsonl")
+    write_jsonl(picture_folder / "train.jsonl", [{**rows[0], "image": "gone.png"}, *rows[1:]])
+    with pytest.raises(SystemExit, match="gone.png"):
+        run_vqa.main([recipe()])
+    assert not (tmp_path / "out").exists()
+    run_vqa.main([recipe(), "--on_bad_example", "skip"])
+    (bad,) = lines_of(tmp_path / "out" / "bad_examples.jsonl")
+    assert bad["row"] == 0 and bad["image"].endswith("gone.png") and "unreadable" in bad["problem"]
+
+
+def test_long_questions_are_counted(recipe, caplog):
+    run_vqa.main([recipe(), "--max_question_length", "4"])
+    assert "questions are longer than 4 tokens and are cut" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes, flags, message",
+    [
+        ({"learning_rat": 1.0}, [], "unknown key 'learning_rat'; did you mean learning_rate"),
+        ({}, ["--config", "fusion_typ=attention"], "did you mean fusion_type"),
+        ({}, ["--config", "fusion_type"], "expects field=value"),
+        ({"do_train": False}, [], "nothing to do"),
+        ({"do_train": False, "do_eval": True}, [], "need --model_name_or_path"),
+        ({}, ["--test_file", "gone.jsonl"], "gone.jsonl: no such file"),
+        ({}, ["--horizontal_flip", "2"], "horizontal_flip must be in"),
+    ],
+)
+def test_requests_that_do_not_fit_stop_before_training(recipe, tmp_path, changes, flags, message):
+    with pytest.raises(SystemExit, match=message):
+        run_vqa.main([recipe(**changes), *flags])
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_a_folder_that_is_no_dualvqa_model_is_refused(recipe, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(SystemExit, match="is no DualVQA model: .*model_type 'bert'"):
+        run_vqa.main([recipe(), "--model_name_or_path", str(tmp_path)])
+
+
+def test_test_images_are_checked_before_training(recipe, picture_folder, tmp_path):
+    path = write_jsonl(picture_folder / "test.jsonl", [{"image": "gone.png", "question": "is it red?"}])
+    with pytest.raises(SystemExit, match=r"test.jsonl, row 1 .*gone.png"):
+        run_vqa.main([recipe(), "--do_predict", "--test_file", path])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["easy_vqa", "vqa_rad"])
+def test_shipped_recipes_are_understood(name):
+    model, data, _, training = run_vqa.parse_arguments([f"recipes/{name}.yaml"])
+    run_vqa.config_fields(model.config)
+    assert data.dataset_name and training.do_train

@@ -1,0 +1,155 @@
+import pytest
+import torch
+
+from modeling_dualvqa import DualVQATrainer, DualVQATrainingArguments
+from modeling_dualvqa.trainer_dualvqa import ImageGroupedSampler
+
+ROWS = 32
+
+
+@pytest.fixture
+def rows(tokenizer):
+    """32 questions about 8 images, the types unevenly spread: no yes/no question in the first eight, few later."""
+    ids = torch.randint(5, 100, (ROWS, 6))
+    binary = torch.full((ROWS,), -100)
+    binary[[9, 10, 11, 12, 13, 14, 15, 31]] = torch.tensor([0, 1, 1, 1, 0, 1, 1, 0])
+    open_ended = torch.where(binary == -100, torch.arange(ROWS) % 3, -100)
+    images = torch.randn(8, 3, 32, 32)
+    return [
+        {
+            "input_ids": ids[row],
+            "attention_mask": torch.ones_like(ids[row]),
+            "pixel_values": images[row // 4],
+            "binary_labels": binary[row],
+            "open_ended_labels": open_ended[row],
+            "question_type_labels": (binary[row] == -100).long(),
+        }
+        for row in range(ROWS)
+    ]
+
+
+def arguments(folder, **fields):
+    defaults = {"output_dir": folder, "report_to": "none", "use_cpu": True, "disable_tqdm": True, "save_strategy": "no"}
+    return DualVQATrainingArguments(**{**defaults, **fields})
+
+
+class InOrder(DualVQATrainer):
+    """Keeps the gradient of the first step, and the rows in their order."""
+
+    def _get_train_sampler(self, train_dataset=None):
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    def _clip_grad_norm(self, model):
+        self.gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        return super()._clip_grad_norm(model)
+
+
+def first_gradients(model, rows, folder, micro_batches):
+    training = arguments(
+        folder,
+        per_device_train_batch_size=ROWS // micro_batches,
+        gradient_accumulation_steps=micro_batches,
+        max_steps=1,
+        logging_steps=1,
+        max_grad_norm=1.0,
+    )
+    trainer = InOrder(model=model, args=training, train_dataset=rows)
+    trainer.train()
+    return trainer.gradients, trainer.state.log_history[0]
+
+
+def test_gradients_do_not_depend_on_how_the_batch_is_cut(tiny_model, rows, tmp_path):
+    model = tiny_model(fusion_dropout=0.0, head_dropout=0.0, freeze_vision=True)  # batch norm does depend on the cut
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    results = {}
+    for micro_batches in (1, 4, 8):
+        model.load_state_dict(start)
+        results[micro_batches] = first_gradients(model, rows, tmp_path, micro_batches)
+    whole, whole_log = results[1]
+    assert max(gradient.abs().max() for gradient in whole.values()) > 1e-3
+    for micro_batches in (4, 8):
+        gradients, log = results[micro_batches]
+        assert gradients.keys() == whole.keys()
+        difference = max((gradients[name] - whole[name]).abs().max().item() for name in whole)
+        print(f"{micro_batches} micro-batches: largest difference {difference:.1e}")
+        assert difference < 1e-5
+        for key in ("loss", "binary_loss", "open_ended_loss", "question_type_loss"):
+            assert log[key] == pytest.approx(whole_log[key], rel=1e-4)
+
+
+def test_the_trainers_loss_is_the_models_loss(tiny_model, rows, tmp_path):
+    model = tiny_model()
+    trainer = DualVQATrainer(model=model, args=arguments(tmp_path), eval_dataset=rows)
+    batch = trainer.data_collator(rows)
+    expected = model(**batch).loss
+    loss = trainer.compute_loss(model, dict(batch))
+    torch.testing.assert_close(loss, expected)
+    assert trainer.evaluate()["eval_loss"] > 0
+
+
+def test_weights_of_the_run_replace_those_of_the_model(tiny_model, rows, tmp_path):
+    model = tiny_model()
+    args = arguments(tmp_path, binary_loss_weight=0.0, open_ended_loss_weight=2.0, question_type_loss_weight=0.0)
+    trainer = DualVQATrainer(model=model, args=args)
+    batch = trainer.data_collator(rows)
+    model.config.binary_loss_weight = model.config.question_type_loss_weight = 0.0
+    expected = 2 * model(**batch).loss
+    torch.testing.assert_close(trainer.compute_loss(model, dict(batch)), expected)
+
+
+def test_each_tower_has_its_learning_rate(tiny_model, tmp_path):
+    model = tiny_model()
+    args = arguments(tmp_path, learning_rate=1e-3, vision_learning_rate=1e-4, text_learning_rate=1e-5, weight_decay=0.1)
+    optimizer = DualVQATrainer(model=model, args=args).create_optimizer()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates = {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            rates[names[id(parameter)]] = (group["lr"], group["weight_decay"])
+    assert rates.keys() == set(names.values())
+    assert rates["vision_encoder.trunk.features.0.0.weight"] == (1e-4, 0.1)
+    assert rates["text_encoder.model.embeddings.LayerNorm.weight"] == (1e-5, 0.0)
+    assert rates["visual_projection.weight"] == (1e-3, 0.1)
+    assert rates["visual_projection.bias"] == (1e-3, 0.0)
+
+
+def test_frozen_towers_are_not_given_to_the_optimizer(tiny_model, tmp_path):
+    model = tiny_model(freeze_vision=True, freeze_text=True)
+    optimizer = DualVQATrainer(model=model, args=arguments(tmp_path)).create_optimizer()
+    count = sum(parameter.numel() for group in optimizer.param_groups for parameter in group["params"])
+    counts = model.parameter_counts()
+    assert count == counts["total"] - counts["vision_encoder"] - counts["text_encoder"]
+
+
+def test_grouped_sampler_brings_questions_about_one_image_together():
+    keys = ["a"] * 5 + ["b"] * 3 + ["c"] * 4
+    sampler = ImageGroupedSampler(keys, per_image=3, seed=7)
+    order = list(sampler)
+    assert sorted(order) == list(range(12)) and len(sampler) == 12
+    runs = 1 + sum(keys[a] != keys[b] for a, b in zip(order, order[1:]))
+    assert runs <= 5  # five groups: 3 + 2, 3, 3 + 1
+    assert order == list(ImageGroupedSampler(keys, per_image=3, seed=7))
+    sampler.set_epoch(1)
+    assert order != list(sampler)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"binary_loss_weight": -1.0}, "binary_loss_weight must not be negative"),
+        ({"questions_per_image": -1}, "questions_per_image must not be negative"),
+        ({"remove_unused_columns": True}, "remove_unused_columns must stay off"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(tmp_path, fields, message):
+    with pytest.raises(ValueError, match=message):
+        arguments(tmp_path, **fields)
+
+
+def test_several_gpus_without_a_launcher_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(DualVQATrainingArguments, "n_gpu", property(lambda self: 4))
+    with pytest.raises(ValueError, match="accelerate launch --num_processes 4"):
+        arguments(tmp_path)
