@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import yaml
 from transformers import AutoImageProcessor, AutoTokenizer, EarlyStoppingCallback, HfArgumentParser, set_seed
+from transformers.trainer_callback import ProgressCallback
 
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQATrainer, DualVQATrainingArguments
 from processing import (
@@ -66,6 +67,28 @@ class ModelArguments:
     top_k: int = field(default=5, metadata={"help": "Answers per question in the predictions file."})
 
 
+SHOWN_WHILE_TRAINING = {
+    "epoch": "epoch",
+    "loss": "loss",
+    "binary_loss": "yes/no loss",
+    "open_ended_loss": "open-ended loss",
+    "eval_routed_accuracy": "validation accuracy",
+    "eval_routed_binary_accuracy": "yes/no",
+    "eval_routed_open_ended_accuracy": "open-ended",
+}
+
+
+class ShortProgressCallback(ProgressCallback):
+    """The Trainer's progress bar, with a line of the figures one watches; trainer_state.json has them all."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not state.is_world_process_zero or self.training_bar is None or len(logs or ()) < 2:
+            return
+        shown = [f"{label} {float(logs[key]):.4g}" for key, label in SHOWN_WHILE_TRAINING.items() if key in logs]
+        if len(shown) > 1:
+            self.training_bar.write(", ".join(shown))
+
+
 def parse_arguments(argv):
     """The four argument groups: the recipe's values, and over them the command line's.
 
@@ -97,7 +120,9 @@ def read_recipe(path, known):
     for key in recipe:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=3)
-            raise SystemExit(f"{path}: unknown key {key!r}" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+            raise SystemExit(
+                f"{path}: unknown key {key!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+            )
     return recipe
 
 
@@ -289,6 +314,8 @@ def run(model_args, data_args, augmentation_args, training_args):
         processing_class=processor,
         compute_metrics=AnswerMetrics(processor, validation["answer"], majority) if validation is not None else None,
     )
+    if trainer.pop_callback(ProgressCallback):
+        trainer.add_callback(ShortProgressCallback)
     if model_args.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(model_args.early_stopping_patience))
 

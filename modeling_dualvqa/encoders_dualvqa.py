@@ -11,8 +11,8 @@ from collections import OrderedDict
 
 import torch
 import torchvision
-from torch import nn
 from safetensors.torch import load_file
+from torch import nn
 from transformers import MODEL_MAPPING, AutoModel
 
 from .configuration_dualvqa import TorchvisionEncoderConfig

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .configuration_dualvqa import DualVQAConfig, TorchvisionEncoderConfig
+from .configuration_dualvqa import DualVQAConfig
 from .encoders_dualvqa import TextEncoder, build_vision_encoder, is_torchvision_name, load_torchvision_weights
 from .fusion_dualvqa import build_fusion
 from .loss_dualvqa import dual_head_loss

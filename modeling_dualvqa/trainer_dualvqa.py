@@ -44,6 +44,8 @@ class DualVQATrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.device.type == "cpu":  # there is no faster memory to copy to, only a warning about it
+            self.dataloader_pin_memory = False
         for name in [f"{task}_loss_weight" for task in TASKS] + ["questions_per_image"]:
             value = getattr(self, name)
             if value is not None and value < 0:

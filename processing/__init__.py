@@ -1,11 +1,19 @@
 """The data side of DualVQA: processor, answers, data sets, collator and metric."""
 
+from transformers import AutoImageProcessor
+
 from .answers import AnswerVocabulary, consensus, normalise_answer
 from .collator import AugmentationArguments, VQACollator, build_augmentation
 from .datasets import BadExampleError, DataArguments, leakage_report, prepare_datasets, split_by_image
 from .image_processing_dualvqa import DualVQAImageProcessor
 from .metrics import AnswerMetrics, VQAAccuracy, majority_answers, named_logits
 from .processing_dualvqa import DualVQAProcessor, train_tokenizer
+
+# A processor loads its image processor by the class name in the saved file. The key would be a model configuration,
+# which the data side doesn't know; the class stands in for it.
+AutoImageProcessor.register(
+    DualVQAImageProcessor, image_processor_classes={"torchvision": DualVQAImageProcessor}, exist_ok=True
+)
 
 __all__ = [
     "AnswerMetrics",

@@ -9,8 +9,7 @@ from .processing_dualvqa import BINARY_ANSWERS
 # The rules of the VQA evaluation (Antol et al. 2015, "VQA: Visual Question Answering", section 4), with three
 # departures: "none" stays a word (it is an answer of its own in radiology), a minus before a number stays, and
 # apostrophes are dropped, so that "don't" and "dont" are one answer without a list of contractions.
-NUMBER_WORDS = {word: str(number) for number, word in enumerate(
-    "zero one two three four five six seven eight nine ten".split())}  # fmt: skip
+NUMBER_WORDS = dict(zip("zero one two three four five six seven eight nine ten".split(), map(str, range(11))))
 ARTICLES = {"a", "an", "the"}
 APOSTROPHES = re.compile(r"['’‘`´]")
 NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}\b)")  # 1,000

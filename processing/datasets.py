@@ -22,8 +22,8 @@ from .answers import consensus
 logger = logging.getLogger(__name__)
 
 READERS = {
-    ".jsonl": lambda path: pandas.read_json(path, lines=True, dtype=False, convert_dates=False),
-    ".json": lambda path: pandas.read_json(path, dtype=False, convert_dates=False),
+    ".jsonl": lambda path: pandas.read_json(path, lines=True, dtype=False),
+    ".json": lambda path: pandas.read_json(path, dtype=False),
     ".csv": lambda path: pandas.read_csv(path, keep_default_na=False, dtype=str),  # "none" and "NA" are answers
     ".parquet": pandas.read_parquet,
 }
@@ -129,7 +129,7 @@ def bad_json_line(path):
 
 def to_text(value):
     """A cell as text; None for a missing one. Lists, of several people's answers, stay lists."""
-    if isinstance(value, (list, tuple)) or hasattr(value, "tolist") and getattr(value, "ndim", 0):
+    if isinstance(value, (list, tuple)) or (hasattr(value, "tolist") and getattr(value, "ndim", 0)):
         return [to_text(item) for item in value]
     if isinstance(value, dict):  # VQA v2 wraps each answer: {"answer": ..., "answer_confidence": ...}
         return to_text(value.get("answer"))

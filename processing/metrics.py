@@ -106,7 +106,9 @@ class AnswerMetrics:
     def __call__(self, prediction):
         outputs = named_logits(prediction.predictions, self.processor)
         if len(next(iter(outputs.values()))) != len(self.answers):
-            raise ValueError(f"expected predictions for {len(self.answers)} rows, found {len(next(iter(outputs.values())))}")
+            raise ValueError(
+                f"expected predictions for {len(self.answers)} rows, found {len(next(iter(outputs.values())))}"
+            )
         decode = self.processor.post_process_question_answering
         heads = [name for name in QUESTION_TYPES if f"{name}_logits" in outputs]
         oracle_types = [name if name in heads else heads[0] for name in self.types]

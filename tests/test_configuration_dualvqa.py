@@ -9,7 +9,11 @@ def test_defaults_are_those_of_the_design():
     assert config.vision_config.architecture == "mobilenet_v3_small" and config.vision_config.image_size == 224
     assert (config.text_config.n_layers, config.text_config.n_heads, config.text_config.dim) == (6, 12, 768)
     assert config.fusion_type == "attention"
-    assert (config.fusion_hidden_size, config.fusion_num_attention_heads, config.fusion_intermediate_size) == (256, 4, 512)
+    assert (config.fusion_hidden_size, config.fusion_num_attention_heads, config.fusion_intermediate_size) == (
+        256,
+        4,
+        512,
+    )
     assert (config.binary_head_sizes, config.open_ended_head_sizes) == ([128, 64], [256, 128])
     assert (config.head_dropout, config.focal_gamma) == (0.3, 2.5)
 

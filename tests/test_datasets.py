@@ -41,7 +41,9 @@ def test_every_kind_of_file_gives_the_same_rows(picture_folder, kind):
 
 
 def test_csv_answers_that_look_like_missing_values_are_answers(picture_folder):
-    (picture_folder / "train.csv").write_text("image,question,answer\n0.png,what is wrong?,None\n1.png,which part?,NA\n")
+    (picture_folder / "train.csv").write_text(
+        "image,question,answer\n0.png,what is wrong?,None\n1.png,which part?,NA\n"
+    )
     train = prepare_datasets(arguments(picture_folder, train_file=str(picture_folder / "train.csv")))[0]["train"]
     assert list(train["answer"]) == ["None", "NA"]
 

@@ -189,7 +189,9 @@ def test_towers_start_from_any_transformers_vision_model(text_folder, tmp_path, 
         config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
         pretrained = TransformersResNet(config)
     else:
-        config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32)
+        config = ViTConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32
+        )
         pretrained = ViTModel(config)
     pretrained.save_pretrained(tmp_path / kind)
     model = DualVQAForQuestionAnswering.from_vision_text_pretrained(tmp_path / kind, text_folder, num_answers=3).eval()

@@ -8,7 +8,11 @@ from conftest import TEXT, write_jsonl
 
 import run_vqa
 
-TINY = {"fusion_hidden_size": 16, "fusion_num_attention_heads": 2, "text_config": {**TEXT, "max_position_embeddings": 64}}
+TINY = {
+    "fusion_hidden_size": 16,
+    "fusion_num_attention_heads": 2,
+    "text_config": {**TEXT, "max_position_embeddings": 64},
+}
 
 
 @pytest.fixture
@@ -46,7 +50,12 @@ def lines_of(path):
 def test_file(picture_folder):
     """Six questions without answers, with fields of their own, one of them named as a prediction's."""
     rows = [
-        {"image": f"{n}.png", "question": "is it red?" if n % 2 else "what color is it?", "qid": n, "question_type": "X"}
+        {
+            "image": f"{n}.png",
+            "question": "is it red?" if n % 2 else "what color is it?",
+            "qid": n,
+            "question_type": "X",
+        }
         for n in (5, 3, 4, 3, 0, 1)
     ]
     return write_jsonl(picture_folder / "test.jsonl", rows)

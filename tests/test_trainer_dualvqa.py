@@ -10,7 +10,7 @@ ROWS = 32
 @pytest.fixture
 def rows(tokenizer):
     """32 questions about 8 images, the types unevenly spread: no yes/no question in the first eight, few later."""
-    ids = torch.randint(5, 100, (ROWS, 6))
+    ids = torch.randint(5, len(tokenizer), (ROWS, 6))
     binary = torch.full((ROWS,), -100)
     binary[[9, 10, 11, 12, 13, 14, 15, 31]] = torch.tensor([0, 1, 1, 1, 0, 1, 1, 0])
     open_ended = torch.where(binary == -100, torch.arange(ROWS) % 3, -100)
