@@ -1,5 +1,6 @@
 """Trains, evaluates and asks a DualVQA model: python run_vqa.py recipes/X.yaml [--any_flag value ...]"""
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -8,6 +9,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 
+import datasets
 import yaml
 from transformers import AutoImageProcessor, AutoTokenizer, EarlyStoppingCallback, HfArgumentParser, set_seed
 from transformers.trainer_callback import ProgressCallback
@@ -28,6 +30,7 @@ from processing import (
     named_logits,
     prepare_datasets,
     train_tokenizer,
+    write_predictions,
 )
 
 logger = logging.getLogger("run_vqa")
@@ -191,11 +194,12 @@ def build_image_processor(args, vision_config):
             pretrained = AutoImageProcessor.from_pretrained(args.vision_model_name_or_path)
             settings = {"image_mean": list(pretrained.image_mean), "image_std": list(pretrained.image_std)}
         except (OSError, ValueError, AttributeError):
-            logger.warning(
-                "%s says nothing of its image mean and deviation: ImageNet's are taken; give others with "
-                "--image_mean and --image_std",
-                args.vision_model_name_or_path,
-            )
+            if not (args.image_mean and args.image_std):
+                logger.warning(
+                    "%s says nothing of its image mean and deviation: ImageNet's are taken; give others with "
+                    "--image_mean and --image_std",
+                    args.vision_model_name_or_path,
+                )
     size = args.image_size or getattr(vision_config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
     settings["size"] = {"height": height, "width": width}
@@ -251,95 +255,115 @@ def report_parameters(model):
     logger.info("%-20s %12s parameters", "trainable", f"{model.num_parameters(only_trainable=True):,}")
 
 
-def write_predictions(path, logits, processor, rows, raw, top_k):
-    """One JSON line per row in its order: the row's own fields, then `answer`, `score`, `question_type`, `top_k`.
+def check_request(training_args, model_args):
+    """Refuses a combination of flags that could only fail later."""
+    if not (training_args.do_train or training_args.do_eval or training_args.do_predict):
+        raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict")
+    if not training_args.do_train and not model_args.model_name_or_path:
+        raise ValueError("evaluation and prediction without training need --model_name_or_path")
 
-    A field of the row that has one of these names is kept as `source_` + its name.
-    """
-    answers = processor.post_process_question_answering(logits, top_k)
-    names = {"answer", "score", "question_type", "top_k"}
+
+def check_parts(training_args, parts):
+    """Refuses to start where what is asked for at the end has no data."""
+    if training_args.do_predict and "test" not in parts:
+        raise ValueError(f"--do_predict needs a test part, found {', '.join(parts)}; give --test_file")
+    if training_args.do_eval and not ({"validation", "test"} & set(parts)):
+        raise ValueError("--do_eval needs a validation or test part; give one, or a --validation_fraction above 0")
+
+
+def list_bad_rows(bad, folder):
+    """Writes the rows that were left out to bad_examples.jsonl."""
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "bad_examples.jsonl")
     with open(path, "w", encoding="utf-8") as file:
-        for number, best in zip(rows["row"], answers):
-            line = {}
-            for name, value in raw[number].items():
-                if isinstance(value, dict) and "bytes" in value:
-                    value = value.get("path")
-                line[f"source_{name}" if name in names else name] = value
-            line.update(best[0])
-            line["top_k"] = [{"answer": item["answer"], "score": item["score"]} for item in best]
-            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
+    logger.warning("%d rows left out, listed in %s", len(bad), path)
+
+
+def build_trainer(model, processor, parts, model_args, training_args, augmentation):
+    """The Trainer with its collators, its metric and a short progress line."""
+    validation = parts.get("validation")
+    trainer = DualVQATrainer(
+        model=model,
+        args=training_args,
+        train_dataset=parts.get("train"),
+        eval_dataset=validation,
+        data_collator=VQACollator(processor),
+        train_collator=VQACollator(processor, augmentation),
+        processing_class=processor,
+        compute_metrics=build_metrics(processor, parts, "validation"),
+    )
+    if trainer.pop_callback(ProgressCallback):
+        trainer.add_callback(ShortProgressCallback)
+    if model_args.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(model_args.early_stopping_patience))
+    return trainer
+
+
+def build_metrics(processor, parts, name):
+    """The metrics of one part, or None where there is no such part or it has no answers."""
+    if name not in parts or "answer" not in parts[name].column_names:
+        return None
+    majority = majority_answers(map(consensus, parts["train"]["answer"])) if "train" in parts else None
+    return AnswerMetrics(processor, parts[name]["answer"], majority)
+
+
+def record(trainer, name, metrics):
+    trainer.log_metrics(name, metrics)
+    trainer.save_metrics(name, metrics)
+
+
+@contextlib.contextmanager
+def plain_errors():
+    """What the user can mend is told in a line, without a traceback."""
+    try:
+        yield
+    except (ValueError, ImportError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 def main(argv=None):
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for name in ("httpx", "datasets", "filelock"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        run(*parse_arguments(sys.argv[1:] if argv is None else argv))
-    except (ValueError, ImportError, OSError) as error:
-        if logger.isEnabledFor(logging.DEBUG):
-            raise
-        raise SystemExit(f"error: {error}") from error
+    datasets.disable_progress_bars()
 
-
-def run(model_args, data_args, augmentation_args, training_args):
-    if not (training_args.do_train or training_args.do_eval or training_args.do_predict):
-        raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict")
-    if not training_args.do_train and not model_args.model_name_or_path:
-        raise ValueError("evaluation and prediction without training need --model_name_or_path")
-    set_seed(training_args.seed)
-    augmentation = build_augmentation(augmentation_args)
-    loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
-    parts, raw, bad = prepare_datasets(data_args, training_args.do_train)
-    os.makedirs(training_args.output_dir, exist_ok=True)
-    if bad:
-        path = os.path.join(training_args.output_dir, "bad_examples.jsonl")
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
-        logger.warning("%d rows left out, listed in %s", len(bad), path)
-
-    model, processor = loaded or build(model_args, data_args, parts["train"])
-    report_data(parts, processor)
-    report_parameters(model)
-
-    train, validation, test = (parts.get(name) for name in ("train", "validation", "test"))
-    majority = majority_answers(map(consensus, train["answer"])) if train is not None else None
-    trainer = DualVQATrainer(
-        model=model,
-        args=training_args,
-        train_dataset=train,
-        eval_dataset=validation,
-        data_collator=VQACollator(processor),
-        train_collator=VQACollator(processor, augmentation),
-        processing_class=processor,
-        compute_metrics=AnswerMetrics(processor, validation["answer"], majority) if validation is not None else None,
-    )
-    if trainer.pop_callback(ProgressCallback):
-        trainer.add_callback(ShortProgressCallback)
-    if model_args.early_stopping_patience:
-        trainer.add_callback(EarlyStoppingCallback(model_args.early_stopping_patience))
+    with plain_errors():
+        model_args, data_args, augmentation_args, training_args = parse_arguments(
+            sys.argv[1:] if argv is None else argv
+        )
+        check_request(training_args, model_args)
+        set_seed(training_args.seed)
+        augmentation = build_augmentation(augmentation_args)
+        loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
+        parts, raw, bad = prepare_datasets(data_args, training_args.do_train)
+        check_parts(training_args, parts)
+        if bad:
+            list_bad_rows(bad, training_args.output_dir)
+        model, processor = loaded or build(model_args, data_args, parts["train"])
+        report_data(parts, processor)
+        report_parameters(model)
+        trainer = build_trainer(model, processor, parts, model_args, training_args, augmentation)
 
     if training_args.do_train:
         result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
         trainer.save_model()
         trainer.save_state()
-        trainer.log_metrics("train", result.metrics)
-        trainer.save_metrics("train", result.metrics)
-    if training_args.do_eval and validation is not None:
-        metrics = trainer.evaluate()
-        trainer.log_metrics("eval", metrics)
-        trainer.save_metrics("eval", metrics)
-    if test is not None and (training_args.do_eval or training_args.do_predict):
-        has_answers = "answer" in test.column_names
-        trainer.compute_metrics = AnswerMetrics(processor, test["answer"], majority) if has_answers else None
-        output = trainer.predict(test, metric_key_prefix="test")
-        trainer.log_metrics("test", output.metrics)
-        trainer.save_metrics("test", output.metrics)
+        record(trainer, "train", result.metrics)
+
+    if training_args.do_eval and "validation" in parts:
+        record(trainer, "eval", trainer.evaluate())
+
+    if "test" in parts and (training_args.do_eval or training_args.do_predict):
+        trainer.compute_metrics = build_metrics(processor, parts, "test")
+        output = trainer.predict(parts["test"], metric_key_prefix="test")
+        record(trainer, "test", output.metrics)
         if training_args.do_predict and trainer.is_world_process_zero():
             path = os.path.join(training_args.output_dir, "predictions.jsonl")
             logits = named_logits(output.predictions, processor)
-            write_predictions(path, logits, processor, test, raw["test"], model_args.top_k)
-            logger.info("%d predictions written to %s", len(test), path)
+            answers = processor.post_process_question_answering(logits, model_args.top_k)
+            write_predictions(path, answers, parts["test"]["row"], raw["test"])
+            logger.info("%d predictions written to %s", len(answers), path)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ class DualVQAConfig(PreTrainedConfig):
     """
 
     model_type = "dualvqa"
+    # The Trainer keeps the logits of an evaluation, and not what is large and serves no metric.
+    keys_to_ignore_at_inference = ["fused_state", "image_embeds", "text_embeds", "fusion_attentions"]
     sub_configs_defaults = {
         "vision_config": SubConfigSpec(config_class=TorchvisionEncoderConfig),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="distilbert"),

@@ -7,6 +7,7 @@ from .collator import AugmentationArguments, VQACollator, build_augmentation
 from .datasets import BadExampleError, DataArguments, leakage_report, prepare_datasets, split_by_image
 from .image_processing_dualvqa import DualVQAImageProcessor
 from .metrics import AnswerMetrics, VQAAccuracy, majority_answers, named_logits
+from .predictions import write_predictions
 from .processing_dualvqa import DualVQAProcessor, train_tokenizer
 
 # A processor loads its image processor by the class name in the saved file. The key would be a model configuration,
@@ -34,4 +35,5 @@ __all__ = [
     "prepare_datasets",
     "split_by_image",
     "train_tokenizer",
+    "write_predictions",
 ]

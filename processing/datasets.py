@@ -1,8 +1,8 @@
 """Any source of pictures, questions and answers -> a DatasetDict with the canonical columns.
 
-Canonical columns: `image` (datasets.Image, not decoded), `question`, `answer` where there are answers, `image_key` (hash
-of the picture's bytes, so one picture has one key whatever its file is called) and `row` (its number in the source,
-from 0). The source's other columns stay beside them.
+Canonical columns: `image` (datasets.Image, not decoded), `question`, `answer` where there are answers, `image_key`
+(hash of the picture's bytes, so one picture has one key whatever its file is called) and `row` (its number in the
+source, from 0). The source's other columns stay beside them.
 """
 
 import hashlib
@@ -191,6 +191,9 @@ def prepare_part(raw, part, args, needs_answers=True):
         images = [find_image(path, args.image_dir) for path in raw[args.image_column]]
     questions = [to_text(value) or "" for value in raw[args.question_column]]
     answers = [to_text(value) for value in raw[args.answer_column]] if "answer" in columns else None
+    if answers and not needs_answers and not all(map(has_answer, answers)):
+        logger.warning("%s has rows without an answer: it is predicted, not scored", source)
+        answers = None
 
     keys = image_keys(images)
     problems = {}
@@ -306,7 +309,7 @@ def prepare_datasets(args, needs_training=True):
     if needs_training and "train" not in raw:
         raise ValueError(f"training needs a train part, found {', '.join(raw)}; give --train_file")
     if not needs_training:
-        raw = {part: rows for part, rows in raw.items() if part != "train"} or raw
+        raw.pop("train", None)
     parts, bad = {}, []
     for part, rows in raw.items():
         parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test")

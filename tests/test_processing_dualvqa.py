@@ -85,4 +85,5 @@ def test_a_trained_tokenizer_knows_the_training_questions():
     ids = tokenizer(questions)["input_ids"]
     assert tokenizer.unk_token_id not in ids[0] + ids[1]
     assert tokenizer.decode(ids[0], skip_special_tokens=True) == "what colour is the liver?"
-    assert train_tokenizer(questions, 200, 12)(questions)["input_ids"] == ids
+    for _ in range(5):
+        assert train_tokenizer(questions, 200, 12).get_vocab() == tokenizer.get_vocab()

@@ -190,3 +190,20 @@ def test_shipped_recipes_are_understood(name):
     model, data, _, training = run_vqa.parse_arguments([f"recipes/{name}.yaml"])
     run_vqa.config_fields(model.config)
     assert data.dataset_name and training.do_train
+
+
+def test_a_part_that_is_asked_for_must_be_there(recipe):
+    with pytest.raises(SystemExit, match="--do_predict needs a test part"):
+        run_vqa.main([recipe(), "--do_predict"])
+    with pytest.raises(SystemExit, match="--do_eval needs a validation or test part"):
+        run_vqa.main([recipe(), "--do_eval", "--validation_fraction", "0"])
+
+
+def test_a_model_of_yes_and_no_alone(recipe, picture_folder, tmp_path):
+    rows = [row for row in lines_of(picture_folder / "train.jsonl") if row["answer"] in ("yes", "No")]
+    write_jsonl(picture_folder / "train.jsonl", rows)
+    with pytest.raises(SystemExit, match="train a model with heads"):
+        run_vqa.main([recipe()])
+    run_vqa.main([recipe(), "--do_eval", "--config", "heads=[binary]"])
+    results = json.loads((tmp_path / "out" / "all_results.json").read_text())
+    assert "eval_routed_binary_accuracy" in results and "eval_coverage" not in results

@@ -1,0 +1,48 @@
+"""The demo's drawings and questions, on a run of two steps."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import run_vqa
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A run of the demo's recipe, cut to two steps and to one small layer of text."""
+    folder = tmp_path_factory.mktemp("run")
+    tiny = ["--config", "text_config.dim=16", "text_config.hidden_dim=32", "fusion_hidden_size=16"]
+    steps = ["--max_steps", "2", "--logging_steps", "1", "--eval_strategy", "steps", "--eval_steps", "1"]
+    sizes = ["--per_device_train_batch_size", "16", "--image_size", "32", "--save_strategy", "no"]
+    flags = ["--load_best_model_at_end", "false", "--use_cpu", "--disable_tqdm", "true"]
+    run_vqa.main(["recipes/easy_vqa.yaml", "--output_dir", str(folder), *tiny, *steps, *sizes, *flags])
+    return folder
+
+
+def call(script, folder):
+    done = subprocess.run([sys.executable, ROOT / "demo" / script, folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_draws_curves_and_a_sheet(run_folder):
+    call("draw.py", run_folder)
+    for name in ("curves.png", "sheet.png"):
+        with Image.open(run_folder / name) as picture:
+            assert picture.width > 800 and len(picture.convert("L").getcolors(256)) > 20
+
+
+def test_asks_three_questions_and_prints_what_was_reached(run_folder):
+    shown = call("ask.py", run_folder)
+    assert shown.count("(right: ") == 3
+    assert "routed" in shown and "majority" in shown and "sheet.png" in shown
+
+
+def test_a_run_leaves_no_pickle(run_folder):
+    assert not [path for kind in ("*.bin", "*.pt", "*.pkl") for path in run_folder.glob(kind)]
+    assert (run_folder / "model.safetensors").exists()
