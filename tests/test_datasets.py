@@ -180,3 +180,17 @@ def test_easy_vqa_has_its_official_parts():
     parts = load_easy_vqa()
     assert (len(parts["train"]), len(parts["test"])) == (38_575, 9_673)
     assert parts["train"][0]["question"] == "what is the blue shape?" and parts["train"][0]["answer"] == "rectangle"
+
+
+def test_a_data_set_with_embedded_images_is_loaded_by_name(picture_folder):
+    """A folder in the layout of the Hub stands in for an id."""
+    rows = rows_of(picture_folder)
+    images = [{"bytes": (picture_folder / row["image"]).read_bytes(), "path": row["image"]} for row in rows]
+    for part, chosen in {"train": slice(0, 12), "test": slice(12, 16)}.items():
+        columns = {"image": images, "question": [r["question"] for r in rows], "answer": [r["answer"] for r in rows]}
+        dataset = Dataset.from_dict({name: values[chosen] for name, values in columns.items()})
+        (picture_folder / "hub" / "data").mkdir(parents=True, exist_ok=True)
+        dataset.cast_column("image", Image()).to_parquet(picture_folder / "hub" / "data" / f"{part}-0.parquet")
+    parts, _, _ = prepare_datasets(DataArguments(dataset_name=str(picture_folder / "hub"), validation_fraction=0.25))
+    assert {name: len(rows) for name, rows in parts.items()} == {"train": 8, "validation": 4, "test": 4}
+    assert parts["train"][0]["image"]["bytes"] and list(parts["test"]["answer"])[-1] == rows[-1]["answer"]

@@ -1,0 +1,39 @@
+"""Real pretrained towers and real radiology questions, where they lie beside the checkout; a fresh clone has none."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from modeling_dualvqa import DualVQAForQuestionAnswering
+from processing import DataArguments, leakage_report, prepare_datasets
+
+SHARED = Path(__file__).parents[2] / "shared"
+VISION, TEXT = SHARED / "encoders" / "tf_efficientnet_lite0", SHARED / "encoders" / "minilm-l6-h384-uncased"
+QUESTIONS = SHARED / "vqa-rad" / "train.jsonl"
+
+needs_encoders = pytest.mark.skipif(not VISION.exists(), reason="no pretrained encoders beside this checkout")
+needs_questions = pytest.mark.skipif(not QUESTIONS.exists(), reason="no VQA-RAD files beside this checkout")
+
+
+@needs_encoders
+def test_pretrained_timm_and_bert_towers_keep_their_weights():
+    model = DualVQAForQuestionAnswering.from_vision_text_pretrained(VISION, TEXT, num_answers=5).eval()
+    images = torch.rand(2, 3, 224, 224) * 2 - 1
+    states = model.vision_encoder(images)
+    reference = AutoModel.from_pretrained(VISION).eval()(images)
+    assert states.shape == (2, 1 + 7 * 7, 1280)
+    torch.testing.assert_close(states[:, 0], reference.pooler_output, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(states[:, 1:], reference.last_hidden_state.flatten(2).transpose(1, 2))
+    ids = AutoTokenizer.from_pretrained(TEXT)(["is the heart enlarged?"], return_tensors="pt")["input_ids"]
+    torch.testing.assert_close(model.text_encoder(ids), AutoModel.from_pretrained(TEXT).eval()(ids).last_hidden_state)
+
+
+@needs_questions
+def test_vqa_rad_without_rewordings_splits_by_image():
+    args = DataArguments(train_file=str(QUESTIONS), image_dir=str(QUESTIONS.parent), exclude_rows=["phrase_type=frame"])
+    parts, raw, bad = prepare_datasets(args)
+    assert len(raw["train"]) == 3_064 and not bad
+    assert len(parts["train"]) + len(parts["validation"]) == 1_797
+    assert leakage_report(parts["train"], parts["validation"])["images_seen"] == 0
