@@ -52,6 +52,8 @@ class DualVQATrainingArguments(TrainingArguments):
                 raise ValueError(f"{name} must not be negative, found {value}")
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must stay off: the collator reads the image and question columns")
+        if self.label_smoothing_factor:
+            raise ValueError("label_smoothing_factor has no effect on the focal loss of the heads; leave it at 0")
         if self.parallel_mode == ParallelMode.NOT_DISTRIBUTED and self.n_gpu > 1:
             raise ValueError(
                 f"{self.n_gpu} GPUs are visible and no launcher is used. DataParallel would split a batch's images and "
