@@ -1,7 +1,7 @@
 """The demo's figures: several seeds of recipes/easy_vqa.yaml, and the design's default fusion in the same time.
 
-python benchmarks/easy_vqa.py writes runs/benchmark_easy_vqa/table.md and prints it; --seeds and --default_fusion_seeds say
-how often. A run that is finished already is not run again.
+python benchmarks/easy_vqa.py writes runs/benchmark_easy_vqa/table.md and prints it; --seeds and --default_fusion_seeds
+say how often. A run that is finished already is not run again.
 """
 
 import argparse

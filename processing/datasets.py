@@ -186,9 +186,8 @@ def prepare_part(raw, part, args, needs_answers=True):
     rows = wanted_rows(raw, args.exclude_rows, source)
     raw = raw.select(rows)
     if isinstance(raw.features[args.image_column], Image):
-        images = raw.cast_column(args.image_column, Image(decode=False))[args.image_column]
-    else:
-        images = [find_image(path, args.image_dir) for path in raw[args.image_column]]
+        raw = raw.cast_column(args.image_column, Image(decode=False))
+    images = [find_image(image, args.image_dir) for image in raw[args.image_column]]
     questions = [to_text(value) or "" for value in raw[args.question_column]]
     answers = [to_text(value) for value in raw[args.answer_column]] if "answer" in columns else None
     if answers and not needs_answers and not all(map(has_answer, answers)):
@@ -241,8 +240,13 @@ def wanted_rows(raw, rules, source):
     return [row for row in range(len(raw)) if row not in excluded]
 
 
-def find_image(path, image_dir):
-    path = to_text(path) or ""
+def find_image(image, image_dir):
+    """An image column's value as a path from where we are, or as a dict with the picture's bytes."""
+    if isinstance(image, bytes):
+        return {"bytes": image, "path": None}
+    if isinstance(image, dict):
+        return image
+    path = to_text(image) or ""
     return os.path.join(image_dir, path) if image_dir and path else path
 
 

@@ -193,4 +193,7 @@ def test_a_data_set_with_embedded_images_is_loaded_by_name(picture_folder):
         dataset.cast_column("image", Image()).to_parquet(picture_folder / "hub" / "data" / f"{part}-0.parquet")
     parts, _, _ = prepare_datasets(DataArguments(dataset_name=str(picture_folder / "hub"), validation_fraction=0.25))
     assert {name: len(rows) for name, rows in parts.items()} == {"train": 8, "validation": 4, "test": 4}
+    file = str(picture_folder / "hub" / "data" / "train-0.parquet")
+    from_file, _, _ = prepare_datasets(DataArguments(train_file=file, validation_fraction=0.25))
+    assert list(from_file["train"]["image_key"]) == list(parts["train"]["image_key"])
     assert parts["train"][0]["image"]["bytes"] and list(parts["test"]["answer"])[-1] == rows[-1]["answer"]
