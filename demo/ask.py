@@ -35,12 +35,12 @@ for label, name in TABLE.items():
     shares = [results[f"test_{kind}_{name}"] for kind in ("routed", "oracle", "majority")]
     print(f"  {label:<12}" + "".join(f"{share:>10.2%}" for share in shares))
 
-print("\nFiles:")
+print(f"\nIn {folder}:")
 for name, meaning in {
-    "": "the model; load it with AutoModel.from_pretrained(..., trust_remote_code=True)",
+    "model.safetensors": "and the files beside it: AutoModel.from_pretrained(folder, trust_remote_code=True)",
     "curves.png": "loss and accuracy over the epochs",
     "sheet.png": "test pictures with question, answer and score",
     "predictions.jsonl": "an answer for each test question",
     "all_results.json": "every figure",
 }.items():
-    print(f"  {folder / name!s:<36} {meaning}")
+    print(f"  {name:<20} {meaning}")
