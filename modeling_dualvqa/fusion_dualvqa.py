@@ -34,14 +34,14 @@ class MultiHeadAttention(nn.Module):
     def split(self, states):
         return states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, heads, T, d)
 
-    def forward(self, queries, context, mask=None):
+    def forward(self, queries, context):
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         attended, weights = attention(
             self,
             self.split(self.query(queries)),
             self.split(self.key(context)),
             self.split(self.value(context)),
-            mask,
+            attention_mask=None,  # nothing attended to is ever padded: two vectors, or an image's grid
             scaling=self.head_dim**-0.5,
             dropout=self.config.fusion_dropout if self.training else 0.0,
         )
@@ -78,6 +78,8 @@ def masked_mean(states, mask=None):
 
 
 class AttentionBlock(nn.Module):
+    """`states` attend to `context`, which may be themselves; the feed-forward network follows."""
+
     def __init__(self, config):
         super().__init__()
         self.attention = MultiHeadAttention(config)
@@ -85,8 +87,8 @@ class AttentionBlock(nn.Module):
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
 
-    def forward(self, states):
-        update, weights = self.attention(states, states)
+    def forward(self, states, context):
+        update, weights = self.attention(states, context)
         states = self.attention_residual(states, update)
         return self.feed_forward_residual(states, self.feed_forward(states)), weights
 
@@ -104,25 +106,9 @@ class AttentionFusion(nn.Module):
         states = torch.cat([vision[:, :1], text[:, :1]], dim=1)  # (B, 2, D)
         attentions = ()
         for block in self.blocks:
-            states, weights = block(states)
+            states, weights = block(states, states)
             attentions += (weights,)  # (B, heads, 2, 2)
         return states.mean(dim=1), attentions  # (B, D)
-
-
-class CrossAttentionBlock(nn.Module):
-    """Question tokens attend to the image's states; the feed-forward network follows."""
-
-    def __init__(self, config):
-        super().__init__()
-        self.attention = MultiHeadAttention(config)
-        self.attention_residual = Residual(config)
-        self.feed_forward = FeedForward(config)
-        self.feed_forward_residual = Residual(config)
-
-    def forward(self, text, vision):
-        update, weights = self.attention(text, vision)
-        text = self.attention_residual(text, update)
-        return self.feed_forward_residual(text, self.feed_forward(text)), weights
 
 
 class CrossAttentionFusion(nn.Module):
@@ -138,7 +124,7 @@ class CrossAttentionFusion(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.text_norm = nn.LayerNorm(config.fusion_hidden_size, eps=config.layer_norm_eps)
-        self.blocks = nn.ModuleList(CrossAttentionBlock(config) for _ in range(config.fusion_num_layers))
+        self.blocks = nn.ModuleList(AttentionBlock(config) for _ in range(config.fusion_num_layers))
 
     def forward(self, vision, text, text_mask=None):
         text = self.text_norm(text)

@@ -69,7 +69,7 @@ class DualVQAPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ["TransformerBlock", "InvertedResidual", "AttentionBlock", "CrossAttentionBlock"]
+    _no_split_modules = ["TransformerBlock", "InvertedResidual", "AttentionBlock"]
 
     @torch.no_grad()
     def _init_weights(self, module):

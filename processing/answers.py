@@ -6,7 +6,7 @@ from collections import Counter
 
 from .processing_dualvqa import BINARY_ANSWERS
 
-# The rules of the VQA evaluation (Antol et al. 2015, "VQA: Visual Question Answering", section 4), with three
+# The rules of the VQA evaluation (Antol et al. 2015, "VQA: Visual Question Answering"), with three
 # departures: "none" stays a word (it is an answer of its own in radiology), a minus before a number stays, and
 # apostrophes are dropped, so that "don't" and "dont" are one answer without a list of contractions.
 NUMBER_WORDS = dict(zip("zero one two three four five six seven eight nine ten".split(), map(str, range(11))))

@@ -28,7 +28,7 @@ Zitnick, C. Lawrence and Parikh, Devi}}"""
 
 
 def answer_score(prediction, references):
-    """min(matches / 3, 1) over the answers of several people (Antol et al. 2015, section 4); with fewer than three
+    """min(matches / 3, 1) over the answers of several people (Antol et al. 2015); with fewer than three
     people, the share that agrees. With one it is 1 or 0."""
     matches = sum(normalise_answer(reference) == prediction for reference in references)
     return min(matches / min(3, len(references)), 1.0)
