@@ -9,10 +9,13 @@ DEMO := runs/easy_vqa
 demo: $(DEMO)/sheet.png
 	$(BIN)/python demo/ask.py $(DEMO)
 
-$(DEMO)/sheet.png: $(DEMO)/test_results.json demo/draw.py
+# A half-written target is deleted, so that the next call makes it again.
+.DELETE_ON_ERROR:
+
+$(DEMO)/sheet.png: $(DEMO)/predictions.jsonl demo/draw.py
 	$(BIN)/python demo/draw.py $(DEMO)
 
-$(DEMO)/test_results.json: recipes/easy_vqa.yaml | $(VENV)/installed-demo
+$(DEMO)/predictions.jsonl: recipes/easy_vqa.yaml | $(VENV)/installed-demo
 	$(BIN)/python run_vqa.py recipes/easy_vqa.yaml --output_dir $(DEMO)
 
 test: $(VENV)/installed-test
