@@ -45,7 +45,8 @@ class DataArguments:
     question_column: str = field(default="question", metadata={"help": "Column with the questions."})
     answer_column: str = field(default="answer", metadata={"help": "Column with an answer or a list of answers."})
     exclude_rows: list[str] = field(
-        default_factory=list, metadata={"help": "Leave out rows: column=value, as often as wanted."}
+        default_factory=list,
+        metadata={"help": "Leave out training and validation rows: column=value, as often as wanted."},
     )
     validation_fraction: float = field(
         default=0.1, metadata={"help": "Share of the training images kept for validation where there is none."}
@@ -167,7 +168,8 @@ def prepare_part(raw, part, args, needs_answers=True):
         needs_answers: whether a row without an answer is a bad one.
 
     Returns:
-        The canonical Dataset, and a list of the rows left out: dicts with `part`, `row`, `image` and `problem`.
+        The canonical Dataset, and a list of the rows left out: dicts with `part`, `row` (from 1, as a
+        person counts), `image` and `problem`.
 
     Raises:
         ValueError: a column is missing, or no row is left.
@@ -183,7 +185,8 @@ def prepare_part(raw, part, args, needs_answers=True):
                 f"{source} has no column {column!r} (it has {', '.join(raw.column_names)}); "
                 f"name the right one with --{name}_column"
             )
-    rows = wanted_rows(raw, args.exclude_rows, source)
+    # Every row of a test part is answered, whatever training leaves out.
+    rows = wanted_rows(raw, args.exclude_rows if part != "test" else [], source)
     raw = raw.select(rows)
     if isinstance(raw.features[args.image_column], Image):
         raw = raw.cast_column(args.image_column, Image(decode=False))
@@ -204,13 +207,13 @@ def prepare_part(raw, part, args, needs_answers=True):
         elif needs_answers and not has_answer(answers[index]):
             problems[index] = "no answer"
     bad = [
-        {"part": part, "row": rows[index], "image": image_name(images[index]), "problem": problem}
+        {"part": part, "row": rows[index] + 1, "image": image_name(images[index]), "problem": problem}
         for index, problem in problems.items()
     ]
     if bad and args.on_bad_example == "error":
         first = bad[0]
         raise BadExampleError(
-            f"{source}, row {first['row'] + 1} ({first['image']}): {first['problem']}"
+            f"{source}, row {first['row']} ({first['image']}): {first['problem']}"
             + (f"; {len(bad) - 1} more bad rows" if len(bad) > 1 else "")
             + ". Mend it, or leave such rows out with --on_bad_example skip"
         )

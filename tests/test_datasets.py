@@ -84,6 +84,12 @@ def test_rows_can_be_excluded(picture_folder, caplog):
     assert "no column phrase_type" in caplog.text
 
 
+def test_no_row_of_a_test_part_is_excluded(picture_folder):
+    args = arguments(picture_folder, test_file=str(picture_folder / "train.jsonl"), exclude_rows=["qid=-1"])
+    parts = prepare_datasets(args)[0]
+    assert (len(parts["train"]), len(parts["test"])) == (8, 16)
+
+
 def test_no_image_is_in_both_parts_of_a_split(picture_folder):
     train = prepare_datasets(arguments(picture_folder))[0]["train"]
     first, second = split_by_image(train, 0.25, seed=1)
@@ -137,7 +143,7 @@ def test_a_bad_row_stops_or_is_left_out(picture_folder, fields, message):
         prepare_datasets(arguments(picture_folder))
     parts, _, bad = prepare_datasets(arguments(picture_folder, on_bad_example="skip"))
     assert len(parts["train"]) == 15 and 4 not in list(parts["train"]["row"])
-    assert [(item["part"], item["row"]) for item in bad] == [("train", 4)]
+    assert [(item["part"], item["row"]) for item in bad] == [("train", 5)]
 
 
 @pytest.mark.parametrize(
