@@ -336,6 +336,11 @@ def main(argv=None):
         set_seed(training_args.seed)
         augmentation = build_augmentation(augmentation_args)
         loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
+        if loaded and (model_args.config or model_args.vision_model_name_or_path or model_args.text_model_name_or_path):
+            logger.warning(
+                "configuration, towers and vocabulary of the saved model are kept; --config, "
+                "--vision_model_name_or_path and --text_model_name_or_path have no effect"
+            )
         parts, raw, bad = prepare_datasets(data_args, training_args.do_train)
         check_parts(training_args, parts)
         if bad:

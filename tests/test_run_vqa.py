@@ -117,11 +117,12 @@ print(json.dumps(answers))
 """
 
 
-def test_goes_on_from_a_saved_folder(recipe, test_file, tmp_path):
+def test_goes_on_from_a_saved_folder(recipe, test_file, tmp_path, caplog):
     run_vqa.main([recipe()])
     first = str(tmp_path / "out")
     again = str(tmp_path / "again")
     run_vqa.main([recipe(), "--model_name_or_path", first, "--output_dir", again])
+    assert "configuration, towers and vocabulary of the saved model are kept" in caplog.text
     flags = ["--do_train", "false", "--do_predict", "--test_file", test_file, "--model_name_or_path", again]
     run_vqa.main([recipe(), *flags, "--output_dir", str(tmp_path / "predicted")])
     assert len(lines_of(tmp_path / "predicted" / "predictions.jsonl")) == 6
@@ -146,7 +147,7 @@ def test_bad_rows_can_be_left_out_and_are_listed(recipe, picture_folder, tmp_pat
     assert not (tmp_path / "out").exists()
     run_vqa.main([recipe(), "--on_bad_example", "skip"])
     (bad,) = lines_of(tmp_path / "out" / "bad_examples.jsonl")
-    assert bad["row"] == 0 and bad["image"].endswith("gone.png") and "unreadable" in bad["problem"]
+    assert bad["row"] == 1 and bad["image"].endswith("gone.png") and "unreadable" in bad["problem"]
 
 
 def test_long_questions_are_counted(recipe, caplog):
