@@ -50,6 +50,7 @@ class DualVQAConfig(PreTrainedConfig):
         binary_loss_weight, open_ended_loss_weight, question_type_loss_weight: weights of the three loss terms.
         layer_norm_eps: epsilon of the layer norms of fusion and heads.
         initializer_range: standard deviation of the linear layers of fusion and heads at the start.
+        model_card: what the README.md of a saved folder says of training and results; see `model_card_dualvqa`.
 
     Raises:
         ValueError: a head that doesn't exist, or a width that the number of attention heads doesn't divide.
@@ -57,7 +58,11 @@ class DualVQAConfig(PreTrainedConfig):
 
     model_type = "dualvqa"
     # The Trainer keeps the logits of an evaluation, and not what is large and serves no metric.
-    keys_to_ignore_at_inference = ["fused_state", "image_embeds", "text_embeds", "fusion_attentions"]
+    keys_to_ignore_at_inference = [
+        "fused_state",
+        *(f"{tower}_embeds" for tower in ("image", "text")),
+        *(f"{part}_{kind}" for part in ("fusion", "text", "image") for kind in ("attentions", "hidden_states")),
+    ]
     sub_configs_defaults = {
         "vision_config": SubConfigSpec(config_class=TorchvisionEncoderConfig),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="distilbert"),
@@ -84,6 +89,7 @@ class DualVQAConfig(PreTrainedConfig):
     question_type_loss_weight: float = 0.1
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
+    model_card: dict | None = None
 
     def __post_init__(self, **kwargs):
         if isinstance(self.vision_config, dict):

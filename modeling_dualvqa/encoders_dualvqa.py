@@ -1,24 +1,41 @@
 """The towers: each turns its input into one sequence of states whose first vector is the pooled one.
 
-That is their whole interface: `encoder(...)` gives (N, 1 + S, C) and `encoder.hidden_size` is C. A fusion that works on
-pooled vectors reads `states[:, 0]`; one that works on the image grid or the question's tokens reads all of them.
+That is their whole interface: `encoder(...)` gives a [`TowerOutput`] and `encoder.hidden_size` is C. A fusion that
+works on pooled vectors reads `states[:, 0]`; one that works on the image grid or the question's tokens reads all.
 """
 
+import contextlib
 import difflib
 import inspect
 import os
 from collections import OrderedDict
+from typing import NamedTuple
 
 import torch
 import torchvision
 from safetensors.torch import load_file
 from torch import nn
 from transformers import MODEL_MAPPING, AutoModel
+from transformers import initialization as init
 
 from .configuration_dualvqa import TorchvisionEncoderConfig
 
 # The first child of a torchvision classifier that no longer gives a feature map.
 CLASSIFIER_PARTS = ("avgpool", "flatten", "classifier", "fc", "head", "heads")
+
+
+class TowerOutput(NamedTuple):
+    """What a tower computes.
+
+    Args:
+        states: (N, 1 + S, C), the pooled vector first.
+        hidden_states: on request, what each layer gave, in order: (N, T, C) or feature maps (N, C, h, w).
+        attentions: on request, each layer's attention weights (N, heads, T, T); None where the tower has none to give.
+    """
+
+    states: torch.Tensor
+    hidden_states: tuple | None = None
+    attentions: tuple | None = None
 
 
 def build_trunk(config):
@@ -66,6 +83,8 @@ def with_pooled(grid):
 class TorchvisionEncoder(nn.Module):
     """A torchvision classifier up to its last feature map; the pooled vector is the mean over the map."""
 
+    gradient_checkpointing = False  # transformers turns it on, and sets the function that checkpoints
+
     def __init__(self, config):
         super().__init__()
         self.config = config
@@ -77,9 +96,55 @@ class TorchvisionEncoder(nn.Module):
                 if isinstance(module, nn.BatchNorm2d):
                     module.momentum = config.batch_norm_momentum
 
-    def forward(self, pixel_values):
+    def forward(self, pixel_values, output_hidden_states=False, output_attentions=False):
         # Channels last: the same numbers, and half the time for MobileNetV3 on a CPU.
-        return with_pooled(self.trunk(pixel_values.contiguous(memory_format=torch.channels_last)))
+        maps = pixel_values.contiguous(memory_format=torch.channels_last)
+        hidden_states = []
+        for layer in self.layers():
+            if self.gradient_checkpointing and self.training:
+                maps = self.checkpoint(layer, maps)
+            else:
+                maps = layer(maps)  # (U, C, h, w)
+            hidden_states.append(maps)
+        return TowerOutput(with_pooled(maps), tuple(hidden_states) if output_hidden_states else None)
+
+    def layers(self):
+        """The layers of the trunk in order; torchvision wraps most of a network's in one called `features`."""
+        for name, child in self.trunk.named_children():
+            yield from child if name == "features" else [child]
+
+    def checkpoint(self, layer, maps):
+        """`layer(maps)`, computed again in the backward pass; batch-norm statistics see the batch once all the same."""
+        return self._gradient_checkpointing_func(
+            layer, maps, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), kept_buffers(layer))
+        )
+
+    @torch.no_grad()
+    def reset_bare_tensors(self):
+        """Gives torchvision's start values to what is no layer of torch: layer scales, position tables and indices.
+
+        Tensors that were loaded are left alone.
+        """
+        owners = {
+            name for name, part in self.trunk.named_modules() if not type(part).__module__.startswith("torch.nn.")
+        }
+        tensors = dict([*self.trunk.named_parameters(), *self.trunk.named_buffers()])
+        bare = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[0] in owners}
+        if any(not getattr(tensor, "_is_hf_initialized", False) for tensor in bare.values()):
+            fresh = build_trunk(self.config).state_dict()
+            for name, tensor in bare.items():
+                init.copy_(tensor, fresh[name])
+
+
+@contextlib.contextmanager
+def kept_buffers(module):
+    """Puts the module's buffers back to what they were, whatever is computed inside."""
+    before = [buffer.clone() for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(module.buffers(), before):
+            buffer.data.copy_(value)  # .data: autograd must not take this for a change of what it saved
 
 
 def is_torchvision_name(name):
@@ -125,15 +190,14 @@ class TransformersVisionEncoder(nn.Module):
         else:
             self.hidden_size = widths[-1] if widths else config.hidden_size
 
-    def forward(self, pixel_values):
-        outputs = self.model(pixel_values=pixel_values)
-        states = outputs.last_hidden_state
+    def forward(self, pixel_values, output_hidden_states=False, output_attentions=False):
+        outputs = self.model(pixel_values=pixel_values, **requested(output_hidden_states, output_attentions))
+        states, pooled = outputs.last_hidden_state, getattr(outputs, "pooler_output", None)
         if states.ndim == 4:  # convolutional: (U, C, h, w)
-            return with_pooled(states)
-        pooled = getattr(outputs, "pooler_output", None)
-        if pooled is None:  # transformer without a pooler: its first token, [CLS], is the pooled state
-            return states
-        return torch.cat([pooled[:, None], states], dim=1)  # (U, 1 + S, C)
+            states = with_pooled(states)
+        elif pooled is not None:  # a transformer without a pooler has its pooled state, [CLS], in first place already
+            states = torch.cat([pooled[:, None], states], dim=1)  # (U, 1 + S, C)
+        return TowerOutput(states, outputs.get("hidden_states"), given(outputs.get("attentions")))
 
 
 class TextEncoder(nn.Module):
@@ -146,8 +210,22 @@ class TextEncoder(nn.Module):
         self.model = build_transformers_model(config)
         self.hidden_size = config.hidden_size
 
-    def forward(self, input_ids, attention_mask=None):
-        return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, T, C)
+    def forward(self, input_ids, attention_mask=None, output_hidden_states=False, output_attentions=False):
+        outputs = self.model(
+            input_ids=input_ids, attention_mask=attention_mask, **requested(output_hidden_states, output_attentions)
+        )
+        return TowerOutput(outputs.last_hidden_state, outputs.get("hidden_states"), given(outputs.get("attentions")))
+
+
+def requested(output_hidden_states, output_attentions):
+    """Keyword arguments for a transformers model; only what is asked for, because not every model knows both."""
+    flags = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+    return {name: True for name, wanted in flags.items() if wanted}
+
+
+def given(attentions):
+    """The attention weights, or None where the implementation (sdpa) gives none."""
+    return None if not attentions or attentions[0] is None else attentions
 
 
 def build_transformers_model(config):

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
@@ -77,7 +78,7 @@ def masked_mean(states, mask=None):
     return (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)  # (B, D)
 
 
-class AttentionBlock(nn.Module):
+class AttentionBlock(GradientCheckpointingLayer):
     """`states` attend to `context`, which may be themselves; the feed-forward network follows."""
 
     def __init__(self, config):
@@ -104,11 +105,12 @@ class AttentionFusion(nn.Module):
 
     def forward(self, vision, text, text_mask=None):
         states = torch.cat([vision[:, :1], text[:, :1]], dim=1)  # (B, 2, D)
-        attentions = ()
+        hidden_states, attentions = (states,), ()
         for block in self.blocks:
             states, weights = block(states, states)
+            hidden_states += (states,)
             attentions += (weights,)  # (B, heads, 2, 2)
-        return states.mean(dim=1), attentions  # (B, D)
+        return states.mean(dim=1), hidden_states, attentions
 
 
 class CrossAttentionFusion(nn.Module):
@@ -128,14 +130,16 @@ class CrossAttentionFusion(nn.Module):
 
     def forward(self, vision, text, text_mask=None):
         text = self.text_norm(text)
-        attentions = ()
+        hidden_states, attentions = (text,), ()
         for block in self.blocks:
             text, weights = block(text, vision)
+            hidden_states += (text,)  # (B, T, D)
             attentions += (weights,)  # (B, heads, T, 1 + S)
-        return masked_mean(text, text_mask) * vision[:, 0], attentions  # (B, D)
+        return masked_mean(text, text_mask) * vision[:, 0], hidden_states, attentions
 
 
-# fusion_type -> class: forward(vision (B, 1 + S, D), text (B, T, D), text_mask (B, T)) -> (B, D), attention weights.
+# fusion_type -> class: forward(vision (B, 1 + S, D), text (B, T, D), text_mask (B, T)) -> the fused vectors (B, D), the
+# states before the first and after each block, and each block's attention weights.
 # `uses_sequences` says whether it reads more than the first (pooled) vector of each tower.
 FUSIONS = {
     "attention": AttentionFusion,

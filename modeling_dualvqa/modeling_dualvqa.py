@@ -1,18 +1,28 @@
 """DualVQA: two towers, one fusion, a yes/no head and an open-ended head, and a router that chooses between them."""
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_dualvqa import DualVQAConfig
-from .encoders_dualvqa import TextEncoder, build_vision_encoder, is_torchvision_name, load_torchvision_weights
+from .encoders_dualvqa import (
+    TextEncoder,
+    TorchvisionEncoder,
+    TowerOutput,
+    build_vision_encoder,
+    is_torchvision_name,
+    load_torchvision_weights,
+)
 from .fusion_dualvqa import build_fusion
 from .loss_dualvqa import dual_head_loss
+from .model_card_dualvqa import write_model_card
 
 if TYPE_CHECKING:  # what a saved folder ships is found through its imports, and the pipeline belongs in it
     from .pipeline_dualvqa import DualVQAPipeline  # noqa: F401
@@ -31,8 +41,14 @@ class DualVQAOutput(ModelOutput):
         image_embeds: (U, 1 + S, C_vision) pooled state and grid, or (U, 1, C_vision) when the fusion reads only the
             pooled state; can be given back to the model in place of pixels.
         text_embeds: (B, T, C_text), or (B, 1, C_text) likewise; can be given back in place of ids.
-        fusion_attentions: one tensor of attention weights per fusion block, with `output_attentions`. (B, heads, 2, 2)
+        fusion_attentions: with `output_attentions`, one tensor of attention weights per fusion block: (B, heads, 2, 2)
             for "attention", (B, heads, T, 1 + S) for "cross_attention".
+        text_attentions, image_attentions: likewise, per layer of the towers: (B, heads, T, T). None for a tower without
+            attention, and for one whose own attention implementation isn't eager.
+        fusion_hidden_states: with `output_hidden_states`, the states before the first and after each fusion block:
+            (B, 2, D) for "attention", (B, T, D) for "cross_attention".
+        text_hidden_states: likewise, the embeddings and the states after each layer: (B, T, C_text).
+        image_hidden_states: likewise, what each layer of the tower gives: feature maps (U, C, h, w) or states.
     """
 
     loss: torch.Tensor | None = None
@@ -43,6 +59,11 @@ class DualVQAOutput(ModelOutput):
     image_embeds: torch.Tensor | None = None
     text_embeds: torch.Tensor | None = None
     fusion_attentions: tuple | None = None
+    text_attentions: tuple | None = None
+    image_attentions: tuple | None = None
+    fusion_hidden_states: tuple | None = None
+    text_hidden_states: tuple | None = None
+    image_hidden_states: tuple | None = None
 
 
 class AnswerHead(nn.Sequential):
@@ -69,7 +90,17 @@ class DualVQAPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ["TransformerBlock", "InvertedResidual", "AttentionBlock"]
+    # What has a residual connection inside stays on one device: DistilBERT's and our blocks, and torchvision's.
+    _no_split_modules = [
+        "TransformerBlock",
+        "AttentionBlock",
+        "InvertedResidual",
+        "BasicBlock",
+        "Bottleneck",
+        "MBConv",
+        "CNBlock",
+        "SwinTransformerBlock",
+    ]
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -80,6 +111,49 @@ class DualVQAPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.bias)
         else:
             super()._init_weights(module)
+
+    def initialize_weights(self):
+        """As in transformers, and then what no rule for a layer covers."""
+        super().initialize_weights()
+        for module in self.modules():
+            if isinstance(module, TorchvisionEncoder):
+                module.reset_bare_tensors()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in transformers; a damaged weights file is named."""
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except SafetensorError as error:
+            raise OSError(
+                f"the weights of {pretrained_model_name_or_path} are damaged or incomplete ({error}); copy the folder "
+                f"again, or download it again with force_download=True"
+            ) from error
+
+    def save_pretrained(self, save_directory, is_main_process=True, **kwargs):
+        """As in transformers, and the model card: see `model_card_dualvqa`."""
+        # Loading sets the sub-configurations' dtype too; set here, a folder loaded and saved again is the same folder.
+        for config in (self.config.vision_config, self.config.text_config):
+            config.dtype = self.dtype
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        if is_main_process and os.path.isfile(os.path.join(save_directory, "config.json")):  # none beside an adapter
+            write_model_card(save_directory, self.config, self.parameter_counts())
+
+    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
+        """The last step of every push: the card that goes to the Hub knows where it goes."""
+        self.config.model_card = {**(self.config.model_card or {}), "repo_id": repo_id}
+        self.config.save_pretrained(working_dir)
+        write_model_card(working_dir, self.config, self.parameter_counts())
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
+
+    def parameter_counts(self):
+        """Number of parameters by part, in order, and their total."""
+        # ds_numel: what DeepSpeed has spread over several processes counts as a whole.
+        sizes = {
+            name: sum(getattr(p, "ds_numel", p.numel()) for p in part.parameters())
+            for name, part in self.named_children()
+        }
+        return {**sizes, "total": sum(sizes.values())}
 
 
 class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
@@ -147,6 +221,18 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
             copy_weights(AutoModel.from_pretrained(text, config=text_config), model.text_encoder.model)
         return model
 
+    def reset_open_ended_head(self, num_answers):
+        """Replaces the open-ended head by a new one for another vocabulary; everything else keeps its weights.
+
+        Raises:
+            ValueError: the model has no open-ended head.
+        """
+        if self.open_ended_head is None:
+            raise ValueError(f"a model with heads={self.config.heads} has no open-ended head to replace")
+        self.config.num_answers = num_answers
+        head = AnswerHead(self.config, self.config.open_ended_head_sizes, num_answers)
+        self.open_ended_head = head.apply(self._initialize_weights).to(self.device, self.dtype)
+
     def freeze_encoders(self, vision=True, text=True):
         """Freezes (True) or thaws (False) each tower: no gradients, and no moving statistics or dropout in training.
 
@@ -171,11 +257,6 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
                 tower.eval().requires_grad_(False)
         return self
 
-    def parameter_counts(self):
-        """Number of parameters by part, in order, and their total."""
-        counts = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
-        return {**counts, "total": sum(counts.values())}
-
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -188,6 +269,7 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         open_ended_labels: torch.LongTensor | None = None,
         question_type_labels: torch.LongTensor | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> tuple | DualVQAOutput:
         """
@@ -200,14 +282,25 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
             binary_labels: (B,) 0 no, 1 yes, -100 not a yes/no question.
             open_ended_labels: (B,) index in the vocabulary, or -100.
             question_type_labels: (B,) 0 yes/no, 1 open-ended.
-            output_attentions: return the fusion's attention weights (with eager attention).
+            output_attentions, output_hidden_states, return_dict: as in transformers; the configuration's when left out.
 
         Raises:
             ValueError: neither or both of an input and its embedding, pooled vectors for a fusion that reads
-                sequences, or image and question counts that don't match.
+                sequences, image and question counts that don't match, or attention weights asked of an implementation
+                that doesn't compute them.
         """
-        image_states = self.encode("pixel_values", pixel_values, image_embeds)  # (U, 1 + S, C_vision)
-        text_states = self.encode("input_ids", input_ids, text_embeds, attention_mask)  # (B, T, C_text)
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_attentions and self.config._attn_implementation != "eager":
+            raise ValueError(
+                f"output_attentions needs attn_implementation='eager', found {self.config._attn_implementation!r}; "
+                f"give it to from_pretrained, or call model.set_attn_implementation('eager')"
+            )
+        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        image = self.encode("pixel_values", pixel_values, image_embeds, **wanted)
+        text = self.encode("input_ids", input_ids, text_embeds, attention_mask=attention_mask, **wanted)
+        image_states, text_states = image.states, text.states  # (U, 1 + S, C_vision), (B, T, C_text)
         if not self.fusion.uses_sequences:
             image_states, text_states, attention_mask = image_states[:, :1], text_states[:, :1], None
 
@@ -219,7 +312,8 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
                 f"{len(text_states)} questions and {len(vision)} images: give image_index (B,), the image of each "
                 f"question, or one image per question"
             )
-        fused, attentions = self.fusion(vision, self.text_projection(text_states), attention_mask)  # (B, D)
+        text_vectors = self.text_projection(text_states)  # (B, T, D)
+        fused, hidden_states, attentions = self.fusion(vision, text_vectors, attention_mask)  # (B, D)
 
         logits = {
             "binary": self.binary_head(fused) if self.binary_head is not None else None,
@@ -244,17 +338,25 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
             image_embeds=image_states,
             text_embeds=text_states,
             fusion_attentions=attentions if output_attentions else None,
+            text_attentions=text.attentions,
+            image_attentions=image.attentions,
+            fusion_hidden_states=hidden_states if output_hidden_states else None,
+            text_hidden_states=text.hidden_states,
+            image_hidden_states=image.hidden_states,
         )
-        return output if return_dict is not False else output.to_tuple()
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
 
-    def encode(self, name, inputs, embeds, mask=None):
-        """States of one tower, from its inputs or from embeddings computed before: (N, 1 + S, C)."""
+    def encode(self, name, inputs, embeds, **options):
+        """[`TowerOutput`] of one tower, from its inputs or from embeddings computed before."""
         if (inputs is None) == (embeds is None):
             found = "neither" if inputs is None else "both"
             other = {"pixel_values": "image_embeds", "input_ids": "text_embeds"}[name]
             raise ValueError(f"give exactly one of {name} and {other}; found {found}")
+        if embeds is None and name == "pixel_values":
+            return self.vision_encoder(inputs.to(self.dtype), **options)
         if embeds is None:
-            return self.vision_encoder(inputs) if name == "pixel_values" else self.text_encoder(inputs, mask)
+            return self.text_encoder(inputs, **options)
         if embeds.ndim == 2:
             embeds = embeds[:, None]  # (N, 1, C)
         if self.fusion.uses_sequences and embeds.shape[1] == 1:
@@ -262,7 +364,7 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
                 f"the {self.config.fusion_type} fusion reads sequences (N, 1 + S, C), found pooled vectors of shape "
                 f"{tuple(embeds.shape)} in place of {name}; encode with this model's own towers"
             )
-        return embeds
+        return TowerOutput(embeds.to(self.dtype))
 
 
 def copy_weights(source, target):

@@ -1,11 +1,17 @@
 """The processor: questions and images in, tensors out; logits in, answers out."""
 
+import hashlib
+import re
+from pathlib import Path
+
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from .image_processing_dualvqa import DualVQAImageProcessor  # noqa: F401 - a saved folder ships it
 
 BINARY_ANSWERS = ("no", "yes")
 QUESTION_TYPES = ("binary", "open_ended")
+CODE_TABLE = "| file | SHA-256 |\n|---|---|\n"
+CODE_ROW = re.compile(r"^\| `(\w+\.py)` \| `([0-9a-f]{64})` \|\n", re.MULTILINE)
 
 
 class DualVQAProcessorKwargs(ProcessingKwargs, total=False):
@@ -89,6 +95,38 @@ class DualVQAProcessor(ProcessorMixin):
     @property
     def model_input_names(self):
         return ["input_ids", "attention_mask", "pixel_values", "image_index"]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """As in transformers; without `trust_remote_code` nobody is asked about code that isn't needed here."""
+        kwargs.setdefault("trust_remote_code", False)
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """As in transformers; a model card beside it learns of the processor's Python files."""
+        for name in ("is_local", "local_files_only"):  # how the tokenizer was loaded is nothing to keep
+            self.tokenizer.init_kwargs.pop(name, None)
+        saved = super().save_pretrained(save_directory, **kwargs)
+        list_code(save_directory)
+        return saved
+
+    def _upload_modified_files(self, working_dir, *args, **kwargs):
+        list_code(working_dir)
+        return super()._upload_modified_files(working_dir, *args, **kwargs)
+
+
+def list_code(folder):
+    """Brings the table of Python files in the folder's README.md up to date; `model_card_dualvqa` has its twin.
+
+    There are two because model and processor are saved in any order, and neither side's files may need the other's.
+    """
+    path = Path(folder, "README.md")
+    head, table, tail = (path.read_text(encoding="utf-8") if path.exists() else "").partition(CODE_TABLE)
+    if table:
+        hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in Path(folder).glob("*.py")}
+        listed = {**dict(CODE_ROW.findall(tail)), **hashes}
+        rows = "".join(f"| `{name}` | `{digest}` |\n" for name, digest in sorted(listed.items()))
+        path.write_text(head + table + rows + CODE_ROW.sub("", tail), encoding="utf-8", newline="\n")
 
 
 def train_tokenizer(questions, vocab_size=8000, model_max_length=64):

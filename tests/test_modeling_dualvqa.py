@@ -174,12 +174,12 @@ def test_towers_start_from_torchvision_and_transformers_weights(text_folder, tmp
     ).eval()
     images = torch.randn(2, 3, 64, 64)
     expected = classifier.eval().features(images)
-    states = model.vision_encoder(images)
+    states = model.vision_encoder(images).states
     torch.testing.assert_close(states[:, 0], expected.mean(dim=(2, 3)))
     torch.testing.assert_close(states[:, 1:], expected.flatten(2).transpose(1, 2))
     ids = torch.randint(50, (2, 5))
     expected = DistilBertModel.from_pretrained(text_folder).eval()(ids).last_hidden_state
-    torch.testing.assert_close(model.text_encoder(ids), expected)
+    torch.testing.assert_close(model.text_encoder(ids).states, expected)
     assert model.config.num_answers == 7 and model.open_ended_head[-1].out_features == 7
 
 
@@ -197,14 +197,14 @@ def test_towers_start_from_any_transformers_vision_model(text_folder, tmp_path, 
     model = DualVQAForQuestionAnswering.from_vision_text_pretrained(tmp_path / kind, text_folder, num_answers=3).eval()
     images = torch.randn(2, 3, 32, 32)
     outputs = pretrained.eval()(images)
-    states = model.vision_encoder(images)
+    states = model.vision_encoder(images).states
     pooled = outputs.pooler_output.flatten(1) if kind == "resnet" else outputs.last_hidden_state[:, 0]
     torch.testing.assert_close(states[:, 0], pooled)
     assert states.shape == (2, 1 + 4 if kind == "vit" else 1 + 16, 16)
     output = model(pixel_values=images, input_ids=torch.randint(50, (2, 5)))
     model.save_pretrained(tmp_path / "saved")
     again = DualVQAForQuestionAnswering.from_pretrained(tmp_path / "saved")
-    assert torch.equal(again.vision_encoder(images), states) and output.open_ended_logits.shape == (2, 3)
+    assert torch.equal(again.vision_encoder(images).states, states) and output.open_ended_logits.shape == (2, 3)
 
 
 def test_bert_as_text_tower_has_no_pooler_that_nothing_trains(tmp_path):

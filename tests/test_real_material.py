@@ -21,13 +21,13 @@ needs_questions = pytest.mark.skipif(not QUESTIONS.exists(), reason="no VQA-RAD 
 def test_pretrained_timm_and_bert_towers_keep_their_weights():
     model = DualVQAForQuestionAnswering.from_vision_text_pretrained(VISION, TEXT, num_answers=5).eval()
     images = torch.rand(2, 3, 224, 224) * 2 - 1
-    states = model.vision_encoder(images)
+    states = model.vision_encoder(images).states
     reference = AutoModel.from_pretrained(VISION).eval()(images)
     assert states.shape == (2, 1 + 7 * 7, 1280)
     torch.testing.assert_close(states[:, 0], reference.pooler_output, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(states[:, 1:], reference.last_hidden_state.flatten(2).transpose(1, 2))
     ids = AutoTokenizer.from_pretrained(TEXT)(["is the heart enlarged?"], return_tensors="pt")["input_ids"]
-    torch.testing.assert_close(model.text_encoder(ids), AutoModel.from_pretrained(TEXT).eval()(ids).last_hidden_state)
+    torch.testing.assert_close(model.text_encoder(ids).states, AutoModel.from_pretrained(TEXT).eval()(ids).last_hidden_state)
 
 
 @needs_questions

@@ -1,0 +1,214 @@
+"""The README.md of a saved folder: a Hub model card, filled from what the run recorded in the configuration.
+
+`config.model_card` is a dict that `run_vqa.py` writes and that travels with the model. Whatever it lacks, the card says
+is not known:
+
+- `repo_id`: the model's name on the Hub; `license`, `base_model` (list) and `datasets` (list of Hub ids) as on the Hub
+- `data`: list of dicts `part`, `source`, `questions`, `images`, and `coverage` where there are open-ended answers
+- `settings`: dict name -> value, of the training
+- `results`: dict part -> dict figure -> value, named as the metric names them (`routed_accuracy`, ...)
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
+
+TASK = "visual-question-answering"
+MARK = "<!-- save_pretrained writes this card; without this line it leaves it alone. -->"
+UNFILLED = "[More Information Needed]"  # the Hub's template, which a push puts where there is no card
+CODE_TABLE = "| file | SHA-256 |\n|---|---|\n"
+CODE_ROW = re.compile(r"^\| `(\w+\.py)` \| `([0-9a-f]{64})` \|\n", re.MULTILINE)
+
+KINDS = {
+    "routed": "the model chooses the head: what a user gets",
+    "oracle": "the head is chosen by the true question type: comparable with published tables",
+    "majority": "always the most frequent training answer of the true type",
+}
+TYPES = {"yes/no": "binary_", "open-ended": "open_ended_", "all": ""}
+
+TEXT = """
+{mark}
+
+# {title}
+
+A DualVQA model: a compact classifier that answers questions about pictures. {vision} sees the picture, {text} reads the
+question, the {fusion} fusion joins them, and {heads}.
+
+## Use
+
+```python
+from transformers import AutoModel, AutoProcessor, pipeline
+
+model = AutoModel.from_pretrained("{name}", trust_remote_code=True)
+processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)
+pipe = pipeline("visual-question-answering", model="{name}", trust_remote_code=True)
+```
+
+`pipe(image="picture.png", question="what is shown?", top_k=3)` gives the best answers, each with `answer`, `score` and
+`question_type`. `trust_remote_code=True` runs the Python files listed below; read them first.
+
+## Training data
+
+{data}
+
+## Training settings
+
+{settings}
+
+## Results
+
+{results}
+
+## Limits
+
+- It knows {answers}, and nothing else. A question with another answer is answered
+  wrongly; the coverage above says how often that must happen.
+- A score is the model's own probability. It has not been calibrated.
+- Pictures and questions unlike those it was trained on get an answer all the same, and nothing warns of it.
+- It has not been validated for medical or any other use in which a wrong answer does harm.
+
+## Parameters
+
+| part | parameters |
+|---|---|
+{parameters}
+
+## Code
+
+The Python files that `trust_remote_code=True` executes:
+
+{code}"""
+
+
+def write_model_card(folder, config, parameters):
+    """Writes the README.md of a saved folder, unless a person has written the one that is there.
+
+    Args:
+        folder: where config.json and the Python files are.
+        config: the model's.
+        parameters: dict part -> number of parameters.
+    """
+    path = Path(folder, "README.md")
+    before = path.read_text(encoding="utf-8") if path.exists() else MARK
+    if MARK in before or UNFILLED in before:
+        # The processor's files may not be in this folder yet, or only on the Hub.
+        rows = "".join(row.group() for row in CODE_ROW.finditer(before))
+        path.write_text(render(config, parameters) + rows, encoding="utf-8", newline="\n")
+        list_code(folder)
+
+
+def render(config, parameters):
+    """The card's text, up to the first row of the table of Python files."""
+    record = config.model_card or {}
+    repo_id = record.get("repo_id")
+    heads = {
+        "binary": "one head answers yes or no",
+        "open_ended": f"one chooses among {config.num_answers} answers",
+    }
+    answers = {"binary": "yes, no", "open_ended": f"{config.num_answers} answers of its training data"}
+    vision = getattr(config.vision_config, "architecture", None) or config.vision_config.model_type
+    text = TEXT.format(
+        mark=MARK,
+        title=repo_id.split("/")[-1] if repo_id else "DualVQA",
+        vision=vision,
+        text=config.text_config.model_type,
+        fusion=config.fusion_type.replace("_", "-"),
+        heads=" and ".join(heads[head] for head in config.heads),
+        name=repo_id or "path/to/this/folder",
+        data=data_table(record.get("data")),
+        settings=settings_table(record.get("settings")),
+        results=result_tables(record.get("results")),
+        answers=" and the ".join(answers[head] for head in config.heads),
+        parameters="\n".join(f"| {part} | {count:,} |" for part, count in parameters.items()),
+        code=CODE_TABLE,
+    )
+    return f"---\n{metadata(record).to_yaml()}\n---\n{text}"
+
+
+def metadata(record):
+    """The YAML header, as the Hub reads it."""
+    datasets = record.get("datasets") or []
+    results = []
+    for part, figures in (record.get("results") or {}).items():
+        source = next((row["source"] for row in record.get("data") or [] if row["part"] == part), part)
+        for label, prefix in TYPES.items():
+            for name, kind in (("accuracy", "accuracy"), ("macro_f1", "f1")):
+                if f"routed_{prefix}{name}" in figures:
+                    results.append(
+                        EvalResult(
+                            task_type=TASK,
+                            dataset_type=(datasets or [source])[0],
+                            dataset_name=f"{source} ({part})",
+                            dataset_split=part,
+                            metric_type=kind,
+                            metric_name=f"routed {name.replace('_', '-')}, {label}",
+                            metric_value=figures[f"routed_{prefix}{name}"],
+                        )
+                    )
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag=TASK,
+        tags=[TASK, "dualvqa", "custom_code"],
+        license=record.get("license"),
+        base_model=record.get("base_model") or None,
+        datasets=datasets or None,
+        metrics=["accuracy", "f1"],
+        model_name=(record.get("repo_id") or "DualVQA").split("/")[-1] if results else None,
+        eval_results=results or None,
+    )
+
+
+def data_table(rows):
+    if not rows:
+        return "Not recorded."
+    lines = ["| part | from | questions | pictures | open-ended answers in the vocabulary |", "|---|---|---|---|---|"]
+    for row in rows:
+        coverage = f"{row['coverage']:.1%}" if row.get("coverage") is not None else ""
+        lines.append(f"| {row['part']} | {row['source']} | {row['questions']:,} | {row['images']:,} | {coverage} |")
+    return "\n".join(lines)
+
+
+def settings_table(settings):
+    if not settings:
+        return "Not recorded."
+    return "\n".join(
+        ["| setting | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in settings.items())]
+    )
+
+
+def result_tables(results):
+    """A table for each part: a row for each way of choosing the head, a column for each question type."""
+    if not results:
+        return "Not measured."
+    blocks = []
+    for part, figures in results.items():
+        lines = [f"| accuracy, % ({part}) | {' | '.join(TYPES)} | |", "|---" * (len(TYPES) + 2) + "|"]
+        for kind, meaning in KINDS.items():
+            cells = [figures.get(f"{kind}_{prefix}accuracy") for prefix in TYPES.values()]
+            if any(cell is not None for cell in cells):
+                shown = " | ".join("" if cell is None else f"{100 * cell:.2f}" for cell in cells)
+                lines.append(f"| {kind} | {shown} | {meaning} |")
+        besides = []
+        if "coverage" in figures:
+            besides.append(
+                f"{figures['coverage']:.1%} of the open-ended questions have an answer in the vocabulary: "
+                f"no open-ended accuracy can be higher."
+            )
+        if "router_accuracy" in figures and len(lines) > 2:
+            besides.append(f"The model chooses the right head for {figures['router_accuracy']:.1%} of the questions.")
+        blocks.append("\n".join(lines) + "\n\n" + "\n".join(besides))
+    note = "Answers are compared as strings, after normalisation; one run, one seed."
+    return "\n\n".join([*blocks, note])
+
+
+def list_code(folder):
+    """Brings the table of Python files in the folder's README.md up to date; `processing_dualvqa` has its twin."""
+    path = Path(folder, "README.md")
+    head, table, tail = (path.read_text(encoding="utf-8") if path.exists() else "").partition(CODE_TABLE)
+    if table:
+        hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in Path(folder).glob("*.py")}
+        listed = {**dict(CODE_ROW.findall(tail)), **hashes}
+        rows = "".join(f"| `{name}` | `{digest}` |\n" for name, digest in sorted(listed.items()))
+        path.write_text(head + table + rows + CODE_ROW.sub("", tail), encoding="utf-8", newline="\n")
