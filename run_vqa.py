@@ -213,7 +213,7 @@ def load(path):
     """A saved model and its processor.
 
     Raises:
-        ValueError: there is no DualVQA model at `path`.
+        ValueError: there is no DualVQA model at `path`, or a processor that isn't the model's.
     """
     config_file = os.path.join(path, "config.json")
     if os.path.isdir(path):
@@ -223,7 +223,9 @@ def load(path):
                 found = f"model_type {json.load(file).get('model_type')!r}"
         if found != "model_type 'dualvqa'":
             raise ValueError(f"{path} is no DualVQA model: expected a config.json with model_type 'dualvqa', {found}")
-    return DualVQAForQuestionAnswering.from_pretrained(path), DualVQAProcessor.from_pretrained(path)
+    model, processor = DualVQAForQuestionAnswering.from_pretrained(path), DualVQAProcessor.from_pretrained(path)
+    processor.check_model(model)
+    return model, processor
 
 
 def report_data(parts, processor):

@@ -2,13 +2,13 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
+from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import ModelOutput
 
 from .configuration_dualvqa import DualVQAConfig
@@ -23,9 +23,7 @@ from .encoders_dualvqa import (
 from .fusion_dualvqa import build_fusion
 from .loss_dualvqa import dual_head_loss
 from .model_card_dualvqa import write_model_card
-
-if TYPE_CHECKING:  # what a saved folder ships is found through its imports, and the pipeline belongs in it
-    from .pipeline_dualvqa import DualVQAPipeline  # noqa: F401
+from .pipeline_dualvqa import DualVQAPipeline
 
 
 @dataclass
@@ -375,5 +373,10 @@ def copy_weights(source, target):
 
 
 DualVQAForQuestionAnswering.register_for_auto_class("AutoModel")
+
+# pipeline("visual-question-answering", ...) finds its code through the path of a saved folder. For a model instance
+# transformers looks only here, and refuses that name before it does.
+if "dualvqa" not in PIPELINE_REGISTRY.supported_tasks:
+    PIPELINE_REGISTRY.register_pipeline("dualvqa", pipeline_class=DualVQAPipeline, pt_model=AutoModel)
 
 __all__ = ["DualVQAForQuestionAnswering", "DualVQAOutput", "DualVQAPreTrainedModel"]

@@ -1,11 +1,17 @@
 """Images of any kind -> normalised RGB tensors of one size."""
 
+import base64
+import io
+import os
+
 import numpy as np
 import torch
+from huggingface_hub.utils import httpx
 from PIL import Image, ImageOps
 from transformers.image_processing_backends import TorchvisionBackend
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, load_image
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 
+URL_TIMEOUT = 10  # seconds that a server may be silent
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -25,10 +31,18 @@ class DualVQAImageProcessor(TorchvisionBackend):
     do_convert_rgb = True
 
     def fetch_images(self, images):
-        """Opens paths and URLs; other images pass through."""
+        """Opens paths and URLs; other images pass through.
+
+        Raises:
+            ValueError: something that is no image, or a path or URL where none can be read.
+        """
         if isinstance(images, (list, tuple)):
             return [self.fetch_images(image) for image in images]
-        return open_image(images) if isinstance(images, str) else images
+        if isinstance(images, (str, os.PathLike)):
+            return open_image(os.fspath(images))
+        if not isinstance(images, (Image.Image, np.ndarray, torch.Tensor)):
+            raise ValueError(f"expected a path, a URL, a PIL image, an array or a tensor, found {images!r:.200}")
+        return images
 
     def process_image(self, image, **kwargs):
         """One image of any accepted kind -> (3, H, W) tensor."""
@@ -47,14 +61,22 @@ def open_image(source):
     Raises:
         ValueError: there is no readable image; the message names the path.
     """
-    if source.startswith(("http://", "https://", "data:")):
-        return load_image(source)
     try:
-        image = Image.open(source)
+        image = Image.open(find_bytes(source))
         image.load()
         return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"expected a readable image at {source}: {error}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ValueError(f"expected a readable image at {source[:200]}: {error or type(error).__name__}") from error
+
+
+def find_bytes(source):
+    """What PIL opens: a path as it is, the content of a URL as a file."""
+    if source.startswith(("http://", "https://")):
+        response = httpx.get(source, timeout=URL_TIMEOUT, follow_redirects=True)
+        return io.BytesIO(response.raise_for_status().content)
+    if source.startswith("data:"):
+        return io.BytesIO(base64.b64decode(source.partition(",")[2]))
+    return source
 
 
 def to_rgb(image):

@@ -92,6 +92,26 @@ class DualVQAProcessor(ProcessorMixin):
             )
         return types, [1.0] * count
 
+    def check_model(self, model):
+        """Makes sure that this is the model's processor, as far as sizes can tell.
+
+        Raises:
+            ValueError: the tokenizer knows tokens that the model doesn't, or the vocabulary isn't as large as the head.
+        """
+        if model.config.model_type != "dualvqa":
+            raise ValueError(f"expected a DualVQA model, found a {model.config.model_type} ({type(model).__name__})")
+        tokens = model.get_input_embeddings().num_embeddings
+        if len(self.tokenizer) > tokens:
+            raise ValueError(
+                f"the tokenizer has {len(self.tokenizer)} tokens and the model's text tower {tokens}; take model and "
+                f"processor from the same folder, or call model.resize_token_embeddings({len(self.tokenizer)})"
+            )
+        if "open_ended" in model.config.heads and model.config.num_answers != len(self.answers):
+            raise ValueError(
+                f"the open-ended head has {model.config.num_answers} answers and the processor's vocabulary "
+                f"{len(self.answers)}; take model and processor from the same folder"
+            )
+
     @property
     def model_input_names(self):
         return ["input_ids", "attention_mask", "pixel_values", "image_index"]
@@ -104,8 +124,12 @@ class DualVQAProcessor(ProcessorMixin):
 
     def save_pretrained(self, save_directory, **kwargs):
         """As in transformers; a model card beside it learns of the processor's Python files."""
-        for name in ("is_local", "local_files_only"):  # how the tokenizer was loaded is nothing to keep
+        # How the tokenizer was loaded and last called is nothing to keep: with it no two saves would be the same.
+        for name in ("is_local", "local_files_only", "dtype"):
             self.tokenizer.init_kwargs.pop(name, None)
+        if self.tokenizer.is_fast:
+            self.tokenizer.backend_tokenizer.no_padding()
+            self.tokenizer.backend_tokenizer.no_truncation()
         saved = super().save_pretrained(save_directory, **kwargs)
         list_code(save_directory)
         return saved
