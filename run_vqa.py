@@ -25,10 +25,12 @@ from processing import (
     VQACollator,
     build_augmentation,
     consensus,
+    figures,
     leakage_report,
     majority_answers,
     named_logits,
     prepare_datasets,
+    run_record,
     train_tokenizer,
     write_predictions,
 )
@@ -41,7 +43,7 @@ class ModelArguments:
     """Which model, and what it starts from."""
 
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Saved DualVQA folder or Hub id to go on from; its vocabulary is kept."}
+        default=None, metadata={"help": "Saved DualVQA folder or Hub id to go on from."}
     )
     vision_model_name_or_path: str | None = field(
         default=None,
@@ -64,6 +66,14 @@ class ModelArguments:
         default_factory=list,
         metadata={"help": "Fields of DualVQAConfig: fusion_type=cross_attention text_config.n_layers=2 ..."},
     )
+    new_answers: bool = field(
+        default=False,
+        metadata={
+            "help": "With --model_name_or_path: keep towers, fusion and yes/no head, train a new open-ended head on "
+            "the answers of this data set."
+        },
+    )
+    license: str = field(default="apache-2.0", metadata={"help": "License of the weights, for the model card."})
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better one."}
     )
@@ -173,10 +183,7 @@ def build(args, data_args, train):
         fields["text_config"] = {"model_type": "distilbert", **text_fields, **fields.get("text_config", {})}
     answers = []
     if "open_ended" in fields.get("heads", ["open_ended"]):
-        vocabulary = AnswerVocabulary.from_training_answers(
-            map(consensus, train["answer"]), data_args.min_answer_frequency, data_args.max_answers
-        )
-        answers = vocabulary.answers
+        answers = training_answers(data_args, train)
         fields["num_answers"] = len(answers)
     if args.image_size:
         fields.setdefault("vision_config", {})["image_size"] = args.image_size
@@ -184,6 +191,13 @@ def build(args, data_args, train):
         args.vision_model_name_or_path, args.text_model_name_or_path, args.vision_weights_file, **fields
     )
     return model, DualVQAProcessor(build_image_processor(args, model.config.vision_config), tokenizer, answers)
+
+
+def training_answers(data_args, train):
+    """The open-ended vocabulary of a training part, most frequent first."""
+    return AnswerVocabulary.from_training_answers(
+        map(consensus, train["answer"]), data_args.min_answer_frequency, data_args.max_answers
+    ).answers
 
 
 def build_image_processor(args, vision_config):
@@ -228,6 +242,12 @@ def load(path):
     return model, processor
 
 
+def renew_answers(model, processor, data_args, train):
+    """Gives a loaded model the vocabulary of another data set, and a new open-ended head for it."""
+    processor.answers = training_answers(data_args, train)
+    model.reset_open_ended_head(len(processor.answers))
+
+
 def report_data(parts, processor):
     """Logs sizes, vocabulary coverage, leakage and cut questions of every part."""
     vocabulary = AnswerVocabulary(processor.answers)
@@ -263,6 +283,8 @@ def check_request(training_args, model_args):
         raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict")
     if not training_args.do_train and not model_args.model_name_or_path:
         raise ValueError("evaluation and prediction without training need --model_name_or_path")
+    if model_args.new_answers and not (training_args.do_train and model_args.model_name_or_path):
+        raise ValueError("--new_answers needs --model_name_or_path, the model to go on from, and --do_train")
 
 
 def check_parts(training_args, parts):
@@ -271,6 +293,16 @@ def check_parts(training_args, parts):
         raise ValueError(f"--do_predict needs a test part, found {', '.join(parts)}; give --test_file")
     if training_args.do_eval and not ({"validation", "test"} & set(parts)):
         raise ValueError("--do_eval needs a validation or test part; give one, or a --validation_fraction above 0")
+
+
+def check_vocabulary(parts, processor):
+    """Refuses to go on from a model that knows none of the open-ended answers it is to be trained on."""
+    known = len(processor.answers)
+    if known and AnswerVocabulary(processor.answers).coverage(map(consensus, parts["train"]["answer"])) == 0:
+        raise ValueError(
+            f"none of the open-ended training answers is among the {known} that the saved model knows; give "
+            f"--new_answers to train a new open-ended head"
+        )
 
 
 def list_bad_rows(bad, folder):
@@ -311,8 +343,14 @@ def build_metrics(processor, parts, name):
 
 
 def record(trainer, name, metrics):
+    """Logs and saves the figures of one part, and notes them for the model card."""
     trainer.log_metrics(name, metrics)
     trainer.save_metrics(name, metrics)
+    card = trainer.model.config.model_card
+    if name == "train" and card:
+        card["settings"]["training time"] = f"{metrics['train_runtime'] / 60:.1f} minutes"
+    elif card:
+        card.setdefault("results", {})["validation" if name == "eval" else name] = figures(metrics, name)
 
 
 @contextlib.contextmanager
@@ -340,7 +378,7 @@ def main(argv=None):
         loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
         if loaded and (model_args.config or model_args.vision_model_name_or_path or model_args.text_model_name_or_path):
             logger.warning(
-                "configuration, towers and vocabulary of the saved model are kept; --config, "
+                "configuration and towers of the saved model are kept; --config, "
                 "--vision_model_name_or_path and --text_model_name_or_path have no effect"
             )
         parts, raw, bad = prepare_datasets(data_args, training_args.do_train)
@@ -348,13 +386,20 @@ def main(argv=None):
         if bad:
             list_bad_rows(bad, training_args.output_dir)
         model, processor = loaded or build(model_args, data_args, parts["train"])
+        if model_args.new_answers:
+            renew_answers(model, processor, data_args, parts["train"])
         report_data(parts, processor)
         report_parameters(model)
+        if training_args.do_train:
+            check_vocabulary(parts, processor)
+            model.config.model_card = run_record(
+                model_args, data_args, augmentation_args, training_args, parts, processor.answers
+            )
         trainer = build_trainer(model, processor, parts, model_args, training_args, augmentation)
 
     if training_args.do_train:
         result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-        trainer.save_model()
+        trainer.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
         trainer.save_state()
         record(trainer, "train", result.metrics)
 
@@ -371,6 +416,12 @@ def main(argv=None):
             answers = processor.post_process_question_answering(logits, model_args.top_k)
             write_predictions(path, answers, parts["test"]["row"], raw["test"])
             logger.info("%d predictions written to %s", len(answers), path)
+
+    if training_args.do_train:
+        trainer.create_model_card()
+    if training_args.push_to_hub:
+        with plain_errors():
+            trainer.push_to_hub()
 
 
 if __name__ == "__main__":

@@ -5,12 +5,20 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import torch
+from huggingface_hub import HfApi
 from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import HubStrategy
 from transformers.training_args import ParallelMode
+from transformers.utils import PushInProgress
 
 from .loss_dualvqa import count_valid, dual_head_loss
+from .model_card_dualvqa import write_model_card
 
 TASKS = ("binary", "open_ended", "question_type")
+
+# What a push uploads. A run's folder also has the user's own rows (predictions.jsonl), and checkpoints have pickles.
+SHARED_FILES = ["*.json", "*.safetensors", "*.py", "*.txt", "*.model", "README.md"]
+PRIVATE_FILES = ["checkpoint-*", "_*"]
 
 
 @dataclass
@@ -187,7 +195,68 @@ class DualVQATrainer(Trainer):
 
     def _save(self, output_dir=None, state_dict=None):
         """Saves as the Trainer does, without training_args.bin: a pickle doesn't belong in a folder that is shared."""
+        config = self.accelerator.unwrap_model(self.model).config
+        vars(config).pop("use_cache", None)  # the Trainer's own switch for generation, which this model doesn't have
+        if self.hub_model_id:
+            config.model_card = {**(config.model_card or {}), "repo_id": self.hub_model_id}
         super()._save(output_dir, state_dict)
         pickled = os.path.join(output_dir or self.args.output_dir, "training_args.bin")
         if os.path.exists(pickled):
             os.remove(pickled)
+
+    def create_model_card(self, **kwargs):
+        """Writes configuration and model card of the output folder anew, with what was recorded since it was saved."""
+        if self.is_world_process_zero():
+            model = self.accelerator.unwrap_model(self.model)
+            model.config.save_pretrained(self.args.output_dir)
+            write_model_card(self.args.output_dir, model.config, model.parameter_counts())
+
+    def push_to_hub(
+        self, commit_message="End of training", blocking=True, token=None, revision=None, private=None, **kwargs
+    ):
+        """As in the Trainer, but only the saved model goes out: no predictions, no rows, no pickles.
+
+        Returns:
+            The commit, or with `blocking=False` a Future of it; None on processes other than the first.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        self.create_model_card()
+        self._finish_current_push()
+        job = self.upload(self.args.output_dir, commit_message, token=token, revision=revision)
+        return job.result() if blocking else job
+
+    def _push_from_checkpoint(self, checkpoint_folder):
+        """Pushes what a checkpoint has of the model; all of it where `hub_strategy` asks for checkpoints."""
+        strategy = self.args.hub_strategy
+        if not self.is_world_process_zero() or strategy == HubStrategy.END:
+            return
+        if not self.args.hub_always_push and self.push_in_progress is not None and not self.push_in_progress.is_done():
+            return
+        message = f"Training in progress, step {self.state.global_step}"
+        jobs = [self.upload(checkpoint_folder, message)]
+        if strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            name = "last-checkpoint" if strategy == HubStrategy.CHECKPOINT else os.path.basename(checkpoint_folder)
+            jobs.append(
+                self.upload(checkpoint_folder, f"{message}, checkpoint", path_in_repo=name, allow_patterns=None)
+            )
+        if self.push_in_progress is None or self.push_in_progress.is_done():
+            self.push_in_progress = PushInProgress(jobs)
+        else:
+            self.push_in_progress.jobs.extend(jobs)
+
+    def upload(self, folder, message, token=None, revision=None, **options):
+        """Starts uploading a folder to the run's repository; gives the Future of the commit."""
+        return HfApi().upload_folder(
+            repo_id=self.hub_model_id,
+            folder_path=folder,
+            commit_message=message,
+            token=token or self.args.hub_token,
+            revision=revision or self.args.hub_revision,
+            run_as_future=True,
+            **{"allow_patterns": SHARED_FILES, "ignore_patterns": PRIVATE_FILES, **options},
+        )

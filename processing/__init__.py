@@ -9,6 +9,7 @@ from .image_processing_dualvqa import DualVQAImageProcessor
 from .metrics import AnswerMetrics, VQAAccuracy, majority_answers, named_logits
 from .predictions import write_predictions
 from .processing_dualvqa import DualVQAProcessor, train_tokenizer
+from .run_record import figures, run_record
 
 # A processor loads its image processor by the class name in the saved file. The key would be a model configuration,
 # which the data side doesn't know; the class stands in for it.
@@ -28,11 +29,13 @@ __all__ = [
     "VQACollator",
     "build_augmentation",
     "consensus",
+    "figures",
     "leakage_report",
     "majority_answers",
     "named_logits",
     "normalise_answer",
     "prepare_datasets",
+    "run_record",
     "split_by_image",
     "train_tokenizer",
     "write_predictions",

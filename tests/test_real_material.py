@@ -27,7 +27,9 @@ def test_pretrained_timm_and_bert_towers_keep_their_weights():
     torch.testing.assert_close(states[:, 0], reference.pooler_output, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(states[:, 1:], reference.last_hidden_state.flatten(2).transpose(1, 2))
     ids = AutoTokenizer.from_pretrained(TEXT)(["is the heart enlarged?"], return_tensors="pt")["input_ids"]
-    torch.testing.assert_close(model.text_encoder(ids).states, AutoModel.from_pretrained(TEXT).eval()(ids).last_hidden_state)
+    torch.testing.assert_close(
+        model.text_encoder(ids).states, AutoModel.from_pretrained(TEXT).eval()(ids).last_hidden_state
+    )
 
 
 @needs_questions

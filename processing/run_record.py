@@ -1,0 +1,82 @@
+"""What a run tells the model card: where the data came from, how it was trained, what it reached."""
+
+import os
+import platform
+from importlib.metadata import version
+
+from .answers import AnswerVocabulary, consensus
+
+FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage")
+
+
+def run_record(model_args, data_args, augmentation_args, training_args, parts, answers):
+    """The record of a run before it starts, as `DualVQAConfig.model_card` keeps it.
+
+    Args:
+        model_args, data_args, augmentation_args, training_args: the run's argument groups.
+        parts: the canonical datasets.
+        answers: the open-ended vocabulary.
+    """
+    starts = (model_args.model_name_or_path, model_args.vision_model_name_or_path, model_args.text_model_name_or_path)
+    from_hub = data_args.dataset_name if not data_args.files and "/" in (data_args.dataset_name or "") else None
+    return {
+        "license": model_args.license,
+        "base_model": [name for name in starts if name and "/" in name and not os.path.exists(name)],
+        "datasets": [from_hub] if from_hub else [],
+        "data": describe_data(data_args, parts, answers),
+        "settings": describe_settings(model_args, data_args, augmentation_args, training_args),
+        "results": {},
+    }
+
+
+def describe_data(data_args, parts, answers):
+    """Size and source of each part. Files are named without their folders, which are nobody else's business."""
+    vocabulary = AnswerVocabulary(answers)
+    rows = []
+    for part, dataset in parts.items():
+        file = data_args.files.get(part) or (data_args.files.get("train") if part == "validation" else None)
+        row = {
+            "part": part,
+            "source": os.path.basename(file) if file else data_args.dataset_name,
+            "questions": len(dataset),
+            "images": len(set(dataset["image_key"])),
+        }
+        if "answer" in dataset.column_names:
+            row["coverage"] = vocabulary.coverage(map(consensus, dataset["answer"]))
+        rows.append(row)
+    return rows
+
+
+def describe_settings(model_args, data_args, augmentation_args, training_args):
+    """The settings that someone needs to train the same model, by name."""
+    rates = {name: getattr(training_args, f"{name}learning_rate") for name in ("", "vision_", "text_")}
+    batch = training_args.per_device_train_batch_size
+    settings = {
+        "pictures read by": model_args.vision_model_name_or_path
+        and os.path.basename(model_args.vision_model_name_or_path),
+        "questions read by": model_args.text_model_name_or_path
+        and os.path.basename(model_args.text_model_name_or_path),
+        "continued from": model_args.model_name_or_path and os.path.basename(model_args.model_name_or_path),
+        "configuration": " ".join(model_args.config),
+        "rows left out": " ".join(data_args.exclude_rows),
+        "seed": training_args.seed,
+        "epochs": training_args.num_train_epochs if training_args.max_steps <= 0 else None,
+        "steps": training_args.max_steps if training_args.max_steps > 0 else None,
+        "batch": f"{batch} x {training_args.gradient_accumulation_steps} steps x {training_args.world_size} processes",
+        **{f"{name}learning_rate": rate for name, rate in rates.items()},
+        "learning rate schedule": training_args.lr_scheduler_type.value,
+        "warm-up steps": training_args.warmup_steps,
+        "optimizer": str(getattr(training_args.optim, "value", training_args.optim)),
+        "weight decay": training_args.weight_decay,
+        "precision": "bf16" if training_args.bf16 else "fp16" if training_args.fp16 else "fp32",
+        "augmentation": ", ".join(f"{name} {value}" for name, value in vars(augmentation_args).items()),
+        "machine": f"{training_args.device.type}, {os.cpu_count()} cores, {platform.machine()}",
+        "software": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "torchvision")),
+    }
+    return {name.replace("_", " "): value for name, value in settings.items() if value not in (None, "")}
+
+
+def figures(metrics, prefix):
+    """Those of the Trainer's metrics that a card shows, without the Trainer's prefix."""
+    plain = {name.removeprefix(f"{prefix}_"): value for name, value in metrics.items()}
+    return {name: round(value, 6) for name, value in plain.items() if name.startswith(FIGURES)}
