@@ -100,23 +100,33 @@ class TorchvisionEncoder(nn.Module):
         # Channels last: the same numbers, and half the time for MobileNetV3 on a CPU.
         maps = pixel_values.contiguous(memory_format=torch.channels_last)
         hidden_states = []
-        for layer in self.layers():
+        for stage in self.stages():
             if self.gradient_checkpointing and self.training:
-                maps = self.checkpoint(layer, maps)
+                maps = self.checkpoint(stage, maps)
             else:
-                maps = layer(maps)  # (U, C, h, w)
+                maps = run(stage, maps)  # (U, C, h, w)
             hidden_states.append(maps)
         return TowerOutput(with_pooled(maps), tuple(hidden_states) if output_hidden_states else None)
 
-    def layers(self):
-        """The layers of the trunk in order; torchvision wraps most of a network's in one called `features`."""
+    def stages(self):
+        """The trunk in pieces, lists of layers: each block alone, and single layers (a stem's) together."""
+        layers = []
         for name, child in self.trunk.named_children():
-            yield from child if name == "features" else [child]
+            layers += child if name == "features" else [child]  # torchvision's name for most of a network
+        stages, after_single = [], False
+        for layer in layers:
+            single = not layer._modules
+            if single and after_single:
+                stages[-1].append(layer)
+            else:
+                stages.append([layer])
+            after_single = single
+        return stages
 
-    def checkpoint(self, layer, maps):
-        """`layer(maps)`, computed again in the backward pass; batch-norm statistics see the batch once all the same."""
+    def checkpoint(self, stage, maps):
+        """`run(stage, maps)`, computed again in the backward pass; batch-norm statistics still see a batch once."""
         return self._gradient_checkpointing_func(
-            layer, maps, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), kept_buffers(layer))
+            run, stage, maps, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), kept_buffers(stage))
         )
 
     @torch.no_grad()
@@ -136,14 +146,21 @@ class TorchvisionEncoder(nn.Module):
                 init.copy_(tensor, fresh[name])
 
 
+def run(layers, maps):
+    for layer in layers:
+        maps = layer(maps)
+    return maps
+
+
 @contextlib.contextmanager
-def kept_buffers(module):
-    """Puts the module's buffers back to what they were, whatever is computed inside."""
-    before = [buffer.clone() for buffer in module.buffers()]
+def kept_buffers(layers):
+    """Puts the layers' buffers back to what they were, whatever is computed inside."""
+    buffers = [buffer for layer in layers for buffer in layer.buffers()]
+    before = [buffer.clone() for buffer in buffers]
     try:
         yield
     finally:
-        for buffer, value in zip(module.buffers(), before):
+        for buffer, value in zip(buffers, before):
             buffer.data.copy_(value)  # .data: autograd must not take this for a change of what it saved
 
 

@@ -46,7 +46,7 @@ class DualVQAOutput(ModelOutput):
         fusion_hidden_states: with `output_hidden_states`, the states before the first and after each fusion block:
             (B, 2, D) for "attention", (B, T, D) for "cross_attention".
         text_hidden_states: likewise, the embeddings and the states after each layer: (B, T, C_text).
-        image_hidden_states: likewise, what each layer of the tower gives: feature maps (U, C, h, w) or states.
+        image_hidden_states: likewise, what each stage of the tower gives: feature maps (U, C, h, w) or states.
     """
 
     loss: torch.Tensor | None = None

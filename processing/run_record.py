@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from .answers import AnswerVocabulary, consensus
 
+LOSSES = ("binary", "open_ended", "question_type")
 FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage")
 
 
@@ -33,7 +34,10 @@ def describe_data(data_args, parts, answers):
     """Size and source of each part. Files are named without their folders, which are nobody else's business."""
     vocabulary = AnswerVocabulary(answers)
     rows = []
-    for part, dataset in parts.items():
+    for part in ("train", "validation", "test"):
+        if part not in parts:
+            continue
+        dataset = parts[part]
         file = data_args.files.get(part) or (data_args.files.get("train") if part == "validation" else None)
         row = {
             "part": part,
@@ -51,18 +55,26 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
     """The settings that someone needs to train the same model, by name."""
     rates = {name: getattr(training_args, f"{name}learning_rate") for name in ("", "vision_", "text_")}
     batch = training_args.per_device_train_batch_size
+    held_out = f"{data_args.validation_fraction:.0%} of the training pictures, split seed {data_args.split_seed}"
+    best = training_args.metric_for_best_model if training_args.load_best_model_at_end else None
     settings = {
         "pictures read by": model_args.vision_model_name_or_path
         and os.path.basename(model_args.vision_model_name_or_path),
         "questions read by": model_args.text_model_name_or_path
         and os.path.basename(model_args.text_model_name_or_path),
         "continued from": model_args.model_name_or_path and os.path.basename(model_args.model_name_or_path),
-        "configuration": " ".join(model_args.config),
+        # Later settings replace earlier ones of the same field.
+        "configuration": ", ".join(" ".join(pair) for pair in dict(s.split("=", 1) for s in model_args.config).items()),
         "rows left out": " ".join(data_args.exclude_rows),
+        "validation part": None if data_args.validation_file else held_out,
+        "checkpoint": best
+        and f"the one with the best {best} on the validation part, whose results are too kind for it",
         "seed": training_args.seed,
         "epochs": training_args.num_train_epochs if training_args.max_steps <= 0 else None,
         "steps": training_args.max_steps if training_args.max_steps > 0 else None,
         "batch": f"{batch} x {training_args.gradient_accumulation_steps} steps x {training_args.world_size} processes",
+        "questions per image": training_args.questions_per_image or None,
+        **{f"{task}_loss_weight": getattr(training_args, f"{task}_loss_weight") for task in LOSSES},
         **{f"{name}learning_rate": rate for name, rate in rates.items()},
         "learning rate schedule": training_args.lr_scheduler_type.value,
         "warm-up steps": training_args.warmup_steps,
