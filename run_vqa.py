@@ -348,7 +348,7 @@ def record(trainer, name, metrics):
     trainer.save_metrics(name, metrics)
     card = trainer.model.config.model_card
     if name == "train" and card:
-        card["settings"]["training time"] = f"{metrics['train_runtime'] / 60:.1f} minutes"
+        card["settings"].append(["training time", f"{metrics['train_runtime'] / 60:.1f} minutes"])
     elif card:
         card.setdefault("results", {})["validation" if name == "eval" else name] = figures(metrics, name)
 

@@ -5,8 +5,8 @@ is not known:
 
 - `repo_id`: the model's name on the Hub; `license`, `base_model` (list) and `datasets` (list of Hub ids) as on the Hub
 - `data`: list of dicts `part`, `source`, `questions`, `images`, and `coverage` where there are open-ended answers
-- `settings`: dict name -> value, of the training
-- `results`: dict part -> dict figure -> value, named as the metric names them (`routed_accuracy`, ...)
+- `settings`: list of [name, value], of the training; a list because configurations are saved with sorted keys
+- `results`: dict part ("validation", "test") -> dict figure -> value, as the metric names them: `routed_accuracy`, ...
 """
 
 import hashlib
@@ -119,7 +119,7 @@ def render(config, parameters):
         name=repo_id or "path/to/this/folder",
         data=data_table(record.get("data")),
         settings=settings_table(record.get("settings")),
-        results=result_tables(record.get("results")),
+        results=result_tables(measured(record)),
         answers=" and the ".join(answers[head] for head in config.heads),
         parameters="\n".join(f"| {part} | {count:,} |" for part, count in parameters.items()),
         code=CODE_TABLE,
@@ -127,11 +127,17 @@ def render(config, parameters):
     return f"---\n{metadata(record).to_yaml()}\n---\n{text}"
 
 
+def measured(record):
+    """The parts that have results, with them, in the order of reading."""
+    results = record.get("results") or {}
+    return [(part, results[part]) for part in ("validation", "test") if part in results]
+
+
 def metadata(record):
     """The YAML header, as the Hub reads it."""
     datasets = record.get("datasets") or []
     results = []
-    for part, figures in (record.get("results") or {}).items():
+    for part, figures in measured(record):
         source = next((row["source"] for row in record.get("data") or [] if row["part"] == part), part)
         for label, prefix in TYPES.items():
             for name, kind in (("accuracy", "accuracy"), ("macro_f1", "f1")):
@@ -173,9 +179,7 @@ def data_table(rows):
 def settings_table(settings):
     if not settings:
         return "Not recorded."
-    return "\n".join(
-        ["| setting | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in settings.items())]
-    )
+    return "\n".join(["| setting | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in settings)])
 
 
 def result_tables(results):
@@ -183,7 +187,7 @@ def result_tables(results):
     if not results:
         return "Not measured."
     blocks = []
-    for part, figures in results.items():
+    for part, figures in results:
         lines = [f"| accuracy, % ({part}) | {' | '.join(TYPES)} | |", "|---" * (len(TYPES) + 2) + "|"]
         for kind, meaning in KINDS.items():
             cells = [figures.get(f"{kind}_{prefix}accuracy") for prefix in TYPES.values()]

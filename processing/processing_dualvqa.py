@@ -33,6 +33,31 @@ class DualVQAProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
         self.answers = list(answers or [])
 
+    def __call__(self, images=None, text=None, **kwargs):
+        """Encodes questions and images.
+
+        Args:
+            images, text: one or a list of each; either may be left out.
+            **kwargs: options of the tokenizer and the image processor, as everywhere in transformers.
+
+        Returns:
+            BatchFeature with `input_ids` and `attention_mask` (B, T), `pixel_values` (U, 3, H, W).
+
+        Raises:
+            TypeError: an option that neither knows.
+        """
+        kinds = self.valid_processor_kwargs.__annotations__
+        own = getattr(getattr(self, "image_processor", None), "valid_kwargs", None)
+        known = {
+            "text_kwargs": set(kinds["text_kwargs"].__annotations__),
+            "images_kwargs": {*kinds["images_kwargs"].__annotations__, *getattr(own, "__annotations__", {})},
+        }
+        unknown = set(kwargs).difference(kinds, *known.values())
+        unknown = unknown.union(*(set(kwargs.get(kind, {})) - names for kind, names in known.items()))
+        if unknown:
+            raise TypeError(f"unknown options: {', '.join(sorted(unknown))}; see the tokenizer's and image processor's")
+        return super().__call__(images=images, text=text, **kwargs)
+
     def post_process_question_answering(self, outputs, top_k=1, question_type=None):
         """Turns logits into answers; the only place where that is done.
 

@@ -52,7 +52,7 @@ def describe_data(data_args, parts, answers):
 
 
 def describe_settings(model_args, data_args, augmentation_args, training_args):
-    """The settings that someone needs to train the same model, by name."""
+    """The settings that someone needs to train the same model: [name, value] in the order of reading."""
     rates = {name: getattr(training_args, f"{name}learning_rate") for name in ("", "vision_", "text_")}
     batch = training_args.per_device_train_batch_size
     held_out = f"{data_args.validation_fraction:.0%} of the training pictures, split seed {data_args.split_seed}"
@@ -85,7 +85,7 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "machine": f"{training_args.device.type}, {os.cpu_count()} cores, {platform.machine()}",
         "software": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "torchvision")),
     }
-    return {name.replace("_", " "): value for name, value in settings.items() if value not in (None, "")}
+    return [[name.replace("_", " "), value] for name, value in settings.items() if value not in (None, "")]
 
 
 def figures(metrics, prefix):

@@ -98,6 +98,15 @@ def test_save_and_load(tmp_path):
     assert tuple(again.image_mean) == (0.1, 0.2, 0.3) and again.do_resize
 
 
+def test_options_of_a_call_are_for_that_call_alone_and_unknown_ones_are_refused():
+    process, image = DualVQAImageProcessor(), Image.new("RGB", (8, 8), "white")
+    small = process(image, return_tensors="pt", size={"height": 4, "width": 6}, do_normalize=False)["pixel_values"]
+    assert small.shape == (1, 3, 4, 6) and (small == 1).all()
+    assert process(image, return_tensors="pt")["pixel_values"].shape == (1, 3, 224, 224)
+    with pytest.raises(TypeError, match="colour"):
+        process(image, colour="grey")
+
+
 def test_a_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
     for name in ("notes.png", "missing.png"):

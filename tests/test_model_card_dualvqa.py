@@ -15,7 +15,7 @@ RECORD = {
         {"part": "train", "source": "flaviagiammarino/vqa-rad", "questions": 1519, "images": 267, "coverage": 1.0},
         {"part": "test", "source": "flaviagiammarino/vqa-rad", "questions": 451, "images": 203, "coverage": 0.427},
     ],
-    "settings": {"seed": 42, "learning rate": 0.0005},
+    "settings": [["seed", 42], ["learning rate", 0.0005]],
     "results": {
         "test": {
             "routed_accuracy": 0.3106,

@@ -23,6 +23,39 @@ def test_encodes_questions_and_images(processor):
     assert batch["attention_mask"].min() == 0 and batch["pixel_values"].shape == (2, 3, 32, 32)
 
 
+def test_options_reach_tokenizer_and_image_processor(processor):
+    image = Image.new("RGB", (9, 9), "white")
+    batch = processor(
+        images=image,
+        text=["is it red?"],
+        return_tensors="pt",
+        padding="max_length",
+        size={"height": 8, "width": 16},
+        do_normalize=False,
+    )
+    assert batch["input_ids"].shape == (1, 16) and batch["pixel_values"].shape == (1, 3, 8, 16)
+    assert (batch["pixel_values"] == 1).all()
+    grouped = processor(
+        images=image,
+        text=["is it red?"],
+        return_tensors="pt",
+        text_kwargs={"padding": "max_length", "max_length": 12},
+        images_kwargs={"do_normalize": False},
+    )
+    assert grouped["input_ids"].shape == (1, 12) and (grouped["pixel_values"] == 1).all()
+    defaults = processor(images=image, text=["is it red?"], return_tensors="pt")  # one call leaves the next alone
+    assert defaults["input_ids"].shape[1] < 12 and defaults["pixel_values"].shape == (1, 3, 32, 32)
+    assert defaults["pixel_values"].max() > 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"colour": "grey"}, {"text_kwargs": {"colour": 1}}, {"images_kwargs": {"colour": 1}}]
+)
+def test_options_that_nobody_knows_are_refused(processor, options):
+    with pytest.raises(TypeError, match="unknown options: colour"):
+        processor(images=Image.new("RGB", (9, 9)), text=["is it red?"], **options)
+
+
 def test_long_questions_are_cut(processor):
     batch = processor(text=["is it red? " * 50], return_tensors="pt")
     assert batch["input_ids"].shape == (1, 16)

@@ -1,12 +1,17 @@
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from conftest import TEXT, write_jsonl
+from safetensors.torch import load_file
 
 import run_vqa
+from modeling_dualvqa import DualVQAForQuestionAnswering
+from processing import DualVQAProcessor
 
 TINY = {
     "fusion_hidden_size": 16,
@@ -127,6 +132,56 @@ def test_goes_on_from_a_saved_folder(recipe, test_file, tmp_path, caplog):
     run_vqa.main([recipe(), *flags, "--output_dir", str(tmp_path / "predicted")])
     assert len(lines_of(tmp_path / "predicted" / "predictions.jsonl")) == 6
     assert json.loads((tmp_path / "again" / "config.json").read_text())["text_config"]["dim"] == TEXT["dim"]
+
+
+def test_a_run_leaves_the_complete_folder_and_its_card_says_what_was_reached(recipe, tmp_path):
+    out, again = tmp_path / "out", tmp_path / "again"
+    run_vqa.main([recipe(), "--do_eval", "--save_strategy", "steps", "--save_steps", "2"])
+    results = json.loads((out / "all_results.json").read_text())
+    DualVQAForQuestionAnswering.from_pretrained(out).save_pretrained(again)
+    DualVQAProcessor.from_pretrained(out).save_pretrained(again)
+    saved = {path.name: path.read_bytes() for path in again.iterdir()}
+    assert saved == {name: (out / name).read_bytes() for name in saved}
+    assert set(saved) <= {path.name for path in (out / "checkpoint-2").iterdir()}
+    card = saved["README.md"].decode()
+    shown = f"{100 * results['eval_routed_accuracy']:.2f}"
+    assert re.search(rf"^\| routed \| \S+ \| \S+ \| {shown} \|", card, re.M)
+    assert "| train | train.jsonl | 12 | 6 | 100.0% |" in card and "| validation | train.jsonl | 4 | 2 |" in card
+    assert "| seed | 42 |" in card and "| steps | 2 |" in card and str(tmp_path) not in card
+
+
+def test_goes_on_with_other_answers(recipe, picture_folder, tmp_path):
+    run_vqa.main([recipe()])
+    first, again = tmp_path / "out", tmp_path / "again"
+    before = load_file(first / "model.safetensors")
+    names = {"red": "crimson", "green": "emerald", "blue": "azure"}
+    rows = [
+        {**row, "answer": names.get(row["answer"], row["answer"])} for row in lines_of(picture_folder / "train.jsonl")
+    ]
+    write_jsonl(picture_folder / "train.jsonl", rows)
+    flags = ["--model_name_or_path", str(first), "--output_dir", str(again), "--learning_rate", "0"]
+    with pytest.raises(SystemExit, match="none of the open-ended training answers.*give --new_answers"):
+        run_vqa.main([recipe(), *flags])
+    assert not again.exists()
+    with pytest.raises(SystemExit, match="--new_answers needs --model_name_or_path"):
+        run_vqa.main([recipe(), "--new_answers"])
+
+    run_vqa.main([recipe(), *flags, "--new_answers"])
+    assert set(DualVQAProcessor.from_pretrained(again).answers) == set(names.values())
+    after = load_file(again / "model.safetensors")
+    learned = [name for name in after if "running" not in name and "num_batches" not in name]
+    changed = {name.split(".")[0] for name in learned if not torch.equal(before[name], after[name])}
+    assert changed == {"open_ended_head"}
+    assert "| continued from | out |" in (again / "README.md").read_text()
+
+
+def test_a_processor_of_another_model_is_refused(recipe, tmp_path):
+    run_vqa.main([recipe()])
+    settings = json.loads((tmp_path / "out" / "processor_config.json").read_text())
+    settings["answers"].append("purple")
+    (tmp_path / "out" / "processor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(SystemExit, match="head has 3 answers and the processor's vocabulary 4"):
+        run_vqa.main([recipe(), "--model_name_or_path", str(tmp_path / "out")])
 
 
 def test_flags_override_the_recipe_and_config_settings_merge(recipe):

@@ -1,0 +1,198 @@
+import functools
+import http.server
+import threading
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+from modeling_dualvqa import DualVQAPipeline
+
+COLOR, RED = "what color is it?", "is it red?"
+
+
+@pytest.fixture
+def model(tiny_model):
+    model = tiny_model(fusion_type="cross_attention")
+    for head in (model.binary_head, model.open_ended_head):  # larger steps between scores than rounding makes
+        torch.nn.init.normal_(head[-1].weight, std=3.0)
+    return model
+
+
+@pytest.fixture
+def pipe(model, processor):
+    return DualVQAPipeline(model, processor)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Paths of three pictures that differ."""
+    paths = []
+    for name, size in (("a", (40, 30)), ("b", (30, 40)), ("c", (33, 33))):
+        paths.append(str(tmp_path / f"{name}.png"))
+        Image.effect_noise(size, 90).convert("RGB").save(paths[-1])
+    return paths
+
+
+@pytest.fixture
+def dataset(pictures):
+    columns = {"image": pictures, "question": [COLOR, RED, COLOR]}
+    return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+
+
+@pytest.fixture
+def image_sizes(model):
+    """The number of images in each call of the vision tower."""
+    sizes = []
+    model.vision_encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    return sizes
+
+
+def same(found, expected):
+    """Whether two results are alike up to rounding: nested lists of dicts."""
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    return {**found, "score": pytest.approx(expected["score"], abs=1e-5)} == expected
+
+
+def test_one_question_gives_its_best_answers(pipe, pictures):
+    best = pipe(image=pictures[0], question=COLOR, question_type="open_ended", top_k=3)
+    assert {item["answer"] for item in best} == {"red", "green", "blue"}
+    assert sum(item["score"] for item in best) == pytest.approx(1) and best[0]["score"] > best[2]["score"]
+    assert len(pipe(image=pictures[0], question=COLOR)) == 1
+    assert pipe(image=pictures[0], question=COLOR, top_k=99, question_type="open_ended") == best
+
+
+def test_the_scores_of_both_heads_share_one_probability(pipe, pictures):
+    routed = pipe(image=pictures[0], question=RED, top_k=9)
+    forced = pipe(image=pictures[0], question=RED, top_k=9, question_type=routed[0]["question_type"])
+    share = sum(item["score"] for item in routed)
+    assert 0.5 <= share < 1 and sum(item["score"] for item in forced) == pytest.approx(1)
+    assert [item["score"] / share for item in routed] == pytest.approx([item["score"] for item in forced])
+
+
+def test_every_kind_of_image_is_taken(pipe, pictures, tmp_path):
+    expected = pipe(image=pictures[0], question=COLOR)
+    image = Image.open(pictures[0])
+    array = np.asarray(image)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/a.png"
+    try:
+        for kind in (tmp_path / "a.png", image, array, torch.from_numpy(array.copy()).permute(2, 0, 1), url):
+            assert pipe(image=kind, question=COLOR) == expected
+        with pytest.raises(ValueError, match=r"readable image at http.*gone.png.*404"):
+            pipe(image=url.replace("a.png", "gone.png"), question=COLOR)
+    finally:
+        server.shutdown()
+        server.server_close()
+    with pytest.raises(ValueError, match=rf"readable image at {url}: "):  # nobody answers there any more
+        pipe(image=url, question=COLOR)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def test_several_questions_about_one_image_encode_it_once(pipe, pictures, image_sizes):
+    expected = [pipe(image=pictures[0], question=question) for question in (COLOR, RED)]
+    image_sizes.clear()
+    assert same(pipe(image=pictures[0], question=[COLOR, RED]), expected)
+    assert same(pipe({"image": pictures[0], "question": [COLOR, RED]}), expected)
+    assert image_sizes == [1, 1]
+
+
+def test_lists_of_images_and_questions_give_every_pair(pipe, pictures, image_sizes):
+    expected = [pipe(image=image, question=question) for image in pictures for question in (COLOR, RED)]
+    image_sizes.clear()
+    assert same(pipe(image=pictures, question=[COLOR, RED], batch_size=2), expected)
+    assert image_sizes == [2, 1]
+    assert same(pipe(image=pictures, question=RED), expected[1::2])
+    assert same(pipe(image=pictures[:1], question=RED), expected[1:2])
+
+
+def test_dicts_come_alone_in_lists_and_from_generators(pipe, pictures):
+    rows = [{"image": image, "question": RED} for image in pictures]
+    expected = [pipe(image=image, question=RED) for image in pictures]
+    assert same(pipe(rows[0]), expected[0])
+    for batch_size in (1, 2, 8):
+        assert same(pipe(rows, batch_size=batch_size), expected)
+    assert same(list(pipe((row for row in rows), batch_size=2)), expected)
+    mixed = pipe([rows[0], {"image": pictures[1], "question": [COLOR, RED]}], batch_size=2)
+    assert same(mixed, [expected[0], [pipe(image=pictures[1], question=COLOR), expected[1]]])
+
+
+def test_a_generator_is_read_only_as_far_as_answers_are_taken(pipe, pictures):
+    read = []
+    answers = pipe({"image": image, "question": RED} for image in pictures if read.append(image) is None)
+    next(answers)
+    assert len(read) <= 2
+
+
+def test_data_sets_are_streams_of_rows_or_columns(pipe, dataset, pictures):
+    expected = [pipe(image=image, question=question) for image, question in zip(pictures, dataset["question"])]
+    assert same(list(pipe(dataset, batch_size=2)), expected)
+    images, questions = KeyDataset(dataset, "image"), KeyDataset(dataset, "question")
+    assert same(list(pipe(image=images, question=questions)), expected)
+    assert same(list(pipe(images, question=RED)), [pipe(image=image, question=RED) for image in pictures])
+
+
+def test_options_may_be_given_once_for_all(model, processor, pictures):
+    pipe = pipeline(
+        "dualvqa", model=model, processor=processor, device="cpu", batch_size=2, top_k=2, question_type="binary"
+    )
+    best = pipe(image=pictures[0], question=COLOR)
+    assert [item["question_type"] for item in best] == ["binary", "binary"]
+    assert len(pipe(image=pictures[0], question=COLOR, top_k=1)) == 1
+
+
+def test_a_model_fresh_from_training_answers_without_dropout(model, processor, pictures):
+    pipe = DualVQAPipeline(model.train(), processor)
+    assert pipe(image=pictures[0], question=RED) == pipe(image=pictures[0], question=RED)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_answers_alike(model, processor, pictures, dtype):
+    expected = DualVQAPipeline(model, processor)(image=pictures[0], question=COLOR, top_k=9, question_type="binary")
+    found = DualVQAPipeline(model.to(dtype), processor)(
+        image=pictures[0], question=COLOR, top_k=9, question_type="binary"
+    )
+    scores = [{item["answer"]: item["score"] for item in best} for best in (found, expected)]
+    assert scores[0] == pytest.approx(scores[1], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        ({"image": "picture.png"}, "expected a dict with image and question, found str"),
+        ({"image": {"image": "picture.png"}}, r"expected a dict with image and question, found \['image'\]"),
+        ({"image": None, "question": RED}, "expected an image for the question .*, found None"),
+        ({"image": 42, "question": RED}, "expected a path, a URL, a PIL image, an array or a tensor, found 42"),
+        ({"image": "gone.png", "question": RED}, "readable image at gone.png"),
+        ({"image": __file__, "question": RED}, "readable image at .*test_pipeline_dualvqa.py"),
+        ({"image": Image.new("RGB", (4, 4)), "question": " "}, "expected a question as text, found ' '"),
+        ({"image": Image.new("RGB", (4, 4)), "question": [RED, 3]}, "expected a question as text, found 3"),
+        ({"image": Image.new("RGB", (4, 4)), "question": []}, "expected a question as text, found ''"),
+        ({"image": Image.new("RGB", (4, 4)), "question": RED, "question_type": "maybe"}, "question_type must be"),
+    ],
+)
+def test_bad_input_is_named(pipe, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        pipe(**inputs)
+
+
+def test_columns_of_unlike_length_are_refused(pipe, dataset):
+    with pytest.raises(ValueError, match="as many images as questions, found 3 and 2"):
+        pipe(image=KeyDataset(dataset, "image"), question=KeyDataset(dataset.select([0, 1]), "question"))
+
+
+def test_a_model_without_a_processor_and_another_kind_of_model_are_refused(model, processor):
+    with pytest.raises(ValueError, match="needs its processor"):
+        DualVQAPipeline(model)
+    with pytest.raises(ValueError, match="expected a DualVQA model, found a distilbert"):
+        DualVQAPipeline(model.text_encoder.model, processor)
