@@ -208,13 +208,14 @@ class TransformersVisionEncoder(nn.Module):
             self.hidden_size = widths[-1] if widths else config.hidden_size
 
     def forward(self, pixel_values, output_hidden_states=False, output_attentions=False):
+        output_attentions = output_attentions and not hasattr(self.model, "timm_model")  # timm's refuse to be asked
         outputs = self.model(pixel_values=pixel_values, **requested(output_hidden_states, output_attentions))
         states, pooled = outputs.last_hidden_state, getattr(outputs, "pooler_output", None)
         if states.ndim == 4:  # convolutional: (U, C, h, w)
             states = with_pooled(states)
         elif pooled is not None:  # a transformer without a pooler has its pooled state, [CLS], in first place already
             states = torch.cat([pooled[:, None], states], dim=1)  # (U, 1 + S, C)
-        return TowerOutput(states, outputs.get("hidden_states"), given(outputs.get("attentions")))
+        return TowerOutput(states, given(outputs.get("hidden_states")), given(outputs.get("attentions")))
 
 
 class TextEncoder(nn.Module):
@@ -231,7 +232,8 @@ class TextEncoder(nn.Module):
         outputs = self.model(
             input_ids=input_ids, attention_mask=attention_mask, **requested(output_hidden_states, output_attentions)
         )
-        return TowerOutput(outputs.last_hidden_state, outputs.get("hidden_states"), given(outputs.get("attentions")))
+        hidden_states, attentions = given(outputs.get("hidden_states")), given(outputs.get("attentions"))
+        return TowerOutput(outputs.last_hidden_state, hidden_states, attentions)
 
 
 def requested(output_hidden_states, output_attentions):
@@ -240,9 +242,9 @@ def requested(output_hidden_states, output_attentions):
     return {name: True for name, wanted in flags.items() if wanted}
 
 
-def given(attentions):
-    """The attention weights, or None where the implementation (sdpa) gives none."""
-    return None if not attentions or attentions[0] is None else attentions
+def given(tensors):
+    """A tuple of what each layer gave, or None where it gives nothing, as sdpa gives no attention weights."""
+    return None if not tensors or tensors[0] is None else tuple(tensors)
 
 
 def build_transformers_model(config):

@@ -32,6 +32,21 @@ def test_pretrained_timm_and_bert_towers_keep_their_weights():
     )
 
 
+@needs_encoders
+def test_pretrained_timm_and_bert_towers_give_their_states_and_compile():
+    model = DualVQAForQuestionAnswering.from_vision_text_pretrained(
+        VISION, TEXT, num_answers=5, fusion_type="cross_attention", attn_implementation="eager"
+    ).eval()
+    batch = {"pixel_values": torch.randn(2, 3, 224, 224), "input_ids": torch.randint(1000, 2000, (2, 6))}
+    output = model(**batch, output_attentions=True, output_hidden_states=True)
+    assert [tuple(weights.shape) for weights in output.text_attentions] == [(2, 12, 6, 6)] * 6
+    assert output.image_attentions is None and output.fusion_attentions[0].shape == (2, 4, 6, 1 + 7 * 7)
+    assert len(output.text_hidden_states) == 7 and output.image_hidden_states[-1].shape[-2:] == (7, 7)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(**batch).open_ended_logits, output.open_ended_logits.detach())
+
+
 @needs_questions
 def test_vqa_rad_without_rewordings_splits_by_image():
     args = DataArguments(train_file=str(QUESTIONS), image_dir=str(QUESTIONS.parent), exclude_rows=["phrase_type=frame"])
