@@ -33,6 +33,12 @@ def assert_same_logits(one, other, **tolerance):
         torch.testing.assert_close(one[name], other[name], **tolerance)
 
 
+def checkpoint_activations(model):
+    """Its older name is deprecated in the newest transformers, and the only one in the oldest that is supported."""
+    newer = getattr(model, "activation_checkpointing_enable", None)
+    (newer or model.gradient_checkpointing_enable)()
+
+
 # Initialisation
 
 
@@ -223,7 +229,7 @@ def test_activation_checkpointing_changes_neither_gradients_nor_statistics(
     vision = {"architecture": architecture, "image_size": 64}
     plain = DualVQAForQuestionAnswering(tiny_config(fusion_type=fusion, vision_config=vision)).train()
     saving = copy.deepcopy(plain)
-    saving.activation_checkpointing_enable()
+    checkpoint_activations(saving)
     batch["pixel_values"] = torch.randn(3, 3, 64, 64)
     for model in (plain, saving):
         torch.manual_seed(0)  # dropout
@@ -235,7 +241,7 @@ def test_activation_checkpointing_changes_neither_gradients_nor_statistics(
 
 
 def test_activation_checkpointing_does_compute_again(model, batch, labels):
-    model.activation_checkpointing_enable()
+    checkpoint_activations(model)
     calls = []
     for part in (model.vision_encoder.trunk.features[1], model.text_encoder.model.transformer.layer[0].attention):
         part.register_forward_pre_hook(lambda *_, part=part: calls.append(part))
