@@ -343,14 +343,14 @@ def build_metrics(processor, parts, name):
 
 
 def record(trainer, name, metrics):
-    """Logs and saves the figures of one part, and notes them for the model card."""
+    """Logs and saves the figures of one part, and notes those of a training run for the model card."""
     trainer.log_metrics(name, metrics)
     trainer.save_metrics(name, metrics)
     card = trainer.model.config.model_card
-    if name == "train" and card:
+    if name == "train":
         card["settings"].append(["training time", f"{metrics['train_runtime'] / 60:.1f} minutes"])
-    elif card:
-        card.setdefault("results", {})["validation" if name == "eval" else name] = figures(metrics, name)
+    elif trainer.args.do_train:  # a model that is only evaluated keeps the card of its own training
+        card["results"]["validation" if name == "eval" else name] = figures(metrics, name)
 
 
 @contextlib.contextmanager

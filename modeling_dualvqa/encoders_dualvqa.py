@@ -99,14 +99,15 @@ class TorchvisionEncoder(nn.Module):
     def forward(self, pixel_values, output_hidden_states=False, output_attentions=False):
         # Channels last: the same numbers, and half the time for MobileNetV3 on a CPU.
         maps = pixel_values.contiguous(memory_format=torch.channels_last)
-        hidden_states = []
+        hidden_states = [] if output_hidden_states else None
         for stage in self.stages():
             if self.gradient_checkpointing and self.training:
                 maps = self.checkpoint(stage, maps)
             else:
                 maps = run(stage, maps)  # (U, C, h, w)
-            hidden_states.append(maps)
-        return TowerOutput(with_pooled(maps), tuple(hidden_states) if output_hidden_states else None)
+            if output_hidden_states:
+                hidden_states.append(maps)
+        return TowerOutput(with_pooled(maps), given(hidden_states))
 
     def stages(self):
         """The trunk in pieces, lists of layers: each block alone, and single layers (a stem's) together."""

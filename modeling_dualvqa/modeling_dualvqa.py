@@ -139,9 +139,10 @@ class DualVQAPreTrainedModel(PreTrainedModel):
 
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
         """The last step of every push: the card that goes to the Hub knows where it goes."""
-        self.config.model_card = {**(self.config.model_card or {}), "repo_id": repo_id}
-        self.config.save_pretrained(working_dir)
-        write_model_card(working_dir, self.config, self.parameter_counts())
+        if os.path.isfile(os.path.join(working_dir, "config.json")):
+            self.config.model_card = {**(self.config.model_card or {}), "repo_id": repo_id}
+            self.config.save_pretrained(working_dir)
+            write_model_card(working_dir, self.config, self.parameter_counts())
         return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     def parameter_counts(self):

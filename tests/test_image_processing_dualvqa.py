@@ -1,9 +1,12 @@
+import base64
+import socket
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from processing import DualVQAImageProcessor
+from processing import DualVQAImageProcessor, image_processing_dualvqa
 from processing.image_processing_dualvqa import to_rgb
 
 
@@ -112,3 +115,20 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
     for name in ("notes.png", "missing.png"):
         with pytest.raises(ValueError, match=name):
             DualVQAImageProcessor()(str(tmp_path / name))
+
+
+def test_a_server_that_stays_silent_is_named(monkeypatch):
+    monkeypatch.setattr(image_processing_dualvqa, "URL_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/image.png"
+        with pytest.raises(ValueError, match=f"readable image at {url}: timed out"):
+            DualVQAImageProcessor()(url)
+
+
+def test_an_image_may_be_written_into_its_address(tmp_path):
+    Image.new("RGB", (4, 4), "blue").save(tmp_path / "blue.png")
+    address = "data:image/png;base64," + base64.b64encode((tmp_path / "blue.png").read_bytes()).decode()
+    process = DualVQAImageProcessor(size={"height": 4, "width": 4}, do_normalize=False)
+    assert process(address, return_tensors="pt")["pixel_values"][0, :, 0, 0].tolist() == [0, 0, 1]
+    with pytest.raises(ValueError, match="readable image at data:image/png;base64,nonsense"):
+        process("data:image/png;base64,nonsense")
