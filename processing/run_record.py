@@ -68,7 +68,7 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "rows left out": " ".join(data_args.exclude_rows),
         "validation part": None if data_args.validation_file else held_out,
         "checkpoint": best
-        and f"the one with the best {best} on the validation part, whose results are too kind for it",
+        and f"that with the best {best} on the validation part, whose own results are therefore too kind",
         "seed": training_args.seed,
         "epochs": training_args.num_train_epochs if training_args.max_steps <= 0 else None,
         "steps": training_args.max_steps if training_args.max_steps > 0 else None,
