@@ -1,0 +1,135 @@
+"""The settings of a run: flags, recipe files, and which of them go together."""
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass, field
+
+import yaml
+from transformers import HfArgumentParser
+
+from modeling_dualvqa import DualVQAConfig, DualVQATrainingArguments
+from processing import AugmentationArguments, DataArguments
+
+DESCRIPTION = "Trains, evaluates and asks a DualVQA model: python run_vqa.py recipes/X.yaml [--any_flag value ...]"
+
+
+@dataclass
+class ModelArguments:
+    """Which model, and what it starts from."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Saved DualVQA folder or Hub id to go on from."}
+    )
+    vision_model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "torchvision classifier, transformers Hub id or folder; from random weights if left out."},
+    )
+    vision_weights_file: str | None = field(
+        default=None, metadata={"help": "State dict of the torchvision classifier, in place of the download."}
+    )
+    text_model_name_or_path: str | None = field(
+        default=None, metadata={"help": "transformers Hub id or folder; from random weights if left out."}
+    )
+    tokenizer_vocab_size: int = field(
+        default=8000, metadata={"help": "Largest size of a tokenizer trained on the questions, without a text model."}
+    )
+    max_question_length: int = field(default=64, metadata={"help": "Longer questions are cut to so many tokens."})
+    image_size: int | None = field(default=None, metadata={"help": "Height and width in pixels; the tower's own."})
+    image_mean: list[float] | None = field(default=None, metadata={"help": "Three means; the tower's own."})
+    image_std: list[float] | None = field(default=None, metadata={"help": "Three deviations; the tower's own."})
+    config: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Fields of DualVQAConfig: fusion_type=cross_attention text_config.n_layers=2 ..."},
+    )
+    new_answers: bool = field(
+        default=False,
+        metadata={
+            "help": "With --model_name_or_path: keep towers, fusion and yes/no head, train a new open-ended head on "
+            "the answers of this data set."
+        },
+    )
+    license: str = field(default="apache-2.0", metadata={"help": "License of the weights, for the model card."})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a better one."}
+    )
+    top_k: int = field(default=5, metadata={"help": "Answers per question in the predictions file."})
+
+
+def parse_arguments(argv):
+    """The four argument groups: the recipe's values, and over them the command line's.
+
+    Raises:
+        SystemExit: an unknown flag or recipe key, or a value that doesn't fit; the message says which.
+    """
+    groups = (ModelArguments, DataArguments, AugmentationArguments, DualVQATrainingArguments)
+    parser = HfArgumentParser(groups, description=DESCRIPTION)
+    recipe = {}
+    if argv and not argv[0].startswith("-"):
+        path, *argv = argv
+        recipe = read_recipe(path, known={item.name for group in groups for item in dataclasses.fields(group)})
+    settings = flatten(recipe.pop("config", {}))
+    parser.set_defaults(**recipe)
+    parsed = parser.parse_args_into_dataclasses(args=argv)
+    parsed[0].config = settings + parsed[0].config
+    return parsed
+
+
+def read_recipe(path, known):
+    """A recipe file as a dict, its keys checked against `known`."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            recipe = yaml.safe_load(file) or {}
+    except OSError as error:
+        raise SystemExit(f"cannot read the recipe {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SystemExit(f"{path} is not valid YAML: {error}") from error
+    for key in recipe:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=3)
+            raise SystemExit(
+                f"{path}: unknown key {key!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+            )
+    return recipe
+
+
+def flatten(mapping, prefix=""):
+    """{"a": {"b": 1}} -> ["a.b=1"], the form that --config takes."""
+    items = []
+    for key, value in mapping.items():
+        inner = isinstance(value, dict)
+        items += flatten(value, f"{prefix}{key}.") if inner else [f"{prefix}{key}={json.dumps(value)}"]
+    return items
+
+
+def config_fields(settings):
+    """["a.b=1"] -> {"a": {"b": 1}}; later settings win.
+
+    Raises:
+        ValueError: no "=", or a field that DualVQAConfig doesn't have.
+    """
+    known = {item.name for item in dataclasses.fields(DualVQAConfig)}
+    fields = {}
+    for setting in settings:
+        path, found, value = setting.partition("=")
+        *parents, last = path.split(".")
+        top = parents[0] if parents else last
+        if not found or top not in known:
+            close = difflib.get_close_matches(top, known, n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if found and close else ""
+            raise ValueError(f"--config expects field=value with a field of DualVQAConfig, found {setting!r}{hint}")
+        place = fields
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = yaml.safe_load(value)
+    return fields
+
+
+def check_request(training_args, model_args):
+    """Refuses a combination of flags that could only fail later."""
+    if not (training_args.do_train or training_args.do_eval or training_args.do_predict):
+        raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict")
+    if not training_args.do_train and not model_args.model_name_or_path:
+        raise ValueError("evaluation and prediction without training need --model_name_or_path")
+    if model_args.new_answers and not (training_args.do_train and model_args.model_name_or_path):
+        raise ValueError("--new_answers needs --model_name_or_path, the model to go on from, and --do_train")
