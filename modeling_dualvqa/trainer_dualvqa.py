@@ -144,8 +144,9 @@ class DualVQATrainer(Trainer):
         if model.training:
             for task, part in parts.items():
                 self.part_sums[task] = self.part_sums.get(task, 0) + part.detach()
-        # Gradients are averaged over processes, and the counts are those of all processes already.
-        loss = loss * self.args.world_size
+        if num_items_in_batch is not None:
+            # Gradients are averaged over processes, and the counts are those of all processes already.
+            loss = loss * self.args.world_size
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs, start_time=None):

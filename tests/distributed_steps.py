@@ -1,0 +1,106 @@
+"""Trains for ten steps on fixed rows and writes what came of it: the process that test_distributed.py starts, alone or
+several times.
+
+python distributed_steps.py BATCH_SIZE ACCUMULATION_STEPS OUTPUT
+"""
+
+import sys
+
+import torch
+from torch.utils.data import SequentialSampler
+from transformers import TrainerCallback
+
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQATrainer, DualVQATrainingArguments
+
+STEPS, STEP_ROWS, TOKENS, ANSWERS = 10, 32, 6, 5
+STILL = {"dropout": 0.0, "attention_dropout": 0.0}
+TEXT = {"model_type": "distilbert", "dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2, "vocab_size": 50, **STILL}
+
+
+def build_model():
+    """A tiny model without what depends on how a batch is cut: dropout and batch-norm statistics."""
+    torch.manual_seed(0)
+    config = DualVQAConfig(
+        vision_config={"image_size": 32},
+        text_config=TEXT,
+        num_answers=ANSWERS,
+        fusion_type="cross_attention",
+        fusion_hidden_size=16,
+        fusion_num_attention_heads=2,
+        fusion_dropout=0.0,
+        head_dropout=0.0,
+        freeze_vision=True,
+    )
+    return DualVQAForQuestionAnswering(config)
+
+
+def build_rows():
+    """Rows whose question types come in runs of ten, so that many pieces of a batch lack one of them."""
+    generator = torch.Generator().manual_seed(1)
+    rows = []
+    for number in range(STEPS * STEP_ROWS):
+        binary = number // 10 % 3 == 0
+        rows.append(
+            {
+                "input_ids": torch.randint(1, 50, (TOKENS,), generator=generator),
+                "pixel_values": torch.randn(3, 32, 32, generator=generator),
+                "binary_labels": torch.tensor(number % 2 if binary else -100),
+                "open_ended_labels": torch.tensor(-100 if binary or number % 7 == 0 else number % ANSWERS),
+                "question_type_labels": torch.tensor(0 if binary else 1),
+            }
+        )
+    return rows
+
+
+class FirstGradients(TrainerCallback):
+    """Keeps the gradients of the first step, as the optimizer gets them."""
+
+    gradients = None
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        if self.gradients is None:
+            named = {name.removeprefix("module."): p.grad for name, p in model.named_parameters()}
+            self.gradients = {name: grad.clone() for name, grad in named.items() if grad is not None}
+
+
+class OrderedTrainer(DualVQATrainer):
+    def _get_train_sampler(self, train_dataset=None):
+        return SequentialSampler(self.train_dataset)
+
+
+def main(batch_size, accumulation_steps, output):
+    first = FirstGradients()
+    args = DualVQATrainingArguments(
+        output_dir=f"{output}.run",
+        use_cpu=True,
+        per_device_train_batch_size=int(batch_size),
+        gradient_accumulation_steps=int(accumulation_steps),
+        max_steps=STEPS,
+        optim="sgd",
+        learning_rate=0.05,
+        lr_scheduler_type="constant",
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    model = build_model()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    trainer = OrderedTrainer(model, args, train_dataset=build_rows(), callbacks=[first])
+    trainer.train()
+    if trainer.is_world_process_zero():
+        logged = [entry for entry in trainer.state.log_history if "binary_loss" in entry]
+        torch.save(
+            {
+                "processes": args.world_size,
+                "before": before,
+                "gradients": first.gradients,
+                "parameters": dict(model.named_parameters()),
+                "losses": [[entry[name] for name in ("loss", "binary_loss", "open_ended_loss")] for entry in logged],
+            },
+            output,
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
