@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 
 import datasets
 from transformers import AutoImageProcessor, AutoTokenizer, EarlyStoppingCallback, set_seed
@@ -198,6 +199,7 @@ def build_trainer(model, processor, parts, model_args, training_args, augmentati
         eval_dataset=validation,
         data_collator=VQACollator(processor),
         train_collator=VQACollator(processor, augmentation),
+        answer_counts=answer_counts(processor, parts["train"]) if training_args.do_train else None,
         processing_class=processor,
         compute_metrics=build_metrics(processor, parts, "validation"),
     )
@@ -206,6 +208,12 @@ def build_trainer(model, processor, parts, model_args, training_args, augmentati
     if model_args.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(model_args.early_stopping_patience))
     return trainer
+
+
+def answer_counts(processor, train):
+    """How often each answer of the vocabulary occurs in the training part."""
+    counts = Counter(map(consensus, train["answer"]))
+    return [counts[answer] for answer in processor.answers]
 
 
 def build_metrics(processor, parts, name):

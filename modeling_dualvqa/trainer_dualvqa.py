@@ -11,7 +11,7 @@ from transformers.trainer_utils import HubStrategy
 from transformers.training_args import ParallelMode
 from transformers.utils import PushInProgress
 
-from .loss_dualvqa import count_valid, dual_head_loss
+from .loss_dualvqa import class_weights, count_valid, dual_head_loss
 from .model_card_dualvqa import write_model_card
 
 TASKS = ("binary", "open_ended", "question_type")
@@ -40,6 +40,16 @@ class DualVQATrainingArguments(TrainingArguments):
     question_type_loss_weight: float | None = field(
         default=None, metadata={"help": "Weight of the question-type router's loss, likewise."}
     )
+    class_weighting: str = field(
+        default="none",
+        metadata={
+            "help": "Weigh open-ended answers by how rare they are in training: none, inverse, or effective (by the "
+            "effective number of samples)."
+        },
+    )
+    effective_beta: float = field(
+        default=0.999, metadata={"help": "For effective: from 0, all answers alike, towards 1, as inverse."}
+    )
     questions_per_image: int = field(
         default=0,
         metadata={
@@ -58,6 +68,9 @@ class DualVQATrainingArguments(TrainingArguments):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} must not be negative, found {value}")
+        class_weights(
+            [1], self.class_weighting, self.effective_beta
+        )  # refuses what doesn't exist, before anything starts
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must stay off: the collator reads the image and question columns")
         if self.label_smoothing_factor:
@@ -110,11 +123,15 @@ class DualVQATrainer(Trainer):
     Args:
         train_collator: makes the training batches, with augmentation; `data_collator` when left out, which always makes
             those of evaluation and prediction.
+        answer_counts: (N,) how often each answer of the vocabulary occurs in training, for `class_weighting`.
+
+    Raises:
+        ValueError: class weights are asked for without counts to compute them from, or their number isn't N.
     """
 
     loss_is_scaled_for_ga = True  # dual_head_loss divides by the counts of all accumulation steps
 
-    def __init__(self, *args, train_collator=None, **kwargs):
+    def __init__(self, *args, train_collator=None, answer_counts=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.train_collator = train_collator or self.data_collator
         config = self.accelerator.unwrap_model(self.model).config
@@ -123,6 +140,13 @@ class DualVQATrainer(Trainer):
         for task, weight in config.loss_weights.items():
             given = getattr(self.args, f"{task}_loss_weight")
             self.loss_weights[task] = weight if given is None else given
+        self.alphas = {}
+        if self.args.class_weighting != "none":
+            if answer_counts is None or len(answer_counts) != config.num_answers:
+                found = "none" if answer_counts is None else f"{len(answer_counts)}"
+                raise ValueError(f"class_weighting needs the counts of {config.num_answers} answers, found {found}")
+            weights = class_weights(answer_counts, self.args.class_weighting, self.args.effective_beta)
+            self.alphas = {"open_ended": weights.to(self.args.device)}
         self.part_sums, self.part_start = {}, 0
 
     def _get_num_items_in_batch(self, batch_samples, device):
@@ -140,7 +164,9 @@ class DualVQATrainer(Trainer):
         labels = {task: inputs.get(f"{task}_labels") for task in TASKS}
         outputs = model(**{name: value for name, value in inputs.items() if not name.endswith("_labels")})
         logits = {task: outputs.get(f"{task}_logits") for task in TASKS}
-        loss, parts = dual_head_loss(logits, labels, self.loss_weights, num_items_in_batch, self.focal_gamma)
+        loss, parts = dual_head_loss(
+            logits, labels, self.loss_weights, num_items_in_batch, self.focal_gamma, self.alphas
+        )
         if model.training:
             for task, part in parts.items():
                 self.part_sums[task] = self.part_sums.get(task, 0) + part.detach()

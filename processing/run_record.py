@@ -75,6 +75,7 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "batch": f"{batch} x {training_args.gradient_accumulation_steps} steps x {training_args.world_size} processes",
         "questions per image": training_args.questions_per_image or None,
         **{f"{task}_loss_weight": getattr(training_args, f"{task}_loss_weight") for task in LOSSES},
+        "class weighting": None if training_args.class_weighting == "none" else training_args.class_weighting,
         **{f"{name}learning_rate": rate for name, rate in rates.items()},
         "learning rate schedule": training_args.lr_scheduler_type.value,
         "warm-up steps": training_args.warmup_steps,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from modeling_dualvqa.loss_dualvqa import dual_head_loss, focal_loss
+from modeling_dualvqa.loss_dualvqa import class_weights, dual_head_loss, focal_loss
 
 
 def logits_of(probabilities):
@@ -89,3 +89,57 @@ def test_each_head_has_its_own_count_and_weight():
     _, parts = dual_head_loss(logits, labels, weights, counts, gamma=2.5)
     assert parts["open_ended"].item() == pytest.approx(0.9**2.5 * open_ended / 8, rel=1e-5)
     assert parts["question_type"].item() == pytest.approx(router * 3 / 8, rel=1e-5)  # the router's is never focal
+
+
+@pytest.mark.parametrize("alpha", [None, torch.tensor([0.5, 2.0, 1.0, 3.0])])
+def test_label_smoothing_is_torchs_without_focusing(alpha):
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 3, 2, 2, 1, -100])
+    expected = nn.functional.cross_entropy(logits, labels, alpha, reduction="sum", label_smoothing=0.1)
+    torch.testing.assert_close(focal_loss(logits, labels, 0.0, alpha, label_smoothing=0.1), expected)
+
+
+def test_label_smoothing_with_focusing_by_hand():
+    logits = logits_of([[0.7, 0.2, 0.1]])
+    terms = [(1 - p) ** 2.5 * -math.log(p) for p in (0.7, 0.2, 0.1)]
+    expected = (0.9 + 0.1 / 3) * terms[1] + 0.1 / 3 * (terms[0] + terms[2])
+    assert focal_loss(logits, torch.tensor([1]), 2.5, None, 0.1).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_router_is_neither_smoothed_nor_focused():
+    logits = {"question_type": torch.randn(5, 2), "binary": torch.randn(5, 2)}
+    labels = {"question_type": torch.tensor([0, 1, 1, 0, 1]), "binary": torch.tensor([0, -100, -100, 1, -100])}
+    _, parts = dual_head_loss(logits, labels, {"question_type": 1.0, "binary": 1.0}, label_smoothing=0.2)
+    expected = nn.functional.cross_entropy(logits["question_type"], labels["question_type"])
+    torch.testing.assert_close(parts["question_type"], expected)
+    smoothed = focal_loss(logits["binary"], labels["binary"], 2.5, None, 0.2) / 2
+    torch.testing.assert_close(parts["binary"], smoothed)
+
+
+def test_class_weights_by_hand():
+    counts = [4, 1, 0, 2]
+    assert class_weights(counts, "none") is None
+    # 1/4, 1 and 1/2 have the mean 7/12; what never occurs has no weight
+    torch.testing.assert_close(class_weights(counts, "inverse"), torch.tensor([3 / 7, 12 / 7, 0, 6 / 7]))
+    # (1 - b) / (1 - b^n) with b = 1/2: 1/2 over 15/16, 1/2 and 3/4: 8/15, 1 and 2/3, whose mean is 11/15
+    torch.testing.assert_close(
+        class_weights(counts, "effective", 0.5), torch.tensor([8 / 11, 15 / 11, 0, 10 / 11]), rtol=1e-6, atol=0
+    )
+
+
+def test_effective_weights_lie_between_none_and_inverse():
+    counts = [100, 10, 1]
+    torch.testing.assert_close(class_weights(counts, "effective", 0.0), torch.ones(3))
+    torch.testing.assert_close(class_weights(counts, "effective", 1 - 1e-9), class_weights(counts, "inverse"))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (([1], "sqrt"), "one of none, inverse, effective; found 'sqrt'"),
+        (([1], "effective", 1.0), r"in \[0, 1\), found 1.0"),
+        (([0, 0], "inverse"), "found none"),
+    ],
+)
+def test_class_weights_that_cannot_be_computed_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        class_weights(*arguments)
