@@ -11,7 +11,7 @@ import datasets
 from transformers import AutoImageProcessor, AutoTokenizer, EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
-from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQATrainer
+from modeling_dualvqa import CheckpointError, DualVQAForQuestionAnswering, DualVQATrainer, find_checkpoint
 from processing import (
     AnswerMetrics,
     AnswerVocabulary,
@@ -198,7 +198,7 @@ def build_trainer(model, processor, parts, model_args, training_args, augmentati
         train_dataset=parts.get("train"),
         eval_dataset=validation,
         data_collator=VQACollator(processor),
-        train_collator=VQACollator(processor, augmentation),
+        train_collator=VQACollator(processor, augmentation, training_args.seed),
         answer_counts=answer_counts(processor, parts["train"]) if training_args.do_train else None,
         processing_class=processor,
         compute_metrics=build_metrics(processor, parts, "validation"),
@@ -236,11 +236,11 @@ def record(trainer, name, metrics):
 
 
 @contextlib.contextmanager
-def plain_errors():
+def plain_errors(kinds=(ValueError, ImportError, OSError)):
     """What the user can mend is told in a line, without a traceback."""
     try:
         yield
-    except (ValueError, ImportError, OSError) as error:
+    except kinds as error:
         raise SystemExit(f"error: {error}") from error
 
 
@@ -255,6 +255,7 @@ def main(argv=None):
             sys.argv[1:] if argv is None else argv
         )
         check_request(training_args, model_args)
+        checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
         set_seed(training_args.seed)
         augmentation = build_augmentation(augmentation_args)
         loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
@@ -278,9 +279,11 @@ def main(argv=None):
                 model_args, data_args, augmentation_args, training_args, parts, processor.answers
             )
         trainer = build_trainer(model, processor, parts, model_args, training_args, augmentation)
+        trainer.check_resumed(checkpoint)
 
     if training_args.do_train:
-        result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        with plain_errors(CheckpointError):
+            result = trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
         trainer.save_state()
         record(trainer, "train", result.metrics)

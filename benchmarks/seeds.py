@@ -21,12 +21,13 @@ TYPES = {"yes/no": "binary_accuracy", "open-ended": "open_ended_accuracy", "all"
 KINDS = ("routed", "oracle", "majority")
 
 
-def run(recipe, folder, flags):
-    """The figures of one run of `recipe`, from its folder if it is finished."""
+def run(recipe, folder, flags, threads=None):
+    """The figures of one run of `recipe`, from its folder if it is finished; with so many threads, or all."""
     results = folder / "all_results.json"
     if not results.exists():
         command = [sys.executable, str(ROOT / "run_vqa.py"), recipe, "--output_dir", str(folder), *flags]
-        subprocess.run(command, check=True)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)} if threads else None
+        subprocess.run(command, check=True, env=environment)
     return json.loads(results.read_text())
 
 

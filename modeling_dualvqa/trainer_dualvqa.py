@@ -1,120 +1,73 @@
-"""Training with the Hugging Face Trainer: the per-head loss, its exact counts, and the learning rate of each tower."""
+"""Training with the Hugging Face Trainer: the per-head loss, its exact counts, and runs that can be resumed."""
 
+import json
+import logging
+import math
 import os
-from collections import defaultdict
-from dataclasses import dataclass, field
+import shutil
+import time
 
 import torch
 from huggingface_hub import HfApi
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import HubStrategy
-from transformers.training_args import ParallelMode
+from safetensors import SafetensorError
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils import PushInProgress
 
+from .checkpoints import (
+    PROGRESS_NAME,
+    CheckpointError,
+    check_architecture,
+    check_processor,
+    find_checkpoint,
+    find_problem,
+    newest_checkpoint,
+    read_progress,
+)
 from .loss_dualvqa import class_weights, count_valid, dual_head_loss
 from .model_card_dualvqa import write_model_card
+from .sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator
+from .task_weighting import build_task_weighting
+from .training_arguments import TASKS
 
-TASKS = ("binary", "open_ended", "question_type")
+logger = logging.getLogger(__name__)
 
 # What a push uploads. A run's folder also has the user's own rows (predictions.jsonl), and checkpoints have pickles.
 SHARED_FILES = ["*.json", "*.safetensors", "*.py", "*.txt", "*.model", "README.md"]
 PRIVATE_FILES = ["checkpoint-*", "_*"]
 
 
-@dataclass
-class DualVQATrainingArguments(TrainingArguments):
-    """TrainingArguments with what two towers and two heads need besides."""
+class StepByStep(TrainerCallback):
+    """What the Trainer does between steps, epochs and runs, at the places that transformers has for it."""
 
-    vision_learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of the vision tower; learning_rate when left out."}
-    )
-    text_learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of the text tower; learning_rate when left out."}
-    )
-    binary_loss_weight: float | None = field(
-        default=None, metadata={"help": "Weight of the yes/no loss; the model configuration's when left out."}
-    )
-    open_ended_loss_weight: float | None = field(
-        default=None, metadata={"help": "Weight of the open-ended loss, likewise."}
-    )
-    question_type_loss_weight: float | None = field(
-        default=None, metadata={"help": "Weight of the question-type router's loss, likewise."}
-    )
-    class_weighting: str = field(
-        default="none",
-        metadata={
-            "help": "Weigh open-ended answers by how rare they are in training: none, inverse, or effective (by the "
-            "effective number of samples)."
-        },
-    )
-    effective_beta: float = field(
-        default=0.999, metadata={"help": "For effective: from 0, all answers alike, towards 1, as inverse."}
-    )
-    questions_per_image: int = field(
-        default=0,
-        metadata={
-            "help": "Bring up to so many questions about one image together in a training batch, so that the image is "
-            "encoded once for them; 0 shuffles questions one by one."
-        },
-    )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs the raw columns."})
-    label_names: list[str] | None = field(default_factory=lambda: [f"{task}_labels" for task in TASKS])
+    def __init__(self, trainer):
+        self.trainer = trainer
+        self.postponed_save = False
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.device.type == "cpu":  # there is no faster memory to copy to, only a warning about it
-            self.dataloader_pin_memory = False
-        for name in [f"{task}_loss_weight" for task in TASKS] + ["questions_per_image"]:
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} must not be negative, found {value}")
-        class_weights(
-            [1], self.class_weighting, self.effective_beta
-        )  # refuses what doesn't exist, before anything starts
-        if self.remove_unused_columns:
-            raise ValueError("remove_unused_columns must stay off: the collator reads the image and question columns")
-        if self.label_smoothing_factor:
-            raise ValueError("label_smoothing_factor has no effect on the focal loss of the heads; leave it at 0")
-        if self.parallel_mode == ParallelMode.NOT_DISTRIBUTED and self.n_gpu > 1:
-            raise ValueError(
-                f"{self.n_gpu} GPUs are visible and no launcher is used. DataParallel would split a batch's images and "
-                f"questions apart; start with `accelerate launch --num_processes {self.n_gpu} run_vqa.py ...`, or show "
-                f"one GPU with CUDA_VISIBLE_DEVICES=0"
-            )
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.trainer.begin_training()
 
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        for part in (self.trainer.train_sampler, self.trainer.train_collator):
+            if hasattr(part, "set_epoch"):  # also in an epoch that is resumed in its middle
+                part.set_epoch(int(state.epoch or 0))
 
-class ImageGroupedSampler(torch.utils.data.Sampler):
-    """Row indices in random order, up to `per_image` questions about one image at a time.
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.trainer.begin_step(state.epoch or 0.0)
 
-    Args:
-        image_keys: the image of each row.
-        per_image: how many rows of one image stay together.
-        seed: with the epoch it fixes the order.
-    """
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        groups = self.trainer.optimizer.param_groups
+        self.trainer.learning_rates = {f"{g['part']}learning_rate": float(g["lr"]) for g in groups if "part" in g}
 
-    def __init__(self, image_keys, per_image, seed):
-        self.per_image, self.seed, self.epoch = per_image, seed, 0
-        rows = defaultdict(list)
-        for row, key in enumerate(image_keys):
-            rows[key].append(row)
-        self.rows = list(rows.values())
-        self.length = len(image_keys)
+    def on_step_end(self, args, state, control, **kwargs):
+        self.trainer.end_step()
+        # A checkpoint from between an epoch's last step and its evaluation would be resumed without the latter.
+        if control.should_save and state.epoch == int(state.epoch):
+            control.should_save, self.postponed_save = False, True
 
-    def set_epoch(self, epoch):
-        self.epoch = epoch
-
-    def __len__(self):
-        return self.length
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        groups = []
-        for rows in self.rows:
-            order = torch.randperm(len(rows), generator=generator).tolist()
-            shuffled = [rows[place] for place in order]
-            groups += [shuffled[start : start + self.per_image] for start in range(0, len(rows), self.per_image)]
-        for place in torch.randperm(len(groups), generator=generator).tolist():
-            yield from groups[place]
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_save = control.should_save or self.postponed_save
+        self.postponed_save = False
 
 
 class DualVQATrainer(Trainer):
@@ -136,18 +89,134 @@ class DualVQATrainer(Trainer):
         self.train_collator = train_collator or self.data_collator
         config = self.accelerator.unwrap_model(self.model).config
         self.focal_gamma = config.focal_gamma
-        self.loss_weights = {}
+        weights = {}
         for task, weight in config.loss_weights.items():
             given = getattr(self.args, f"{task}_loss_weight")
-            self.loss_weights[task] = weight if given is None else given
+            weights[task] = weight if given is None else given
+        self.router_weight = weights.pop("question_type")
+        self.task_weighting = build_task_weighting({task: weights[task] for task in config.heads}, self.args)
         self.alphas = {}
         if self.args.class_weighting != "none":
             if answer_counts is None or len(answer_counts) != config.num_answers:
                 found = "none" if answer_counts is None else f"{len(answer_counts)}"
                 raise ValueError(f"class_weighting needs the counts of {config.num_answers} answers, found {found}")
-            weights = class_weights(answer_counts, self.args.class_weighting, self.args.effective_beta)
-            self.alphas = {"open_ended": weights.to(self.args.device)}
-        self.part_sums, self.part_start = {}, 0
+            alpha = class_weights(answer_counts, self.args.class_weighting, self.args.effective_beta)
+            self.alphas = {"open_ended": alpha.to(self.args.device)}
+        self.fused_state = None
+        if self.task_weighting.reads_fused_state:
+            # That of the outputs is a copy under DDP and mixed precision, and the losses don't depend on a copy.
+            self.accelerator.unwrap_model(self.model).fusion.register_forward_hook(self.keep_fused_state)
+        self.loss_sums, self.sums_start = {}, 0  # since the last logging step, as are questions and seconds
+        self.questions = self.seconds = 0
+        self.weights_in_force, self.learning_rates = dict(self.task_weighting.weights), {}
+        self.step_statistics = self.resumed_progress = self.train_sampler = None
+        self.runtime_before = 0.0
+        self.add_callback(StepByStep(self))
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """As in transformers; what is resumed is complete and belongs to this run, or refused.
+
+        Args:
+            resume_from_checkpoint: True, or a path: see `find_checkpoint`.
+
+        Raises:
+            ValueError: no complete checkpoint, or one of another architecture or vocabulary.
+            CheckpointError: a checkpoint can't be written. Those before it are intact.
+        """
+        checkpoint = find_checkpoint(resume_from_checkpoint, self.args.output_dir)
+        self.check_resumed(checkpoint)
+        if checkpoint:
+            self.resumed_progress = read_progress(checkpoint)
+            self.compare_plans(checkpoint)
+        return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+
+    def check_resumed(self, checkpoint):
+        """Refuses a checkpoint of another architecture or vocabulary; None is fine.
+
+        Raises:
+            ValueError: as said.
+        """
+        if checkpoint:
+            check_architecture(checkpoint, self.accelerator.unwrap_model(self.model).config)
+            if hasattr(self.processing_class, "answers"):
+                check_processor(checkpoint, self.processing_class)
+
+    def plan(self):
+        """How a step's questions are cut."""
+        return {
+            "processes": self.args.world_size,
+            "accumulation steps": self.args.gradient_accumulation_steps,
+            "questions per batch": self.args.train_batch_size,
+        }
+
+    def compare_plans(self, checkpoint):
+        """Logs what changes where a run goes on with its steps cut in another way."""
+        saved, plan = self.resumed_progress["plan"], self.plan()
+        for name, value in saved.items():
+            if plan[name] != value:
+                logger.warning(
+                    "%s was written with %d %s, training goes on with %d", checkpoint, value, name, plan[name]
+                )
+        before, now = math.prod(saved.values()), math.prod(plan.values())
+        if before != now:
+            logger.warning(
+                "a step had %d questions and now has %d: the place in the epoch is found from the number of steps, so "
+                "some questions are seen twice or not at all in it",
+                before,
+                now,
+            )
+
+    def begin_training(self):
+        """Takes up the counts and means that a resumed run had begun."""
+        self.training_started = time.time()
+        progress, self.resumed_progress = self.resumed_progress, None
+        if progress is None:
+            return
+        losses = progress["losses"]
+        self.runtime_before = progress["runtime"]
+        self._tr_loss += losses["running"]
+        self._total_loss_scalar = losses["total"]
+        self._globalstep_last_logged = self.sums_start = losses["last_logged"]
+        shares = {task: total / self.args.world_size for task, total in losses["sums"].items()}
+        self.loss_sums = {task: torch.tensor(share, device=self.args.device) for task, share in shares.items()}
+        if progress["task_weighting"] == self.args.task_weighting:
+            self.task_weighting.load_state_dict(progress["task_weighting_state"])
+        else:
+            logger.warning(
+                "the checkpoint was written with task_weighting %s; %s starts anew",
+                progress["task_weighting"],
+                self.args.task_weighting,
+            )
+
+    def progress(self):
+        """What a resumed run needs besides what transformers keeps."""
+        running = self.over_processes(self._tr_loss.clone()).item() / self.args.world_size
+        return {
+            "plan": self.plan(),
+            "losses": {
+                "sums": {task: self.over_processes(total.clone()).item() for task, total in self.loss_sums.items()},
+                "running": running,
+                "total": self._total_loss_scalar,
+                "last_logged": self._globalstep_last_logged,
+            },
+            "runtime": self.runtime_before + time.time() - self.training_started,
+            "task_weighting": self.args.task_weighting,
+            "task_weighting_state": self.task_weighting.state_dict(),
+        }
+
+    def begin_step(self, epoch):
+        self.task_weighting.start_step(epoch)
+        self.weights_in_force = dict(self.task_weighting.weights)
+
+    def end_step(self):
+        if self.step_statistics is not None:
+            self.task_weighting.update(self.over_processes(self.step_statistics))
+            self.step_statistics = None
+        self.seconds += time.perf_counter() - self.step_started
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        self.step_started = time.perf_counter()  # before the data are read
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def _get_num_items_in_batch(self, batch_samples, device):
         """Valid rows of each task in all micro-batches of one step, over all processes: task -> scalar."""
@@ -156,32 +225,65 @@ class DualVQATrainer(Trainer):
         counts = torch.stack(
             [sum(count_valid(batch[f"{task}_labels"]).to(device) for batch in batch_samples) for task in TASKS]
         )
-        if self.args.world_size > 1:
-            counts = self.accelerator.reduce(counts, "sum")
-        return dict(zip(TASKS, counts))
+        return dict(zip(TASKS, self.over_processes(counts)))
+
+    def over_processes(self, tensor):
+        """The sum of a tensor over all processes."""
+        return self.accelerator.reduce(tensor, "sum") if self.args.world_size > 1 else tensor
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels = {task: inputs.get(f"{task}_labels") for task in TASKS}
         outputs = model(**{name: value for name, value in inputs.items() if not name.endswith("_labels")})
         logits = {task: outputs.get(f"{task}_logits") for task in TASKS}
         loss, parts = dual_head_loss(
-            logits, labels, self.loss_weights, num_items_in_batch, self.focal_gamma, self.alphas
+            logits,
+            labels,
+            {**self.task_weighting.weights, "question_type": self.router_weight},
+            num_items_in_batch,
+            self.focal_gamma,
+            self.alphas,
+            self.args.label_smoothing_factor,
         )
-        if model.training:
-            for task, part in parts.items():
-                self.part_sums[task] = self.part_sums.get(task, 0) + part.detach()
+        if model.training and parts:
+            self.observe(parts, len(labels["binary"]))
         if num_items_in_batch is not None:
             # Gradients are averaged over processes, and the counts are those of all processes already.
             loss = loss * self.args.world_size
         return (loss, outputs) if return_outputs else loss
 
+    def keep_fused_state(self, fusion, inputs, outputs):
+        self.fused_state = outputs[0]
+
+    def observe(self, parts, questions):
+        """Adds a micro-batch to what is logged of its step, and to what the next step's weights come from."""
+        for task, part in parts.items():
+            self.loss_sums[task] = self.loss_sums.get(task, 0) + part.detach()
+        self.questions += questions
+        scaler = getattr(self.accelerator, "scaler", None)
+        found = self.task_weighting.statistics(parts, self.fused_state, scaler.get_scale() if scaler else 1.0)
+        self.fused_state = None
+        if found is not None:
+            self.step_statistics = found if self.step_statistics is None else self.step_statistics + found
+
     def log(self, logs, start_time=None):
-        """Adds each head's own loss, the mean since the last time, wherever the training loss is logged."""
-        steps = self.state.global_step - self.part_start
+        """Adds to the training loss what it is made of, and to the end of training the time before it was resumed.
+
+        Means since the last time: each head's own loss, and questions per second of training, reading included and
+        evaluation left out. As they are: the heads' weights in the last step, and each tower's learning rate.
+        """
+        steps = self.state.global_step - self.sums_start
         if "loss" in logs and steps > 0:
-            for task, total in self.part_sums.items():
-                logs[f"{task}_loss"] = self.accelerator.reduce(total, "sum").item() / steps
-            self.part_sums, self.part_start = {}, self.state.global_step
+            for task, total in self.loss_sums.items():
+                logs[f"{task}_loss"] = self.over_processes(total).item() / steps
+            logs |= {f"{task}_weight": weight for task, weight in self.weights_in_force.items()}
+            logs |= self.learning_rates
+            questions = torch.tensor(float(self.questions), device=self.args.device)
+            logs["questions_per_second"] = round(self.over_processes(questions).item() / self.seconds, 3)
+            self.loss_sums, self.sums_start = {}, self.state.global_step
+            self.questions = self.seconds = 0
+        if "train_loss" in logs:
+            logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
+            logs["train_runtime"] = round(logs["train_runtime"] + self.runtime_before, 4)
         super().log(logs, start_time)
 
     def create_optimizer(self, model=None):
@@ -189,36 +291,73 @@ class DualVQATrainer(Trainer):
         if self.optimizer is None:
             model = self.model if model is None else model
             rates = {
-                "vision_encoder": self.args.vision_learning_rate,
-                "text_encoder": self.args.text_learning_rate,
+                "vision_encoder": ("vision_", self.args.vision_learning_rate),
+                "text_encoder": ("text_", self.args.text_learning_rate),
             }
             decayed = set(self.get_decay_parameter_names(model))
             groups = {}
             for name, parameter in model.named_parameters():
                 if not parameter.requires_grad:
                     continue
-                rate = next((rate for tower, rate in rates.items() if tower in name.split(".")), None)
+                part, rate = next((found for tower, found in rates.items() if tower in name.split(".")), ("", None))
                 rate = self.args.learning_rate if rate is None else rate
                 decay = self.args.weight_decay if name in decayed else 0.0
-                group = groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})
-                group["params"].append(parameter)
+                group = {"params": [], "part": part, "lr": rate, "weight_decay": decay}
+                groups.setdefault((part, decay), group)["params"].append(parameter)
             optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = optimizer_class(list(groups.values()), **arguments)
         return self.optimizer
 
     def get_train_dataloader(self):
-        evaluation_collator, self.data_collator = self.data_collator, self.train_collator
+        if self.train_dataset is None:
+            raise ValueError("training needs a train_dataset, found none")
+        evaluation_collator, self.data_collator = self.data_collator, RepeatMaskingCollator(self.train_collator)
         try:
-            return super().get_train_dataloader()
+            return self._get_dataloader(
+                dataset=MarkedRows(self.train_dataset),
+                description="Training",
+                batch_size=self._train_batch_size,
+                sampler_fn=self._get_train_sampler,
+                is_training=True,
+            )
         finally:
             self.data_collator = evaluation_collator
 
     def _get_train_sampler(self, train_dataset=None):
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        if not self.args.questions_per_image:
-            return super()._get_train_sampler(dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return ImageGroupedSampler(dataset["image_key"], self.args.questions_per_image, seed)
+        grouped = self.args.questions_per_image
+        keys = self.train_dataset["image_key"] if grouped else range(len(self.train_dataset))
+        world = self.args.world_size
+        multiple = world * self._train_batch_size if world > 1 else 1
+        self.train_sampler = ImageGroupedSampler(keys, grouped or 1, seed, multiple)
+        return self.train_sampler
+
+    def _save_rng_state(self, output_dir):
+        """The last files of a checkpoint but the Trainer's state, which says that it is complete."""
+        super()._save_rng_state(output_dir)
+        progress = self.progress()
+        if self.args.should_save:
+            with open(os.path.join(output_dir, PROGRESS_NAME), "w", encoding="utf-8") as file:
+                json.dump(progress, file, indent=2)
+        self.accelerator.wait_for_everyone()  # each process writes files of its own
+
+    def _save_checkpoint(self, model, trial):
+        """As in transformers. A checkpoint that can't be written leaves the earlier ones, and nothing of itself."""
+        run_dir = self._get_output_dir(trial=trial)
+        folder = os.path.join(run_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        shutil.rmtree(folder, ignore_errors=True) if self.args.should_save else None  # what a killed run left
+        self.accelerator.wait_for_everyone()
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if os.path.isdir(folder) and not find_problem(folder):
+                raise  # the checkpoint is there, something after it failed
+            shutil.rmtree(folder, ignore_errors=True)
+            last = newest_checkpoint(run_dir) if os.path.isdir(run_dir) else None
+            advice = f"go on with --resume_from_checkpoint {last}" if last else "start again: there is no earlier one"
+            raise CheckpointError(
+                f"{folder} could not be written: {error}. Free some space on the disk and {advice}"
+            ) from error
 
     def _save(self, output_dir=None, state_dict=None):
         """Saves as the Trainer does, without training_args.bin: a pickle doesn't belong in a folder that is shared."""

@@ -1,5 +1,6 @@
 """Canonical rows -> a batch: each different image once, questions padded to the longest of the batch."""
 
+import hashlib
 import io
 from dataclasses import dataclass, field
 
@@ -78,19 +79,25 @@ class VQACollator:
     Args:
         processor: a [`DualVQAProcessor`]; its answers are the vocabulary.
         augmentation: transform of uint8 image tensors, for training only.
+        seed: with epoch and image it fixes what augmentation does, whichever batch, worker or process the image is in.
     """
 
-    def __init__(self, processor, augmentation=None):
+    def __init__(self, processor, augmentation=None, seed=0):
         self.processor = processor
         self.augmentation = augmentation
+        self.seed = seed
+        self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
         self.vocabulary = AnswerVocabulary(processor.answers)
+
+    def set_epoch(self, epoch):
+        self.epoch.fill_(epoch)
 
     def __call__(self, rows):
         places, images, image_index = {}, [], []
         for row in rows:
             if row["image_key"] not in places:
                 places[row["image_key"]] = len(images)
-                images.append(self.load(row["image"]))
+                images.append(self.load(row["image"], row["image_key"]))
             image_index.append(places[row["image_key"]])
         batch = self.processor(images=images, text=[row["question"] for row in rows], return_tensors="pt")
         batch["image_index"] = torch.tensor(image_index)
@@ -98,9 +105,14 @@ class VQACollator:
             batch.update(self.labels([consensus(row["answer"]) for row in rows]))
         return dict(batch)
 
-    def load(self, image):
+    def load(self, image, key):
         image = to_rgb(open_embedded(image))
-        return self.augmentation(v2.functional.pil_to_tensor(image)) if self.augmentation else image
+        if not self.augmentation:
+            return image
+        digest = hashlib.sha256(f"{self.seed} {self.epoch.item()} {key}".encode()).digest()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+            return self.augmentation(v2.functional.pil_to_tensor(image))
 
     def labels(self, answers):
         types = [question_type_of(answer) for answer in answers]

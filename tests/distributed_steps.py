@@ -1,18 +1,20 @@
-"""Trains for ten steps on fixed rows and writes what came of it: the process that test_distributed.py starts, alone or
-several times.
+"""Trains for ten steps, once for each way of weighing the heads, and writes what came of it: the process that
+test_distributed.py starts, alone or several times.
 
 python distributed_steps.py BATCH_SIZE ACCUMULATION_STEPS OUTPUT
 """
 
+import os
 import sys
 
 import torch
-from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQATrainer, DualVQATrainingArguments
 
-STEPS, STEP_ROWS, TOKENS, ANSWERS = 10, 32, 6, 5
+STEPS, ROWS, TOKENS, ANSWERS = 10, 157, 6, 5  # two epochs, whose last steps have 29 rows
+WEIGHTINGS = ("fixed", "uncertainty", "mgda")
+LOGGED = ("loss", "binary_loss", "open_ended_loss", "binary_weight", "open_ended_weight", "learning_rate")
 STILL = {"dropout": 0.0, "attention_dropout": 0.0}
 TEXT = {"model_type": "distilbert", "dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2, "vocab_size": 50, **STILL}
 
@@ -35,11 +37,11 @@ def build_model():
 
 
 def build_rows():
-    """Rows whose question types come in runs of ten, so that many pieces of a batch lack one of them."""
+    """Rows with few yes/no questions, so that many pieces of a batch have none."""
     generator = torch.Generator().manual_seed(1)
     rows = []
-    for number in range(STEPS * STEP_ROWS):
-        binary = number // 10 % 3 == 0
+    for number in range(ROWS):
+        binary = number % 11 == 0
         rows.append(
             {
                 "input_ids": torch.randint(1, 50, (TOKENS,), generator=generator),
@@ -63,22 +65,20 @@ class FirstGradients(TrainerCallback):
             self.gradients = {name: grad.clone() for name, grad in named.items() if grad is not None}
 
 
-class OrderedTrainer(DualVQATrainer):
-    def _get_train_sampler(self, train_dataset=None):
-        return SequentialSampler(self.train_dataset)
-
-
-def main(batch_size, accumulation_steps, output):
+def train(weighting, batch_size, accumulation_steps, folder):
+    """What ten steps come to with one way of weighing the heads' losses."""
     first = FirstGradients()
     args = DualVQATrainingArguments(
-        output_dir=f"{output}.run",
+        output_dir=folder,
         use_cpu=True,
-        per_device_train_batch_size=int(batch_size),
-        gradient_accumulation_steps=int(accumulation_steps),
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=accumulation_steps,
         max_steps=STEPS,
         optim="sgd",
         learning_rate=0.05,
-        lr_scheduler_type="constant",
+        lr_scheduler_type="linear",
+        task_weighting=weighting,
+        task_weighting_learning_rate=0.1,
         logging_steps=1,
         save_strategy="no",
         report_to="none",
@@ -86,20 +86,24 @@ def main(batch_size, accumulation_steps, output):
     )
     model = build_model()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    trainer = OrderedTrainer(model, args, train_dataset=build_rows(), callbacks=[first])
+    trainer = DualVQATrainer(model, args, train_dataset=build_rows(), callbacks=[first])
     trainer.train()
-    if trainer.is_world_process_zero():
-        logged = [entry for entry in trainer.state.log_history if "binary_loss" in entry]
-        torch.save(
-            {
-                "processes": args.world_size,
-                "before": before,
-                "gradients": first.gradients,
-                "parameters": dict(model.named_parameters()),
-                "losses": [[entry[name] for name in ("loss", "binary_loss", "open_ended_loss")] for entry in logged],
-            },
-            output,
-        )
+    logged = [entry for entry in trainer.state.log_history if "binary_loss" in entry]
+    return {
+        "processes": args.world_size,
+        "before": before,
+        "gradients": first.gradients,
+        "parameters": {name: parameter.detach() for name, parameter in model.named_parameters()},
+        "log": [[entry[name] for name in LOGGED] for entry in logged],
+    }
+
+
+def main(batch_size, accumulation_steps, output):
+    results = {}
+    for weighting in WEIGHTINGS:
+        results[weighting] = train(weighting, int(batch_size), int(accumulation_steps), f"{output}.run")
+    if int(os.environ.get("RANK", 0)) == 0:
+        torch.save(results, output)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from modeling_dualvqa import DualVQATrainer, DualVQATrainingArguments
-from modeling_dualvqa.trainer_dualvqa import ImageGroupedSampler
+from modeling_dualvqa.sampling import ImageGroupedSampler
 
 ROWS = 32
 
@@ -142,7 +142,7 @@ def test_grouped_sampler_brings_questions_about_one_image_together():
         ({"binary_loss_weight": -1.0}, "binary_loss_weight must not be negative"),
         ({"questions_per_image": -1}, "questions_per_image must not be negative"),
         ({"remove_unused_columns": True}, "remove_unused_columns must stay off"),
-        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor has no effect"),
+        ({"label_smoothing_factor": 1.0}, r"label_smoothing_factor must be in \[0, 1\)"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(tmp_path, fields, message):

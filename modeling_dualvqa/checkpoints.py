@@ -1,0 +1,147 @@
+"""Checkpoints to go on from: which are complete, and whether they belong to the run."""
+
+import json
+import logging
+import os
+import zipfile
+
+from safetensors import SafetensorError, safe_open
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_NAME = "training_progress.json"
+# What a configuration says besides the architecture.
+NOT_ARCHITECTURE = {"model_card", "transformers_version", "dtype", "auto_map", "custom_pipelines", "_name_or_path"}
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written."""
+
+
+def find_checkpoint(value, output_dir):
+    """The folder that `--resume_from_checkpoint` means.
+
+    Args:
+        value: a checkpoint's folder; a run's folder, for its newest complete checkpoint; "true", for that of the run
+            itself; None, "" or "false".
+        output_dir: the run's folder.
+
+    Returns:
+        A path, or None where nothing is to be resumed.
+
+    Raises:
+        ValueError: no such folder, no complete checkpoint in it, or an incomplete one is named.
+    """
+    if value is None or str(value).lower() in ("", "false"):
+        return None
+    folder = output_dir if str(value).lower() == "true" else str(value)
+    if not os.path.isdir(folder):
+        raise ValueError(f"nothing to resume: there is no folder {folder}")
+    if os.path.basename(os.path.normpath(folder)).startswith(PREFIX_CHECKPOINT_DIR):
+        problem = find_problem(folder)
+        if problem:
+            raise ValueError(f"{folder} can't be resumed from: {problem}; name an earlier checkpoint")
+        return folder
+    checkpoint = newest_checkpoint(folder)
+    if checkpoint is None:
+        raise ValueError(f"nothing to resume: there is no complete checkpoint in {folder}; start without the flag")
+    return checkpoint
+
+
+def newest_checkpoint(folder):
+    """The complete checkpoint in a run's folder with the most steps, or None. Incomplete newer ones are logged."""
+    steps = {}
+    for name in os.listdir(folder):
+        prefix, _, step = name.partition("-")
+        if prefix == PREFIX_CHECKPOINT_DIR and step.isdigit():
+            steps[int(step)] = os.path.join(folder, name)
+    for step in sorted(steps, reverse=True):
+        problem = find_problem(steps[step])
+        if not problem:
+            return steps[step]
+        logger.warning("%s is passed over: %s", steps[step], problem)
+    return None
+
+
+def find_problem(folder):
+    """What is wrong with a checkpoint, or None.
+
+    Its state is the last file that is written, and each format's end tells whether all of a file is there.
+    """
+    for name in (TRAINER_STATE_NAME, PROGRESS_NAME):
+        try:
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                json.load(file)
+        except FileNotFoundError:
+            return f"it has no {name}, so it was not written to its end, or holds a model only"
+        except ValueError:
+            return f"its {name} was not written to its end"
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            if name.endswith(".safetensors"):
+                try:
+                    safe_open(path, "pt")
+                except (SafetensorError, OSError):
+                    return f"its {name} is damaged or incomplete"
+            elif name.endswith((".pt", ".pth", ".bin")) and not zipfile.is_zipfile(path):
+                return f"its {name} is damaged or incomplete"
+    return None
+
+
+def read_progress(checkpoint):
+    """What the Trainer wrote beside its own state: see `DualVQATrainer.progress`."""
+    with open(os.path.join(checkpoint, PROGRESS_NAME), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def check_architecture(checkpoint, config):
+    """Refuses a checkpoint of another architecture.
+
+    Raises:
+        ValueError: the configurations differ; the message names the fields.
+    """
+    with open(os.path.join(checkpoint, "config.json"), encoding="utf-8") as file:
+        saved = architecture(json.load(file))
+    built = architecture(json.loads(config.to_json_string(use_diff=True)))
+    different = [
+        f"{name} {saved.get(name)} there, {built.get(name)} here"
+        for name in sorted(saved.keys() | built.keys())
+        if saved.get(name) != built.get(name)
+    ]
+    if different:
+        raise ValueError(
+            f"{checkpoint} is of another architecture: {'; '.join(different)}. Give the settings of the run it is "
+            f"from, or start anew without --resume_from_checkpoint"
+        )
+
+
+def architecture(fields, prefix=""):
+    """A configuration as flat {"text_config.n_layers": 6, ...}, without what isn't architecture or isn't set."""
+    flat = {}
+    for name, value in fields.items():
+        if name in NOT_ARCHITECTURE or value is None:
+            continue
+        flat.update(architecture(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
+
+
+def check_processor(checkpoint, processor):
+    """Refuses a checkpoint whose answers or tokens have other meanings.
+
+    Raises:
+        ValueError: vocabulary or tokenizer differ.
+    """
+    saved = type(processor).from_pretrained(checkpoint)
+    advice = "Give the data and settings of the run it is from, or start anew without --resume_from_checkpoint"
+    if saved.answers != processor.answers:
+        new = [answer for answer in processor.answers if answer not in set(saved.answers)]
+        raise ValueError(
+            f"{checkpoint} has another vocabulary: {len(saved.answers)} answers there, {len(processor.answers)} here"
+            + (f", of which {len(new)} are not among them, first {new[0]!r}" if new else "")
+            + f". {advice}"
+        )
+    if saved.tokenizer.get_vocab() != processor.tokenizer.get_vocab():
+        raise ValueError(f"{checkpoint} has a tokenizer with other tokens. {advice}")

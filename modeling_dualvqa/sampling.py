@@ -1,0 +1,80 @@
+"""The order of training rows. Seed and epoch alone fix it: neither the number of processes nor a resumed run do."""
+
+from collections import defaultdict
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+IGNORE_INDEX = -100
+
+
+class ImageGroupedSampler(Sampler):
+    """Row numbers in random order, up to `per_image` questions about one image at a time.
+
+    Args:
+        image_keys: the image of each row.
+        per_image: how many rows of one image stay together.
+        seed: with the epoch it fixes the order.
+        multiple: the rows are filled up to a multiple of it with repeats, which have the number -1 - row. Where
+            several processes share an epoch, all need a batch in every step.
+    """
+
+    def __init__(self, image_keys, per_image, seed, multiple=1):
+        self.per_image, self.seed, self.epoch = per_image, seed, 0
+        rows = defaultdict(list)
+        for row, key in enumerate(image_keys):
+            rows[key].append(row)
+        self.rows = list(rows.values())
+        self.repeats = -len(image_keys) % multiple
+        self.length = len(image_keys) + self.repeats
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        groups = []
+        for rows in self.rows:
+            order = torch.randperm(len(rows), generator=generator).tolist()
+            shuffled = [rows[place] for place in order]
+            groups += [shuffled[start : start + self.per_image] for start in range(0, len(rows), self.per_image)]
+        order = [row for place in torch.randperm(len(groups), generator=generator).tolist() for row in groups[place]]
+        yield from order
+        for place in range(self.repeats):
+            yield -1 - order[place % len(order)]
+
+
+class MarkedRows(Dataset):
+    """The rows of a dataset as pairs (row, whether it is a repeat): see [`ImageGroupedSampler`]."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitems__(self, numbers):
+        places = [number if number >= 0 else -1 - number for number in numbers]
+        rows = self.rows.__getitems__(places) if hasattr(self.rows, "__getitems__") else [self.rows[p] for p in places]
+        return [(row, number < 0) for row, number in zip(rows, numbers)]
+
+    def __getitem__(self, number):
+        return self.__getitems__([number])[0]
+
+
+class RepeatMaskingCollator:
+    """Makes a batch of [`MarkedRows`], in which repeats have no labels and so no part in loss and counts."""
+
+    def __init__(self, collator):
+        self.collator = collator
+
+    def __call__(self, marked):
+        batch = self.collator([row for row, _ in marked])
+        repeats = torch.tensor([repeat for _, repeat in marked])
+        if repeats.any():
+            for name in [name for name in batch if name.endswith("_labels")]:
+                batch[name] = batch[name].masked_fill(repeats, IGNORE_INDEX)
+        return batch

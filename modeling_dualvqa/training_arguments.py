@@ -1,0 +1,114 @@
+"""TrainingArguments with what two towers and two heads need besides."""
+
+import math
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+from transformers.training_args import ParallelMode
+
+from .loss_dualvqa import class_weights
+from .task_weighting import DEFAULT_SCHEDULE, TASK_WEIGHTINGS, parse_schedule
+
+TASKS = ("binary", "open_ended", "question_type")
+
+
+@dataclass
+class DualVQATrainingArguments(TrainingArguments):
+    """TrainingArguments with what two towers and two heads need besides."""
+
+    vision_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the vision tower; learning_rate when left out."}
+    )
+    text_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the text tower; learning_rate when left out."}
+    )
+    binary_loss_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the yes/no loss; the model configuration's when left out."}
+    )
+    open_ended_loss_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the open-ended loss, likewise."}
+    )
+    question_type_loss_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the question-type router's loss, likewise."}
+    )
+    task_weighting: str = field(
+        default="fixed",
+        metadata={
+            "help": "Weights of the two heads' losses: fixed; schedule, by epoch; uncertainty, learned (Kendall et al. "
+            "2018); mgda, from the gradients (Sener and Koltun 2018)."
+        },
+    )
+    task_weighting_schedule: list[str] = field(
+        default_factory=lambda: list(DEFAULT_SCHEDULE),
+        metadata={"help": "For schedule: FIRST-LAST:YES_NO_WEIGHT/OPEN_ENDED_WEIGHT for epochs from 0 on."},
+    )
+    task_weighting_linear: bool = field(
+        default=False, metadata={"help": "For schedule: linear between the first epochs of its rows, not in steps."}
+    )
+    task_weighting_learning_rate: float = field(
+        default=0.01, metadata={"help": "For uncertainty: learning rate of the two log-variances (Adam)."}
+    )
+    class_weighting: str = field(
+        default="none",
+        metadata={
+            "help": "Weigh open-ended answers by how rare they are in training: none, inverse, or effective (by the "
+            "effective number of samples)."
+        },
+    )
+    effective_beta: float = field(
+        default=0.999, metadata={"help": "For effective: from 0, all answers alike, towards 1, as inverse."}
+    )
+    questions_per_image: int = field(
+        default=0,
+        metadata={
+            "help": "Bring up to so many questions about one image together in a training batch, so that the image is "
+            "encoded once for them; 0 shuffles questions one by one."
+        },
+    )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "A resumed run goes on counting towards early stopping where it was."}
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs the raw columns."})
+    label_names: list[str] | None = field(default_factory=lambda: [f"{task}_labels" for task in TASKS])
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.device.type == "cpu":  # there is no faster memory to copy to, only a warning about it
+            self.dataloader_pin_memory = False
+        for name in [f"{task}_loss_weight" for task in TASKS] + ["questions_per_image"]:
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} must not be negative, found {value}")
+        class_weights([1], self.class_weighting, self.effective_beta)  # refuses what doesn't exist
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(f"label_smoothing_factor must be in [0, 1), found {self.label_smoothing_factor}")
+        self.check_task_weighting()
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns must stay off: the collator reads the image and question columns")
+        if self.parallel_mode == ParallelMode.NOT_DISTRIBUTED and self.n_gpu > 1:
+            raise ValueError(
+                f"{self.n_gpu} GPUs are visible and no launcher is used. DataParallel would split a batch's images and "
+                f"questions apart; start with `accelerate launch --num_processes {self.n_gpu} run_vqa.py ...`, or show "
+                f"one GPU with CUDA_VISIBLE_DEVICES=0"
+            )
+
+    def check_task_weighting(self):
+        if self.task_weighting not in TASK_WEIGHTINGS:
+            raise ValueError(
+                f"task_weighting must be one of {', '.join(TASK_WEIGHTINGS)}; found {self.task_weighting!r}"
+            )
+        if self.task_weighting_learning_rate <= 0:
+            raise ValueError(f"task_weighting_learning_rate must be above 0, found {self.task_weighting_learning_rate}")
+        if self.task_weighting != "schedule":
+            return
+        if self.binary_loss_weight is not None or self.open_ended_loss_weight is not None:
+            raise ValueError(
+                "binary_loss_weight and open_ended_loss_weight have no effect with task_weighting schedule; write the "
+                "weights into task_weighting_schedule"
+            )
+        last = parse_schedule(self.task_weighting_schedule)[-1][1]
+        if self.max_steps <= 0 and self.num_train_epochs > last + 1:
+            raise ValueError(
+                f"task_weighting_schedule ends with epoch {last}, and training has epochs 0 to "
+                f"{math.ceil(self.num_train_epochs) - 1}; add a row for the rest"
+            )
