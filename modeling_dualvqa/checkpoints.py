@@ -12,8 +12,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 logger = logging.getLogger(__name__)
 
 PROGRESS_NAME = "training_progress.json"
-# What a configuration says besides the architecture.
-NOT_ARCHITECTURE = {"model_card", "transformers_version", "dtype", "auto_map", "custom_pipelines", "_name_or_path"}
+# What a tower's configuration says besides its architecture.
+NOT_ARCHITECTURE = {"architectures", "transformers_version", "dtype", "use_cache", "_name_or_path"}
 
 
 class CheckpointError(OSError):
@@ -104,8 +104,10 @@ def check_architecture(checkpoint, config):
         ValueError: the configurations differ; the message names the fields.
     """
     with open(os.path.join(checkpoint, "config.json"), encoding="utf-8") as file:
-        saved = architecture(json.load(file))
-    built = architecture(json.loads(config.to_json_string(use_diff=True)))
+        saved = json.load(file)
+    built = json.loads(config.to_json_string(use_diff=True))
+    own = type(config).__annotations__.keys() - {"model_card"}  # the rest is what transformers keeps beside it
+    saved, built = (flatten({name: fields.get(name) for name in own}) for fields in (saved, built))
     different = [
         f"{name} {saved.get(name)} there, {built.get(name)} here"
         for name in sorted(saved.keys() | built.keys())
@@ -118,13 +120,13 @@ def check_architecture(checkpoint, config):
         )
 
 
-def architecture(fields, prefix=""):
-    """A configuration as flat {"text_config.n_layers": 6, ...}, without what isn't architecture or isn't set."""
+def flatten(fields, prefix=""):
+    """A configuration as {"text_config.n_layers": 6, ...}, without what isn't architecture or isn't set."""
     flat = {}
     for name, value in fields.items():
         if name in NOT_ARCHITECTURE or value is None:
             continue
-        flat.update(architecture(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+        flat.update(flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
     return flat
 
 
