@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sys
-from collections import Counter
 
 import datasets
 from transformers import AutoImageProcessor, AutoTokenizer, EarlyStoppingCallback, set_seed
@@ -17,6 +16,7 @@ from processing import (
     AnswerVocabulary,
     DualVQAImageProcessor,
     DualVQAProcessor,
+    StreamedRows,
     VQACollator,
     build_augmentation,
     consensus,
@@ -24,8 +24,10 @@ from processing import (
     leakage_report,
     majority_answers,
     named_logits,
+    open_training_rows,
     prepare_datasets,
     run_record,
+    summary_of,
     train_tokenizer,
     write_predictions,
 )
@@ -56,19 +58,19 @@ class ShortProgressCallback(ProgressCallback):
             self.training_bar.write(", ".join(shown))
 
 
-def build(args, data_args, train):
+def build(args, data_args, summary):
     """A new model and its processor, with a vocabulary and, if need be, a tokenizer from the training part."""
     fields = config_fields(args.config)
     if args.text_model_name_or_path:
         tokenizer = AutoTokenizer.from_pretrained(args.text_model_name_or_path)
         tokenizer.model_max_length = min(tokenizer.model_max_length, args.max_question_length)
     else:
-        tokenizer = train_tokenizer(train["question"], args.tokenizer_vocab_size, args.max_question_length)
+        tokenizer = train_tokenizer(summary.questions, args.tokenizer_vocab_size, args.max_question_length)
         text_fields = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
         fields["text_config"] = {"model_type": "distilbert", **text_fields, **fields.get("text_config", {})}
     answers = []
     if "open_ended" in fields.get("heads", ["open_ended"]):
-        answers = training_answers(data_args, train)
+        answers = training_answers(data_args, summary)
         fields["num_answers"] = len(answers)
     if args.image_size:
         fields.setdefault("vision_config", {})["image_size"] = args.image_size
@@ -78,10 +80,10 @@ def build(args, data_args, train):
     return model, DualVQAProcessor(build_image_processor(args, model.config.vision_config), tokenizer, answers)
 
 
-def training_answers(data_args, train):
+def training_answers(data_args, summary):
     """The open-ended vocabulary of a training part, most frequent first."""
     return AnswerVocabulary.from_training_answers(
-        map(consensus, train["answer"]), data_args.min_answer_frequency, data_args.max_answers
+        summary.answers.elements(), data_args.min_answer_frequency, data_args.max_answers
     ).answers
 
 
@@ -127,32 +129,49 @@ def load(path):
     return model, processor
 
 
-def renew_answers(model, processor, data_args, train):
+def renew_answers(model, processor, data_args, summary):
     """Gives a loaded model the vocabulary of another data set, and a new open-ended head for it."""
-    processor.answers = training_answers(data_args, train)
+    processor.answers = training_answers(data_args, summary)
     model.reset_open_ended_head(len(processor.answers))
 
 
-def report_data(parts, processor):
+def report_data(parts, summary, processor):
     """Logs sizes, vocabulary coverage, leakage and cut questions of every part."""
     vocabulary = AnswerVocabulary(processor.answers)
-    limit = processor.tokenizer.model_max_length
+    streamed = isinstance(parts.get("train"), StreamedRows)
     for name, rows in parts.items():
+        if name == "train":
+            images = "images that are read while training" if streamed else f"{summary.images} images"
+            logger.info("train: %d questions about %s", summary.rows, images)
+            report_lengths(name, summary.questions if streamed else rows["question"], processor)
+            report_coverage(name, vocabulary, summary.answers.elements())
+            continue
         logger.info("%s: %d questions about %d images", name, len(rows), len(set(rows["image_key"])))
-        lengths = [len(ids) for ids in processor.tokenizer(list(rows["question"]), truncation=False)["input_ids"]]
-        cut = sum(length > limit for length in lengths)
-        if cut:
-            logger.warning("%s: %d questions are longer than %d tokens and are cut", name, cut, limit)
+        report_lengths(name, rows["question"], processor)
         if "answer" in rows.column_names:
-            coverage = vocabulary.coverage(map(consensus, rows["answer"]))
-            if coverage is not None:
-                logger.info("%s: %.1f %% of the open-ended answers are in the vocabulary", name, 100 * coverage)
-            if name != "train" and "train" in parts:
+            report_coverage(name, vocabulary, map(consensus, rows["answer"]))
+            if "train" in parts and not streamed:
                 leaks = leakage_report(parts["train"], rows)
                 logger.info("%s, seen in training: %s", name, json.dumps(leaks))
                 if leaks["images_seen"]:
                     logger.warning("%s shares %d images with the training part", name, leaks["images_seen"])
+            elif streamed:
+                logger.warning("%s is not compared with the training part: that would have to be in memory", name)
     logger.info("vocabulary: %d open-ended answers", len(vocabulary))
+
+
+def report_lengths(name, questions, processor):
+    limit = processor.tokenizer.model_max_length
+    lengths = [len(ids) for ids in processor.tokenizer(list(questions), truncation=False)["input_ids"]]
+    cut = sum(length > limit for length in lengths)
+    if cut:
+        logger.warning("%s: %d questions are longer than %d tokens and are cut", name, cut, limit)
+
+
+def report_coverage(name, vocabulary, answers):
+    coverage = vocabulary.coverage(answers)
+    if coverage is not None:
+        logger.info("%s: %.1f %% of the open-ended answers are in the vocabulary", name, 100 * coverage)
 
 
 def report_parameters(model):
@@ -170,10 +189,10 @@ def check_parts(training_args, parts):
         raise ValueError("--do_eval needs a validation or test part; give one, or a --validation_fraction above 0")
 
 
-def check_vocabulary(parts, processor):
+def check_vocabulary(summary, processor):
     """Refuses to go on from a model that knows none of the open-ended answers it is to be trained on."""
     known = len(processor.answers)
-    if known and AnswerVocabulary(processor.answers).coverage(map(consensus, parts["train"]["answer"])) == 0:
+    if known and AnswerVocabulary(processor.answers).coverage(summary.answers.elements()) == 0:
         raise ValueError(
             f"none of the open-ended training answers is among the {known} that the saved model knows; give "
             f"--new_answers to train a new open-ended head"
@@ -189,7 +208,7 @@ def list_bad_rows(bad, folder):
     logger.warning("%d rows left out, listed in %s", len(bad), path)
 
 
-def build_trainer(model, processor, parts, model_args, training_args, augmentation):
+def build_trainer(model, processor, parts, summary, model_args, training_args, augmentation):
     """The Trainer with its collators, its metric and a short progress line."""
     validation = parts.get("validation")
     trainer = DualVQATrainer(
@@ -199,9 +218,9 @@ def build_trainer(model, processor, parts, model_args, training_args, augmentati
         eval_dataset=validation,
         data_collator=VQACollator(processor),
         train_collator=VQACollator(processor, augmentation, training_args.seed),
-        answer_counts=answer_counts(processor, parts["train"]) if training_args.do_train else None,
+        answer_counts=[summary.answers[answer] for answer in processor.answers] if summary else None,
         processing_class=processor,
-        compute_metrics=build_metrics(processor, parts, "validation"),
+        compute_metrics=build_metrics(processor, parts, "validation", summary),
     )
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(ShortProgressCallback)
@@ -210,17 +229,11 @@ def build_trainer(model, processor, parts, model_args, training_args, augmentati
     return trainer
 
 
-def answer_counts(processor, train):
-    """How often each answer of the vocabulary occurs in the training part."""
-    counts = Counter(map(consensus, train["answer"]))
-    return [counts[answer] for answer in processor.answers]
-
-
-def build_metrics(processor, parts, name):
+def build_metrics(processor, parts, name, summary):
     """The metrics of one part, or None where there is no such part or it has no answers."""
     if name not in parts or "answer" not in parts[name].column_names:
         return None
-    majority = majority_answers(map(consensus, parts["train"]["answer"])) if "train" in parts else None
+    majority = majority_answers(summary.answers.elements()) if summary else None
     return AnswerMetrics(processor, parts[name]["answer"], majority)
 
 
@@ -254,7 +267,7 @@ def main(argv=None):
         model_args, data_args, augmentation_args, training_args = parse_arguments(
             sys.argv[1:] if argv is None else argv
         )
-        check_request(training_args, model_args)
+        check_request(training_args, model_args, data_args)
         checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
         set_seed(training_args.seed)
         augmentation = build_augmentation(augmentation_args)
@@ -265,20 +278,23 @@ def main(argv=None):
                 "--vision_model_name_or_path and --text_model_name_or_path have no effect"
             )
         parts, raw, bad = prepare_datasets(data_args, training_args.do_train)
+        if data_args.streaming and training_args.do_train:
+            parts["train"] = open_training_rows(data_args, training_args)
+        summary = summary_of(parts["train"]) if "train" in parts else None
         check_parts(training_args, parts)
         if bad:
             list_bad_rows(bad, training_args.output_dir)
-        model, processor = loaded or build(model_args, data_args, parts["train"])
+        model, processor = loaded or build(model_args, data_args, summary)
         if model_args.new_answers:
-            renew_answers(model, processor, data_args, parts["train"])
-        report_data(parts, processor)
+            renew_answers(model, processor, data_args, summary)
+        report_data(parts, summary, processor)
         report_parameters(model)
         if training_args.do_train:
-            check_vocabulary(parts, processor)
+            check_vocabulary(summary, processor)
             model.config.model_card = run_record(
-                model_args, data_args, augmentation_args, training_args, parts, processor.answers
+                model_args, data_args, augmentation_args, training_args, parts, summary, processor.answers
             )
-        trainer = build_trainer(model, processor, parts, model_args, training_args, augmentation)
+        trainer = build_trainer(model, processor, parts, summary, model_args, training_args, augmentation)
         trainer.check_resumed(checkpoint)
 
     if training_args.do_train:
@@ -292,7 +308,7 @@ def main(argv=None):
         record(trainer, "eval", trainer.evaluate())
 
     if "test" in parts and (training_args.do_eval or training_args.do_predict):
-        trainer.compute_metrics = build_metrics(processor, parts, "test")
+        trainer.compute_metrics = build_metrics(processor, parts, "test", summary)
         output = trainer.predict(parts["test"], metric_key_prefix="test")
         record(trainer, "test", output.metrics)
         if training_args.do_predict and trainer.is_world_process_zero():

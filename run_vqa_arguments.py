@@ -125,7 +125,7 @@ def config_fields(settings):
     return fields
 
 
-def check_request(training_args, model_args):
+def check_request(training_args, model_args, data_args):
     """Refuses a combination of flags that could only fail later."""
     if not (training_args.do_train or training_args.do_eval or training_args.do_predict):
         raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict")
@@ -133,3 +133,5 @@ def check_request(training_args, model_args):
         raise ValueError("evaluation and prediction without training need --model_name_or_path")
     if model_args.new_answers and not (training_args.do_train and model_args.model_name_or_path):
         raise ValueError("--new_answers needs --model_name_or_path, the model to go on from, and --do_train")
+    if data_args.streaming and training_args.questions_per_image:
+        raise ValueError("--questions_per_image needs all rows at hand; leave it out with --streaming")

@@ -172,7 +172,8 @@ def data_table(rows):
     lines = ["| part | from | questions | pictures | open-ended answers in the vocabulary |", "|---|---|---|---|---|"]
     for row in rows:
         coverage = f"{row['coverage']:.1%}" if row.get("coverage") is not None else ""
-        lines.append(f"| {row['part']} | {row['source']} | {row['questions']:,} | {row['images']:,} | {coverage} |")
+        images = "not counted" if row["images"] is None else f"{row['images']:,}"
+        lines.append(f"| {row['part']} | {row['source']} | {row['questions']:,} | {images} | {coverage} |")
     return "\n".join(lines)
 
 

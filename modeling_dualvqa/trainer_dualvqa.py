@@ -10,6 +10,7 @@ import time
 import torch
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
+from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils import PushInProgress
@@ -311,6 +312,8 @@ class DualVQATrainer(Trainer):
     def get_train_dataloader(self):
         if self.train_dataset is None:
             raise ValueError("training needs a train_dataset, found none")
+        if isinstance(self.train_dataset, IterableDataset):
+            return self.stream_dataloader()
         evaluation_collator, self.data_collator = self.data_collator, RepeatMaskingCollator(self.train_collator)
         try:
             return self._get_dataloader(
@@ -322,6 +325,20 @@ class DualVQATrainer(Trainer):
             )
         finally:
             self.data_collator = evaluation_collator
+
+    def stream_dataloader(self):
+        """Batches of a training part that gives each process its own rows, so that no process reads for others."""
+        self.train_sampler = self.train_dataset
+        return DataLoader(
+            self.train_dataset,
+            self._train_batch_size,
+            collate_fn=self.train_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            drop_last=self.args.dataloader_drop_last,
+        )
 
     def _get_train_sampler(self, train_dataset=None):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed

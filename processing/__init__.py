@@ -10,6 +10,8 @@ from .metrics import AnswerMetrics, VQAAccuracy, majority_answers, named_logits
 from .predictions import write_predictions
 from .processing_dualvqa import DualVQAProcessor, train_tokenizer
 from .run_record import figures, run_record
+from .streaming import StreamedRows, open_training_rows
+from .summary import TrainingSummary, summarise, summary_of
 
 # A processor loads its image processor by the class name in the saved file. The key would be a model configuration,
 # which the data side doesn't know; the class stands in for it.
@@ -25,6 +27,8 @@ __all__ = [
     "DataArguments",
     "DualVQAImageProcessor",
     "DualVQAProcessor",
+    "StreamedRows",
+    "TrainingSummary",
     "VQAAccuracy",
     "VQACollator",
     "build_augmentation",
@@ -34,9 +38,12 @@ __all__ = [
     "majority_answers",
     "named_logits",
     "normalise_answer",
+    "open_training_rows",
     "prepare_datasets",
     "run_record",
     "split_by_image",
+    "summarise",
+    "summary_of",
     "train_tokenizer",
     "write_predictions",
 ]

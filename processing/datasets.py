@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pandas
-from datasets import Dataset, DatasetDict, Image, concatenate_datasets, load_dataset
+from datasets import Dataset, DatasetDict, Image, concatenate_datasets, get_dataset_split_names, load_dataset
 from PIL import Image as PILImage
 
 from .answers import consensus
@@ -56,6 +56,14 @@ class DataArguments:
         default="error",
         metadata={"help": "Stop at an unreadable image, empty question or lacking answer, or leave such rows out."},
     )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read training rows while training goes on, from Parquet files (a pattern as --train_file) or the "
+            "Hub, for data that don't fit in memory. Validation and test parts are read as always."
+        },
+    )
+    shuffle_buffer: int = field(default=1000, metadata={"help": "With --streaming: rows that are shuffled at a time."})
     min_answer_frequency: int = field(default=1, metadata={"help": "How often a training answer must occur."})
     max_answers: int | None = field(default=None, metadata={"help": "Largest size of the answer vocabulary."})
 
@@ -64,6 +72,8 @@ class DataArguments:
             raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be in [0, 1), found {self.validation_fraction}")
+        if self.shuffle_buffer < 1:
+            raise ValueError(f"shuffle_buffer must be at least 1, found {self.shuffle_buffer}")
         for rule in self.exclude_rows:
             if "=" not in rule:
                 raise ValueError(f"exclude_rows expects column=value, found {rule!r}")
@@ -85,7 +95,10 @@ def load_sources(args):
         ValueError: no source, a file of another kind, an unreadable file, or one with no rows.
     """
     if args.files:
-        raw = {part: read_file(path) for part, path in args.files.items()}
+        raw = {part: read_file(path) for part, path in args.files.items() if part != "train" or not args.streaming}
+    elif args.streaming:  # the training part stays where it is
+        parts = set(get_dataset_split_names(args.dataset_name, args.dataset_config_name)) - {"train"}
+        raw = {part: load_dataset(args.dataset_name, args.dataset_config_name, split=part) for part in sorted(parts)}
     elif args.dataset_name in ("easy_vqa", "easy-vqa"):
         raw = load_easy_vqa()
     elif args.dataset_name:
@@ -307,12 +320,14 @@ def prepare_datasets(args, needs_training=True):
 
     Args:
         args: [`DataArguments`].
-        needs_training: whether a training part must exist; without it none is made and nothing is split.
+        needs_training: whether a training part must exist; without it none is made and nothing is split. With
+            `streaming` there is none here: see `StreamedRows`.
 
     Returns:
         DatasetDict with the canonical columns; the raw parts (for prediction files); the rows left out.
     """
     raw = load_sources(args)
+    needs_training = needs_training and not args.streaming
     if needs_training and "train" not in raw:
         raise ValueError(f"training needs a train part, found {', '.join(raw)}; give --train_file")
     if not needs_training:

@@ -10,12 +10,13 @@ LOSSES = ("binary", "open_ended", "question_type")
 FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage")
 
 
-def run_record(model_args, data_args, augmentation_args, training_args, parts, answers):
+def run_record(model_args, data_args, augmentation_args, training_args, parts, summary, answers):
     """The record of a run before it starts, as `DualVQAConfig.model_card` keeps it.
 
     Args:
         model_args, data_args, augmentation_args, training_args: the run's argument groups.
         parts: the canonical datasets.
+        summary: the `TrainingSummary`.
         answers: the open-ended vocabulary.
     """
     starts = (model_args.model_name_or_path, model_args.vision_model_name_or_path, model_args.text_model_name_or_path)
@@ -24,13 +25,13 @@ def run_record(model_args, data_args, augmentation_args, training_args, parts, a
         "license": model_args.license,
         "base_model": [name for name in starts if name and "/" in name and not os.path.exists(name)],
         "datasets": [from_hub] if from_hub else [],
-        "data": describe_data(data_args, parts, answers),
+        "data": describe_data(data_args, parts, summary, answers),
         "settings": describe_settings(model_args, data_args, augmentation_args, training_args),
         "results": {},
     }
 
 
-def describe_data(data_args, parts, answers):
+def describe_data(data_args, parts, summary, answers):
     """Size and source of each part. Files are named without their folders, which are nobody else's business."""
     vocabulary = AnswerVocabulary(answers)
     rows = []
@@ -39,14 +40,14 @@ def describe_data(data_args, parts, answers):
             continue
         dataset = parts[part]
         file = data_args.files.get(part) or (data_args.files.get("train") if part == "validation" else None)
-        row = {
-            "part": part,
-            "source": os.path.basename(file) if file else data_args.dataset_name,
-            "questions": len(dataset),
-            "images": len(set(dataset["image_key"])),
-        }
-        if "answer" in dataset.column_names:
-            row["coverage"] = vocabulary.coverage(map(consensus, dataset["answer"]))
+        row = {"part": part, "source": os.path.basename(file) if file else data_args.dataset_name}
+        if part == "train":
+            row |= {"questions": summary.rows, "images": summary.images}
+            row["coverage"] = vocabulary.coverage(summary.answers.elements())
+        else:
+            row |= {"questions": len(dataset), "images": len(set(dataset["image_key"]))}
+            if "answer" in dataset.column_names:
+                row["coverage"] = vocabulary.coverage(map(consensus, dataset["answer"]))
         rows.append(row)
     return rows
 

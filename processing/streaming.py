@@ -1,0 +1,188 @@
+"""Training rows that are read while training goes on, for data that don't fit in memory.
+
+Each process reads its own files, each of its workers a part of them. Memory holds the rows of the shuffle buffer and of
+the batches on their way, however many rows there are.
+"""
+
+import glob
+import hashlib
+import logging
+from collections import OrderedDict
+
+import torch
+from datasets import Image, load_dataset
+from torch.utils.data import IterableDataset, get_worker_info
+
+from .datasets import BadExampleError, find_image, has_answer, image_key, image_name, to_text
+from .summary import summarise
+
+logger = logging.getLogger(__name__)
+
+IMAGES_REMEMBERED = 4096  # how many of the last images are known to be readable
+
+
+def open_stream(args, columns=None):
+    """The training part as a stream of rows as their source has them.
+
+    Args:
+        args: `DataArguments`. `train_file` is a Parquet file or a pattern of several.
+        columns: those to read, or None for all.
+
+    Raises:
+        ValueError: no source, no such file, a file of another kind.
+    """
+    if args.train_file:
+        files = sorted(glob.glob(args.train_file))
+        if not files:
+            raise ValueError(f"{args.train_file}: no such file")
+        other = [file for file in files if not file.endswith(".parquet")]
+        if other:
+            raise ValueError(f"--streaming reads Parquet files, found {other[0]}")
+        return load_dataset("parquet", data_files=files, split="train", streaming=True, columns=columns)
+    if not args.dataset_name or args.dataset_name in ("easy_vqa", "easy-vqa"):
+        raise ValueError("--streaming needs --train_file with Parquet files, or the --dataset_name of a Hub data set")
+    stream = load_dataset(args.dataset_name, args.dataset_config_name, split="train", streaming=True)
+    return stream.select_columns(columns) if columns else stream
+
+
+class StreamedRows(IterableDataset):
+    """The canonical rows of one process, epoch by epoch: see `processing.datasets` for the columns.
+
+    An epoch has the same number of rows in every process; where a process or a worker has fewer of its own, it begins
+    again, and where it has more, the rest is left out. Which files are whose changes with the epoch.
+
+    Args:
+        args: `DataArguments`.
+        process, processes: which of how many processes this is.
+        batch_size: rows of a batch, so that several workers leave one incomplete batch an epoch and not several.
+        seed: with the epoch it fixes the order.
+
+    Raises:
+        ValueError: a column is missing, there are fewer files than processes, or no row that can be used.
+        BadExampleError: while iterating, where a row is bad and `on_bad_example` is "error".
+    """
+
+    def __init__(self, args, process=0, processes=1, batch_size=1, seed=0):
+        self.args, self.batch_size, self.seed = args, batch_size, seed
+        self.process, self.processes = process, processes
+        self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
+        self.source = args.train_file or args.dataset_name
+        self.stream = open_stream(args)
+        self.check_columns()
+        if self.stream.num_shards < processes:
+            raise ValueError(
+                f"{self.source} has {self.stream.num_shards} files for {processes} processes, and each process reads "
+                f"files of its own; write it as at least {processes} files, or start fewer processes"
+            )
+        if isinstance((self.stream.features or {}).get(args.image_column), Image):
+            self.stream = self.stream.cast_column(args.image_column, Image(decode=False))
+        self.summary = self.survey()
+        self.length = self.summary.rows // processes
+        if not self.length:
+            raise ValueError(f"{self.source} has no rows that can be used")
+
+    def check_columns(self):
+        columns = self.stream.column_names or list(next(iter(self.stream), {}))
+        for name in ("image", "question", "answer"):
+            column = getattr(self.args, f"{name}_column")
+            if column not in columns:
+                raise ValueError(
+                    f"{self.source} has no column {column!r} (it has {', '.join(columns)}); "
+                    f"name the right one with --{name}_column"
+                )
+
+    def survey(self):
+        """The [`TrainingSummary`] of all processes' rows. Images are not read for it."""
+        question, answer = self.args.question_column, self.args.answer_column
+        columns = [question, answer, *self.rules()]
+        rows = open_stream(self.args, list(dict.fromkeys(columns)))
+        usable = (
+            row for row in rows if self.wanted(row) and has_answer(to_text(row[answer])) and to_text(row[question])
+        )
+        return summarise((to_text(row[question]), to_text(row[answer])) for row in usable)
+
+    def rules(self):
+        return dict(rule.split("=", 1) for rule in self.args.exclude_rows)
+
+    def wanted(self, row):
+        return not any(str(row.get(column)) == value for column, value in self.rules().items())
+
+    def set_epoch(self, epoch):
+        self.epoch.fill_(epoch)
+
+    def check_workers(self, workers):
+        """Refuses more workers than this process has files."""
+        files = self.stream.shard(self.processes, self.process).num_shards
+        if workers > files:
+            raise ValueError(
+                f"{self.source} has {files} files for each process, and {workers} workers need one each; give "
+                f"--dataloader_num_workers {files}, or write it as more files"
+            )
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        batches = -(-self.length // self.batch_size)
+        own = len(range(worker, batches, workers)) * self.batch_size
+        if (batches - 1) % workers == worker:  # the incomplete batch is this worker's
+            own -= batches * self.batch_size - self.length
+        while own > 0:
+            found = 0
+            for row in self.once():
+                found += 1
+                yield row
+                own -= 1
+                if not own:
+                    return
+            if not found:
+                raise ValueError(f"{self.source}: process {self.process} has no rows that can be used")
+
+    def once(self):
+        """One pass over this process's (and worker's) files in the order of the epoch."""
+        seed = self.seed + self.epoch.item()
+        rows = self.stream.shuffle(seed=seed, buffer_size=self.args.shuffle_buffer).shard(self.processes, self.process)
+        known = OrderedDict()  # images that were read without trouble, the last ones only
+        for row in rows:
+            if not self.wanted(row):
+                continue
+            image = find_image(row[self.args.image_column], self.args.image_dir)
+            image = image if isinstance(image, dict) else {"path": image, "bytes": None}
+            content = image["bytes"] if image.get("bytes") is not None else image["path"].encode()
+            digest = hashlib.sha256(content).hexdigest()[:16]
+            question, answer = to_text(row[self.args.question_column]), to_text(row[self.args.answer_column])
+            problem = None
+            if digest not in known:
+                found = image_key(image)
+                problem = f"unreadable image: {found}" if isinstance(found, Exception) else None
+                known[digest] = None
+                if problem or len(known) > IMAGES_REMEMBERED:
+                    known.popitem(last=bool(problem))
+            if not (question or "").strip():
+                problem = "empty question"
+            elif not has_answer(answer):
+                problem = "no answer"
+            if not problem:
+                yield {"image": image, "question": question, "answer": answer, "image_key": digest}
+            elif self.args.on_bad_example == "error":
+                raise BadExampleError(
+                    f"{self.source}, question {question!r} ({image_name(image)}): {problem}. Mend it, or leave such "
+                    f"rows out with --on_bad_example skip"
+                )
+            else:
+                logger.warning("%s: left out question %r: %s", self.source, question, problem)
+
+
+def open_training_rows(args, training_args):
+    """The [`StreamedRows`] of this process, checked against its workers."""
+    rows = StreamedRows(
+        args,
+        training_args.process_index,
+        training_args.world_size,
+        training_args.train_batch_size,
+        training_args.seed if training_args.data_seed is None else training_args.data_seed,
+    )
+    rows.check_workers(training_args.dataloader_num_workers)
+    return rows

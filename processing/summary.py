@@ -1,0 +1,49 @@
+"""What a run must know of all training rows before it starts."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+
+from .answers import consensus
+
+logger = logging.getLogger(__name__)
+
+MOST_ANSWERS = 1_000_000  # different ones that are counted; beyond, the rarest are forgotten
+MOST_QUESTIONS = 100_000  # different ones that are kept, for a tokenizer
+
+
+@dataclass
+class TrainingSummary:
+    """
+    Args:
+        rows: how many there are.
+        images: how many different images, None where it isn't known.
+        answers: how often each normalised answer occurs.
+        questions: the first `MOST_QUESTIONS` different questions.
+    """
+
+    rows: int
+    images: int | None
+    answers: Counter
+    questions: list
+
+
+def summarise(rows, images=None):
+    """One pass over (question, answer) pairs, in constant memory."""
+    answers, questions, count = Counter(), {}, 0
+    for question, answer in rows:
+        count += 1
+        answers[consensus(answer)] += 1
+        if len(answers) > MOST_ANSWERS:
+            answers = Counter(dict(answers.most_common(MOST_ANSWERS // 2)))
+            logger.warning("more than %d different answers: the rarest are forgotten", MOST_ANSWERS)
+        if len(questions) < MOST_QUESTIONS:
+            questions[question] = None
+    return TrainingSummary(count, images, answers, list(questions))
+
+
+def summary_of(train):
+    """The [`TrainingSummary`] of a training part: a Dataset, or a stream that has made its own."""
+    if hasattr(train, "summary"):
+        return train.summary
+    return summarise(zip(train["question"], train["answer"]), len(set(train["image_key"])))
