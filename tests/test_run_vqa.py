@@ -263,3 +263,30 @@ def test_a_model_of_yes_and_no_alone(recipe, picture_folder, tmp_path):
     run_vqa.main([recipe(), "--do_eval", "--config", "heads=[binary]"])
     results = json.loads((tmp_path / "out" / "all_results.json").read_text())
     assert "eval_routed_binary_accuracy" in results and "eval_coverage" not in results
+
+
+def test_tensorboard_has_losses_weights_rates_and_throughput(recipe, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run_vqa.main([recipe(report_to="tensorboard", logging_steps=1, vision_learning_rate=1e-4)])
+    events = next((tmp_path / "out").rglob("events.out.tfevents.*"))
+    report = EventAccumulator(str(events)).Reload()
+    names = ["loss", "binary_loss", "open_ended_loss", "question_type_loss", "binary_weight", "open_ended_weight"]
+    names += ["learning_rate", "vision_learning_rate", "text_learning_rate", "questions_per_second"]
+    assert {f"train/{name}" for name in names} <= set(report.Tags()["scalars"])
+    first = {name: report.Scalars(f"train/{name}")[0].value for name in names}
+    assert first["learning_rate"] == pytest.approx(1e-3) and first["vision_learning_rate"] == pytest.approx(1e-4)
+    assert first["questions_per_second"] > 0
+    parts = first["binary_loss"] + first["open_ended_loss"] + 0.1 * first["question_type_loss"]
+    assert first["loss"] == pytest.approx(parts, rel=1e-4)
+
+
+def test_class_weights_come_from_the_training_answers(recipe, monkeypatch):
+    trainers = []
+    original = run_vqa.build_trainer
+    monkeypatch.setattr(run_vqa, "build_trainer", lambda *args: trainers.append(original(*args)) or trainers[0])
+    run_vqa.main([recipe(), "--class_weighting", "inverse", "--validation_fraction", "0"])
+    # 8 pictures are red, green, blue in turn: 3, 3 and 2 of them
+    expected = torch.tensor([1 / 3, 1 / 3, 1 / 2]) / (7 / 18)
+    assert trainers[0].processing_class.answers[2] == "blue"
+    torch.testing.assert_close(trainers[0].alphas["open_ended"], expected)

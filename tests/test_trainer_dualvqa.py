@@ -1,8 +1,10 @@
 import pytest
 import torch
+from transformers import default_data_collator
 
 from modeling_dualvqa import DualVQATrainer, DualVQATrainingArguments
-from modeling_dualvqa.sampling import ImageGroupedSampler
+from modeling_dualvqa.loss_dualvqa import class_weights, count_valid, focal_loss
+from modeling_dualvqa.sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator
 
 ROWS = 32
 
@@ -154,3 +156,42 @@ def test_several_gpus_without_a_launcher_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(DualVQATrainingArguments, "n_gpu", property(lambda self: 4))
     with pytest.raises(ValueError, match="accelerate launch --num_processes 4"):
         arguments(tmp_path)
+
+
+@pytest.mark.parametrize("counts, found", [(None, "none"), ([1, 2], "2")])
+def test_class_weights_need_the_counts_of_all_answers(tiny_model, tmp_path, counts, found):
+    with pytest.raises(ValueError, match=f"needs the counts of 3 answers, found {found}"):
+        DualVQATrainer(tiny_model(), arguments(tmp_path, class_weighting="effective"), answer_counts=counts)
+
+
+def test_class_weights_and_label_smoothing_reach_the_loss(tiny_model, rows, tmp_path):
+    model = tiny_model()
+    args = arguments(tmp_path, class_weighting="inverse", label_smoothing_factor=0.2)
+    trainer = DualVQATrainer(model, args, answer_counts=[1, 2, 4])
+    batch = trainer.data_collator(rows)
+    outputs = model(**{name: value for name, value in batch.items() if not name.endswith("_labels")})
+    labels = {task: batch[f"{task}_labels"] for task in ("binary", "open_ended", "question_type")}
+    alpha = class_weights([1, 2, 4], "inverse")
+    expected = sum(
+        weight * focal_loss(outputs[f"{task}_logits"], labels[task], gamma, a, smoothing) / count_valid(labels[task])
+        for task, weight, gamma, a, smoothing in (
+            ("binary", 1.0, 2.5, None, 0.2),
+            ("open_ended", 1.0, 2.5, alpha, 0.2),
+            ("question_type", 0.1, 0.0, None, 0.0),
+        )
+    )
+    torch.testing.assert_close(trainer.compute_loss(model, dict(batch)), expected)
+
+
+def test_rows_are_filled_up_with_repeats_that_have_no_part_in_the_loss():
+    sampler = ImageGroupedSampler(range(7), 1, seed=0, multiple=4)
+    order = list(sampler)
+    assert len(sampler) == len(order) == 8 and sorted(order[:7]) == list(range(7))
+    assert order[7] == -1 - order[0]
+    rows = MarkedRows([{"binary_labels": number} for number in range(7)])
+    batch = RepeatMaskingCollator(default_data_collator)(rows.__getitems__(order))
+    assert batch["binary_labels"].tolist() == [*order[:7], -100]
+
+
+def test_a_few_rows_are_repeated_often_enough_for_many_processes():
+    assert list(ImageGroupedSampler(range(1), 1, seed=0, multiple=4)) == [0, -1, -1, -1]
