@@ -236,15 +236,7 @@ class DualVQATrainer(Trainer):
         labels = {task: inputs.get(f"{task}_labels") for task in TASKS}
         outputs = model(**{name: value for name, value in inputs.items() if not name.endswith("_labels")})
         logits = {task: outputs.get(f"{task}_logits") for task in TASKS}
-        loss, parts = dual_head_loss(
-            logits,
-            labels,
-            {**self.task_weighting.weights, "question_type": self.router_weight},
-            num_items_in_batch,
-            self.focal_gamma,
-            self.alphas,
-            self.args.label_smoothing_factor,
-        )
+        loss, parts = self.losses(logits, labels, num_items_in_batch)
         if model.training and parts:
             self.observe(parts, len(labels["binary"]))
         if num_items_in_batch is not None:
@@ -265,6 +257,35 @@ class DualVQATrainer(Trainer):
         self.fused_state = None
         if found is not None:
             self.step_statistics = found if self.step_statistics is None else self.step_statistics + found
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ):
+        """As in transformers, but the losses are those of all rows at once, however they come in batches."""
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        if output.predictions is None or output.label_ids is None:
+            return output
+        heads = self.accelerator.unwrap_model(self.model).config.heads
+        arrays = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
+        logits = dict(zip([*heads, "question_type"], map(torch.as_tensor, arrays)))
+        labels = dict(zip(TASKS, map(torch.as_tensor, output.label_ids)))
+        alphas = {task: alpha.cpu() for task, alpha in self.alphas.items()}
+        loss, parts = self.losses(logits, labels, alphas=alphas)
+        output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
+        output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
+        return output
+
+    def losses(self, logits, labels, counts=None, alphas=None):
+        """`dual_head_loss` with the settings of the run."""
+        return dual_head_loss(
+            logits,
+            labels,
+            {**self.task_weighting.weights, "question_type": self.router_weight},
+            counts,
+            self.focal_gamma,
+            self.alphas if alphas is None else alphas,
+            self.args.label_smoothing_factor,
+        )
 
     def log(self, logs, start_time=None):
         """Adds to the training loss what it is made of, and to the end of training the time before it was resumed.
