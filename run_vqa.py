@@ -7,6 +7,7 @@ import os
 import sys
 
 import datasets
+from accelerate import PartialState
 from transformers import AutoImageProcessor, AutoTokenizer, EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
@@ -327,3 +328,4 @@ def main(argv=None):
 
 if __name__ == "__main__":
     main()
+    PartialState().destroy_process_group()

@@ -15,7 +15,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 from torch import nn
-from transformers import MODEL_MAPPING, AutoModel
+from transformers import MODEL_MAPPING
 from transformers import initialization as init
 
 from .configuration_dualvqa import TorchvisionEncoderConfig
@@ -80,6 +80,18 @@ def with_pooled(grid):
     return torch.cat([sequence.mean(dim=1, keepdim=True), sequence], dim=1)  # (U, 1 + h w, C)
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """As in torch, but its weights may have less precision than its statistics, as in mixed precision under FSDP2."""
+
+    def forward(self, maps):
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        weight, bias = self.weight.to(self.running_mean.dtype), self.bias.to(self.running_mean.dtype)
+        return nn.functional.batch_norm(
+            maps, self.running_mean, self.running_var, weight, bias, self.training, self.momentum, self.eps
+        )
+
+
 class TorchvisionEncoder(nn.Module):
     """A torchvision classifier up to its last feature map; the pooled vector is the mean over the map."""
 
@@ -91,9 +103,10 @@ class TorchvisionEncoder(nn.Module):
         config.hidden_size = config.hidden_size or infer_channels(config)
         self.hidden_size = config.hidden_size
         self.trunk = build_trunk(config)
-        if config.batch_norm_momentum is not None:
-            for module in self.trunk.modules():
-                if isinstance(module, nn.BatchNorm2d):
+        for module in self.trunk.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.__class__ = BatchNorm2d
+                if config.batch_norm_momentum is not None:
                     module.momentum = config.batch_norm_momentum
 
     def forward(self, pixel_values, output_hidden_states=False, output_attentions=False):
@@ -137,7 +150,9 @@ class TorchvisionEncoder(nn.Module):
         Tensors that were loaded are left alone.
         """
         owners = {
-            name for name, part in self.trunk.named_modules() if not type(part).__module__.startswith("torch.nn.")
+            name
+            for name, part in self.trunk.named_modules()
+            if not type(part).__module__.startswith("torch.nn.") and not isinstance(part, BatchNorm2d)
         }
         tensors = dict([*self.trunk.named_parameters(), *self.trunk.named_buffers()])
         bare = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[0] in owners}
@@ -253,7 +268,8 @@ def build_transformers_model(config):
     model_class = MODEL_MAPPING[type(config)]
     model_class = model_class[0] if isinstance(model_class, (list, tuple)) else model_class
     takes_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
-    return AutoModel.from_config(config, **({"add_pooling_layer": False} if takes_pooler else {}))
+    # Not AutoModel.from_config: under ZeRO-3 it would spread this part over the processes before the rest is built.
+    return model_class(config, **({"add_pooling_layer": False} if takes_pooler else {}))
 
 
 def build_vision_encoder(config):

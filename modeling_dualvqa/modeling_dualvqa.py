@@ -1,5 +1,7 @@
 """DualVQA: two towers, one fusion, a yes/no head and an open-ended head, and a router that chooses between them."""
 
+import contextlib
+import importlib
 import os
 from dataclasses import dataclass
 
@@ -8,6 +10,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import ModelOutput
 
@@ -80,6 +83,17 @@ class AnswerHead(nn.Sequential):
         super().__init__(*layers, nn.Linear(width, num_labels))
 
 
+@contextlib.contextmanager
+def undecorated(model):
+    """Gives back the class that FSDP2 has replaced by one of its own: a saved folder has the code of that class."""
+    kind = type(model)
+    model.__class__ = next(base for base in kind.__mro__ if base.__name__ == kind.__name__.removeprefix("FSDP"))
+    try:
+        yield
+    finally:
+        model.__class__ = kind
+
+
 class DualVQAPreTrainedModel(PreTrainedModel):
     config_class = DualVQAConfig
     base_model_prefix = "dualvqa"
@@ -133,7 +147,8 @@ class DualVQAPreTrainedModel(PreTrainedModel):
         # Loading sets the sub-configurations' dtype too; set here, a folder loaded and saved again is the same folder.
         for config in (self.config.vision_config, self.config.text_config):
             config.dtype = self.dtype
-        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        with undecorated(self):
+            super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         if is_main_process and os.path.isfile(os.path.join(save_directory, "config.json")):  # none beside an adapter
             write_model_card(save_directory, self.config, self.parameter_counts())
 
@@ -176,6 +191,8 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         if len(config.heads) == 2:
             self.question_type_head = nn.Linear(self.text_encoder.hidden_size, 2)
         self.post_init()
+        present = {type(module).__name__ for module in self.modules()}  # FSDP refuses the names of classes that aren't
+        self._no_split_modules = [name for name in self._no_split_modules if name in present]
         self.freeze_encoders(vision=config.freeze_vision, text=config.freeze_text)
 
     def get_input_embeddings(self):
@@ -366,9 +383,18 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         return TowerOutput(embeds.to(self.dtype))
 
 
+def whole(model):
+    """A context in which a model that ZeRO-3 has spread over the processes has its whole tensors in each."""
+    if not is_deepspeed_zero3_enabled():
+        return contextlib.nullcontext()
+    # Not an import statement: transformers would demand deepspeed of everyone who loads a saved folder's code.
+    return importlib.import_module("deepspeed").zero.GatheredParameters(list(model.parameters()))
+
+
 def copy_weights(source, target):
     """Copies every tensor of `target` from the module of the same class `source`, which may have more (a pooler)."""
-    missing, _ = target.load_state_dict(source.state_dict(), strict=False)
+    with whole(source):
+        missing, _ = target.load_state_dict(source.state_dict(), strict=False)
     if missing:
         raise ValueError(f"the pretrained {type(source).__name__} lacks {len(missing)} tensors, first {missing[0]}")
 

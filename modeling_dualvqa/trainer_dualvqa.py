@@ -103,6 +103,7 @@ class DualVQATrainer(Trainer):
                 raise ValueError(f"class_weighting needs the counts of {config.num_answers} answers, found {found}")
             alpha = class_weights(answer_counts, self.args.class_weighting, self.args.effective_beta)
             self.alphas = {"open_ended": alpha.to(self.args.device)}
+        self.check_sharding()
         self.fused_state = None
         if self.task_weighting.reads_fused_state:
             # That of the outputs is a copy under DDP and mixed precision, and the losses don't depend on a copy.
@@ -113,6 +114,20 @@ class DualVQATrainer(Trainer):
         self.step_statistics = self.resumed_progress = self.train_sampler = None
         self.runtime_before = 0.0
         self.add_callback(StepByStep(self))
+
+    def check_sharding(self):
+        """Refuses what DeepSpeed and FSDP can't do, before anything is trained."""
+        if self.is_deepspeed_enabled and self.task_weighting.reads_fused_state:
+            raise ValueError(
+                f"task_weighting {self.args.task_weighting} needs a backward pass through the heads alone, which "
+                f"DeepSpeed doesn't have; use another weighting, or DDP or FSDP"
+            )
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if self.is_fsdp_enabled and "FULL" not in str(plugin.state_dict_type):
+            raise ValueError(
+                f"checkpoints are written and resumed with fsdp_state_dict_type FULL_STATE_DICT, found "
+                f"{plugin.state_dict_type}: see launch/fsdp2.yaml"
+            )
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         """As in transformers; what is resumed is complete and belongs to this run, or refused.

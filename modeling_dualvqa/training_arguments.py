@@ -1,6 +1,7 @@
 """TrainingArguments with what two towers and two heads need besides."""
 
 import math
+import os
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
@@ -83,6 +84,13 @@ class DualVQATrainingArguments(TrainingArguments):
         if not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(f"label_smoothing_factor must be in [0, 1), found {self.label_smoothing_factor}")
         self.check_task_weighting()
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1 and self.world_size == 1:
+            raise ValueError(
+                f"{os.environ['WORLD_SIZE']} processes were started, and each would train alone in the same folder: "
+                f"there is no GPU for them; add --use_cpu"
+            )
+        if self.fp16 and self.device.type == "cpu":
+            raise ValueError("fp16 has no effect on a CPU; use bf16, or neither")
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must stay off: the collator reads the image and question columns")
         if self.parallel_mode == ParallelMode.NOT_DISTRIBUTED and self.n_gpu > 1:

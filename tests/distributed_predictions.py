@@ -7,6 +7,7 @@ import os
 import sys
 
 import torch
+from accelerate import PartialState
 from distributed_steps import build_model, build_rows
 
 from modeling_dualvqa import DualVQATrainer, DualVQATrainingArguments
@@ -49,3 +50,4 @@ def main(output):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    PartialState().destroy_process_group()

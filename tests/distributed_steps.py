@@ -8,6 +8,7 @@ import os
 import sys
 
 import torch
+from accelerate import PartialState
 from transformers import TrainerCallback
 
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQATrainer, DualVQATrainingArguments
@@ -108,3 +109,4 @@ def main(batch_size, accumulation_steps, output):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    PartialState().destroy_process_group()

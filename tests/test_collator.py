@@ -45,7 +45,20 @@ def test_the_default_augmentation_keeps_left_and_right():
 def test_augmentation_changes_training_images_only(processor, rows):
     plain, augmented = VQACollator(processor), VQACollator(processor, build_augmentation(AugmentationArguments()))
     assert torch.equal(plain(list(rows))["pixel_values"], plain(list(rows))["pixel_values"])
-    assert not torch.equal(augmented(list(rows))["pixel_values"], augmented(list(rows))["pixel_values"])
+    assert not torch.equal(augmented(list(rows))["pixel_values"], plain(list(rows))["pixel_values"])
+
+
+def test_augmentation_depends_on_seed_epoch_and_image_alone(processor, rows):
+    def pixels(rows, seed=0, epoch=0):
+        collator = VQACollator(processor, build_augmentation(AugmentationArguments()), seed)
+        collator.set_epoch(epoch)
+        return collator(list(rows))["pixel_values"]
+
+    whole, state = pixels(rows), torch.get_rng_state()
+    assert torch.equal(whole, pixels(rows)) and torch.equal(state, torch.get_rng_state())
+    assert not torch.equal(whole, pixels(rows, epoch=1)) and not torch.equal(whole, pixels(rows, seed=1))
+    last = [row for row in rows if row["image_key"] == rows[len(rows) - 1]["image_key"]]
+    assert torch.equal(pixels(last)[0], whole[-1])
 
 
 def test_flips_on_request():

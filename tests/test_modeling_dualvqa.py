@@ -234,3 +234,19 @@ def test_weights_of_another_network_are_refused(text_folder, tmp_path):
         DualVQAForQuestionAnswering.from_vision_text_pretrained(
             "mobilenet_v3_small", text_folder, vision_weights=tmp_path / "wrong.safetensors"
         )
+
+
+def test_blocks_that_stay_whole_are_those_that_the_model_has(tiny_model):
+    assert set(tiny_model()._no_split_modules) == {"TransformerBlock", "AttentionBlock", "InvertedResidual"}
+
+
+def test_batch_norm_takes_weights_of_less_precision_than_its_statistics(tiny_model):
+    """So FSDP2 leaves them in mixed precision: parameters in bfloat16, buffers in float32."""
+    encoder = tiny_model(fusion_type="cross_attention").vision_encoder
+    images = torch.randn(2, 3, 64, 64)
+    expected = encoder(images).states
+    for parameter in encoder.parameters():
+        parameter.data = parameter.data.bfloat16()
+    assert encoder.trunk[0][0][1].running_mean.dtype == torch.float32
+    found = encoder(images.bfloat16()).states
+    assert found.dtype == torch.bfloat16 and (found.float() - expected).abs().mean() < 0.1 * expected.abs().mean()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from PIL import Image
+from torch.distributed.fsdp import FSDPModule
 
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 from processing import DualVQAProcessor
@@ -52,6 +53,16 @@ def folder(model, processor, tmp_path):
 def test_it_has_the_files_of_the_design_and_no_others(folder):
     assert set(contents(folder)) == set(SOURCES) | OTHER_FILES
     assert len(SOURCES) == 9
+
+
+def test_a_model_that_fsdp_has_spread_saves_the_same_folder(model, processor, folder, tmp_path):
+    """FSDP2 makes every wrapped module an instance of a class of its own, whose code is torch's."""
+    kind = type(model)
+    model.__class__ = type(f"FSDP{kind.__name__}", (FSDPModule, kind), {})
+    model.save_pretrained(tmp_path / "spread")
+    assert type(model).__name__.startswith("FSDP")
+    processor.save_pretrained(tmp_path / "spread")
+    assert contents(tmp_path / "spread") == contents(folder)
 
 
 def test_its_code_is_that_of_the_sources(folder):

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import default_data_collator
@@ -7,6 +12,7 @@ from modeling_dualvqa.loss_dualvqa import class_weights, count_valid, focal_loss
 from modeling_dualvqa.sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator
 
 ROWS = 32
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -195,3 +201,43 @@ def test_rows_are_filled_up_with_repeats_that_have_no_part_in_the_loss():
 
 def test_a_few_rows_are_repeated_often_enough_for_many_processes():
     assert list(ImageGroupedSampler(range(1), 1, seed=0, multiple=4)) == [0, -1, -1, -1]
+
+
+def test_processes_that_would_train_alone_are_refused(tmp_path):
+    """What the launcher for GPUs starts on a machine without them."""
+    launched = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    code = f"from modeling_dualvqa import DualVQATrainingArguments as A; A(output_dir={str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **launched}, capture_output=True, text=True)
+    assert "ValueError: 2 processes were started" in done.stderr and "add --use_cpu" in done.stderr
+
+
+def test_half_precision_that_has_no_effect_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="fp16 has no effect on a CPU"):
+        arguments(tmp_path, fp16=True)
+
+
+def test_bfloat16_trains(tiny_model, rows, tmp_path):
+    model = tiny_model()
+    before = model.visual_projection.weight.detach().clone()
+    trainer = DualVQATrainer(model, arguments(tmp_path, bf16=True, max_steps=2), train_dataset=rows)
+    types = []
+    model.visual_projection.register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
+    trainer.train()
+    assert set(types) == {torch.bfloat16} and model.visual_projection.weight.dtype == torch.float32
+    assert not torch.equal(before, model.visual_projection.weight)
+
+
+def test_mgda_with_deepspeed_is_refused(tiny_model, tmp_path):
+    trainer = DualVQATrainer(tiny_model(), arguments(tmp_path, task_weighting="mgda"))
+    trainer.is_deepspeed_enabled = True
+    with pytest.raises(ValueError, match="mgda needs a backward pass.* DeepSpeed"):
+        trainer.check_sharding()
+
+
+def test_checkpoints_in_pieces_are_refused(tiny_model, tmp_path, monkeypatch):
+    trainer = DualVQATrainer(tiny_model(), arguments(tmp_path))
+    trainer.is_fsdp_enabled = True
+    plugin = type("Plugin", (), {"state_dict_type": "StateDictType.SHARDED_STATE_DICT"})
+    monkeypatch.setattr(trainer.accelerator, "state", type("State", (), {"fsdp_plugin": plugin}))
+    with pytest.raises(ValueError, match="FULL_STATE_DICT, found .*SHARDED"):
+        trainer.check_sharding()
