@@ -205,9 +205,10 @@ def test_a_few_rows_are_repeated_often_enough_for_many_processes():
 
 def test_processes_that_would_train_alone_are_refused(tmp_path):
     """What the launcher for GPUs starts on a machine without them."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
     launched = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     code = f"from modeling_dualvqa import DualVQATrainingArguments as A; A(output_dir={str(tmp_path)!r})"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **launched}, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env={**inherited, **launched}, capture_output=True, text=True)
     assert "ValueError: 2 processes were started" in done.stderr and "add --use_cpu" in done.stderr
 
 
