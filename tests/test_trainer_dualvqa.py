@@ -203,13 +203,20 @@ def test_a_few_rows_are_repeated_often_enough_for_many_processes():
     assert list(ImageGroupedSampler(range(1), 1, seed=0, multiple=4)) == [0, -1, -1, -1]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the launcher does what it should")
 def test_processes_that_would_train_alone_are_refused(tmp_path):
-    """What the launcher for GPUs starts on a machine without them."""
+    script = tmp_path / "alone.py"
+    script.write_text("from modeling_dualvqa import DualVQATrainingArguments as A\nA(output_dir='out')\n")
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
-    launched = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    code = f"from modeling_dualvqa import DualVQATrainingArguments as A; A(output_dir={str(tmp_path)!r})"
-    done = subprocess.run([sys.executable, "-c", code], env={**inherited, **launched}, capture_output=True, text=True)
-    assert "ValueError: 2 processes were started" in done.stderr and "add --use_cpu" in done.stderr
+    done = subprocess.run(
+        [*launch, "--num_processes", "2", "--main_process_port", "0", str(script)],
+        env={**inherited, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode and "2 processes were started" in done.stderr and "add --use_cpu" in done.stderr
 
 
 def test_half_precision_that_has_no_effect_is_refused(tmp_path):
