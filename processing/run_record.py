@@ -76,7 +76,9 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "batch": f"{batch} x {training_args.gradient_accumulation_steps} steps x {training_args.world_size} processes",
         "questions per image": training_args.questions_per_image or None,
         **{f"{task}_loss_weight": getattr(training_args, f"{task}_loss_weight") for task in LOSSES},
+        "task weighting": describe_task_weighting(training_args),
         "class weighting": None if training_args.class_weighting == "none" else training_args.class_weighting,
+        "label smoothing": training_args.label_smoothing_factor or None,
         **{f"{name}learning_rate": rate for name, rate in rates.items()},
         "learning rate schedule": training_args.lr_scheduler_type.value,
         "warm-up steps": training_args.warmup_steps,
@@ -88,6 +90,13 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "software": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "torchvision")),
     }
     return [[name.replace("_", " "), value] for name, value in settings.items() if value not in (None, "")]
+
+
+def describe_task_weighting(training_args):
+    if training_args.task_weighting != "schedule":
+        return None if training_args.task_weighting == "fixed" else training_args.task_weighting
+    rows = " ".join(training_args.task_weighting_schedule)
+    return f"schedule {rows}{', linear' if training_args.task_weighting_linear else ''}"
 
 
 def figures(metrics, prefix):

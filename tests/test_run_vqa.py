@@ -290,3 +290,11 @@ def test_class_weights_come_from_the_training_answers(recipe, monkeypatch):
     expected = torch.tensor([1 / 3, 1 / 3, 1 / 2]) / (7 / 18)
     assert trainers[0].processing_class.answers[2] == "blue"
     torch.testing.assert_close(trainers[0].alphas["open_ended"], expected)
+
+
+def test_the_card_says_how_the_losses_were_weighed(recipe, tmp_path):
+    arguments = "--task_weighting schedule --task_weighting_linear --class_weighting effective".split()
+    run_vqa.main([recipe(), *arguments, "--label_smoothing_factor", "0.1"])
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| task weighting | schedule 0-10:0.5/0.5 11-20:0.3/0.7 21-30:0.2/0.8, linear |" in card
+    assert "| class weighting | effective |" in card and "| label smoothing | 0.1 |" in card
