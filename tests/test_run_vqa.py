@@ -116,7 +116,9 @@ for line in open(test_file):
     image = os.path.join(os.path.dirname(test_file), row["image"])
     answers.append(pipe(image=image, question=row["question"])[0])
 rows = [{"image": image, "question": row["question"]}] * 2
-assert pipe(rows, batch_size=2)[1] == pipe(rows[0]) and len(pipe(rows[0], top_k=2)) == 2
+for together, alone in zip(pipe(rows, batch_size=2)[1], pipe(rows[0]), strict=True):
+    assert together["answer"] == alone["answer"] and abs(together["score"] - alone["score"]) < 1e-5
+assert len(pipe(rows[0], top_k=2)) == 2
 assert pipe(rows[0], question_type="open_ended")[0]["question_type"] == "open_ended"
 print(json.dumps(answers))
 """
