@@ -162,9 +162,11 @@ def report_data(parts, summary, processor):
 
 
 def report_lengths(name, questions, processor):
-    limit = processor.tokenizer.model_max_length
-    lengths = [len(ids) for ids in processor.tokenizer(list(questions), truncation=False)["input_ids"]]
-    cut = sum(length > limit for length in lengths)
+    limit, cut = processor.tokenizer.model_max_length, 0
+    questions = list(questions)
+    for start in range(0, len(questions), 1000):  # all encodings at once would be hundreds of megabytes
+        encoded = processor.tokenizer(questions[start : start + 1000], truncation=False)
+        cut += sum(len(ids) > limit for ids in encoded["input_ids"])
     if cut:
         logger.warning("%s: %d questions are longer than %d tokens and are cut", name, cut, limit)
 

@@ -1,7 +1,7 @@
 """Training rows that are read while training goes on, for data that don't fit in memory.
 
-Each process reads its own files, each of its workers a part of them. Memory holds the rows of the shuffle buffer and of
-the batches on their way, however many rows there are.
+Each process reads its own row groups of the Parquet files, each of its workers a part of them. Memory holds the rows of
+the shuffle buffer, of ten row groups and of the batches on their way, however many rows there are.
 """
 
 import glob
@@ -24,6 +24,8 @@ IMAGES_REMEMBERED = 4096  # how many of the last images are known to be readable
 def open_stream(args, columns=None):
     """The training part as a stream of rows as their source has them.
 
+    Its shards are row groups, not files: of a file that is being read, Arrow decodes the rest ahead into memory.
+
     Args:
         args: `DataArguments`. `train_file` is a Parquet file or a pattern of several.
         columns: those to read, or None for all.
@@ -38,18 +40,18 @@ def open_stream(args, columns=None):
         other = [file for file in files if not file.endswith(".parquet")]
         if other:
             raise ValueError(f"--streaming reads Parquet files, found {other[0]}")
-        return load_dataset("parquet", data_files=files, split="train", streaming=True, columns=columns)
+        return load_dataset("parquet", data_files=files, split="train", streaming=True, columns=columns).reshard()
     if not args.dataset_name or args.dataset_name in ("easy_vqa", "easy-vqa"):
         raise ValueError("--streaming needs --train_file with Parquet files, or the --dataset_name of a Hub data set")
     stream = load_dataset(args.dataset_name, args.dataset_config_name, split="train", streaming=True)
-    return stream.select_columns(columns) if columns else stream
+    return (stream.select_columns(columns) if columns else stream).reshard()
 
 
 class StreamedRows(IterableDataset):
     """The canonical rows of one process, epoch by epoch: see `processing.datasets` for the columns.
 
     An epoch has the same number of rows in every process; where a process or a worker has fewer of its own, it begins
-    again, and where it has more, the rest is left out. Which files are whose changes with the epoch.
+    again, and where it has more, the rest is left out. Which row groups are whose changes with the epoch.
 
     Args:
         args: `DataArguments`.
@@ -58,7 +60,7 @@ class StreamedRows(IterableDataset):
         seed: with the epoch it fixes the order.
 
     Raises:
-        ValueError: a column is missing, there are fewer files than processes, or no row that can be used.
+        ValueError: a column is missing, there are fewer row groups than processes, or no row that can be used.
         BadExampleError: while iterating, where a row is bad and `on_bad_example` is "error".
     """
 
@@ -71,8 +73,8 @@ class StreamedRows(IterableDataset):
         self.check_columns()
         if self.stream.num_shards < processes:
             raise ValueError(
-                f"{self.source} has {self.stream.num_shards} files for {processes} processes, and each process reads "
-                f"files of its own; write it as at least {processes} files, or start fewer processes"
+                f"{self.source} has {self.stream.num_shards} row groups for {processes} processes, and each process "
+                f"reads its own; write it with at least {processes} row groups, or start fewer processes"
             )
         if isinstance((self.stream.features or {}).get(args.image_column), Image):
             self.stream = self.stream.cast_column(args.image_column, Image(decode=False))
@@ -111,12 +113,12 @@ class StreamedRows(IterableDataset):
         self.epoch.fill_(epoch)
 
     def check_workers(self, workers):
-        """Refuses more workers than this process has files."""
-        files = self.stream.shard(self.processes, self.process).num_shards
-        if workers > files:
+        """Refuses more workers than this process has row groups."""
+        groups = self.stream.shard(self.processes, self.process).num_shards
+        if workers > groups:
             raise ValueError(
-                f"{self.source} has {files} files for each process, and {workers} workers need one each; give "
-                f"--dataloader_num_workers {files}, or write it as more files"
+                f"{self.source} has {groups} row groups for each process, and {workers} workers need one each; give "
+                f"--dataloader_num_workers {groups}, or write it with more row groups"
             )
 
     def __len__(self):
@@ -141,7 +143,7 @@ class StreamedRows(IterableDataset):
                 raise ValueError(f"{self.source}: process {self.process} has no rows that can be used")
 
     def once(self):
-        """One pass over this process's (and worker's) files in the order of the epoch."""
+        """One pass over this process's (and worker's) row groups in the order of the epoch."""
         seed = self.seed + self.epoch.item()
         rows = self.stream.shuffle(seed=seed, buffer_size=self.args.shuffle_buffer).shard(self.processes, self.process)
         known = OrderedDict()  # images that were read without trouble, the last ones only

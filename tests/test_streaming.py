@@ -23,7 +23,7 @@ def picture(color, side=20):
 def shards(tmp_path):
     """Writes so many questions, two about each picture, into Parquet files; gives their pattern."""
 
-    def write(files=4, rows=10, **changes):
+    def write(files=4, rows=10, row_group_size=None, **changes):
         number = 0
         for file in range(files):
             table = []
@@ -36,7 +36,7 @@ def shards(tmp_path):
                 line = {"image": image, "question": question, "answer": answer, "split": "ab"[number % 2]}
                 table.append({**line, **changes.get((file, row), {})} if changes else line)
                 number += 1
-            pandas.DataFrame(table).to_parquet(tmp_path / f"train-{file}.parquet")
+            pandas.DataFrame(table).to_parquet(tmp_path / f"train-{file}.parquet", row_group_size=row_group_size)
         return str(tmp_path / "train-*.parquet")
 
     return write
@@ -68,13 +68,14 @@ def test_the_summary_is_that_of_all_rows(shards):
     assert summary.answers == {"red": 7, "green": 7, "blue": 6, "yes": 7, "no": 13}
 
 
-def test_processes_read_files_of_their_own_and_all_of_them(shards):
-    pattern = shards()
+@pytest.mark.parametrize("files, rows", [(4, 10), (1, 40)])
+def test_processes_read_row_groups_of_their_own_and_all_of_them(shards, files, rows):
+    pattern = shards(files, rows, row_group_size=10)
     parts = [numbers(stream(pattern, process, 2)) for process in (0, 1)]
     assert len(parts[0]) == len(parts[1]) == 20
     assert sorted(parts[0] + parts[1]) == list(range(40))
     for part in parts:
-        assert len({number // 10 for number in part}) == 2  # two of the four files
+        assert len({number // 10 for number in part}) == 2  # two of the four row groups
 
 
 def test_processes_with_files_of_different_length_have_the_same_number_of_rows(shards, tmp_path):
@@ -136,9 +137,9 @@ def test_bad_rows_stop_the_run_or_are_left_out(shards, tmp_path, fields, message
 
 def test_what_cannot_be_streamed_is_named(shards, tmp_path):
     pattern = shards(files=2)
-    with pytest.raises(ValueError, match="2 files for 3 processes"):
+    with pytest.raises(ValueError, match="2 row groups for 3 processes"):
         stream(pattern, 0, 3)
-    with pytest.raises(ValueError, match="1 files for each process, and 2 workers"):
+    with pytest.raises(ValueError, match="1 row groups for each process, and 2 workers"):
         stream(pattern, 0, 2).check_workers(2)
     with pytest.raises(ValueError, match="no column 'photo'.*--image_column"):
         stream(pattern, image_column="photo")
