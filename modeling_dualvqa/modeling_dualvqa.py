@@ -31,7 +31,7 @@ from .pipeline_dualvqa import DualVQAPipeline
 
 @dataclass
 class DualVQAOutput(ModelOutput):
-    """What the model computes for B questions about U images.
+    """What the model computes for B questions, V of them different, about U images.
 
     Args:
         loss: scalar, when labels are given.
@@ -41,14 +41,14 @@ class DualVQAOutput(ModelOutput):
         fused_state: (B, D) what the heads read.
         image_embeds: (U, 1 + S, C_vision) pooled state and grid, or (U, 1, C_vision) when the fusion reads only the
             pooled state; can be given back to the model in place of pixels.
-        text_embeds: (B, T, C_text), or (B, 1, C_text) likewise; can be given back in place of ids.
+        text_embeds: (V, T, C_text), or (V, 1, C_text) likewise; can be given back in place of ids.
         fusion_attentions: with `output_attentions`, one tensor of attention weights per fusion block: (B, heads, 2, 2)
             for "attention", (B, heads, T, 1 + S) for "cross_attention".
-        text_attentions, image_attentions: likewise, per layer of the towers: (B, heads, T, T). None for a tower without
+        text_attentions, image_attentions: likewise, per layer of the towers: (V, heads, T, T). None for a tower without
             attention, and for one whose own attention implementation isn't eager.
         fusion_hidden_states: with `output_hidden_states`, the states before the first and after each fusion block:
             (B, 2, D) for "attention", (B, T, D) for "cross_attention".
-        text_hidden_states: likewise, the embeddings and the states after each layer: (B, T, C_text).
+        text_hidden_states: likewise, the embeddings and the states after each layer: (V, T, C_text).
         image_hidden_states: likewise, what each stage of the tower gives: feature maps (U, C, h, w) or states.
     """
 
@@ -279,6 +279,7 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         attention_mask: torch.LongTensor | None = None,
         pixel_values: torch.FloatTensor | None = None,
         image_index: torch.LongTensor | None = None,
+        question_index: torch.LongTensor | None = None,
         image_embeds: torch.FloatTensor | None = None,
         text_embeds: torch.FloatTensor | None = None,
         binary_labels: torch.LongTensor | None = None,
@@ -290,11 +291,12 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
     ) -> tuple | DualVQAOutput:
         """
         Args:
-            input_ids, attention_mask: (B, T) the questions.
+            input_ids, attention_mask: (V, T) the questions.
             pixel_values: (U, 3, H, W) each different image once.
             image_index: (B,) which image each question is about; 0..B-1 when left out.
+            question_index: (B,) which question is asked in each row; 0..B-1 when left out.
             image_embeds, text_embeds: as in [`DualVQAOutput`], in place of pixels and ids; pooled vectors may come as
-                (U, C_vision) and (B, C_text).
+                (U, C_vision) and (V, C_text).
             binary_labels: (B,) 0 no, 1 yes, -100 not a yes/no question.
             open_ended_labels: (B,) index in the vocabulary, or -100.
             question_type_labels: (B,) 0 yes/no, 1 open-ended.
@@ -316,28 +318,9 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         image = self.encode("pixel_values", pixel_values, image_embeds, **wanted)
         text = self.encode("input_ids", input_ids, text_embeds, attention_mask=attention_mask, **wanted)
-        image_states, text_states = image.states, text.states  # (U, 1 + S, C_vision), (B, T, C_text)
-        if not self.fusion.uses_sequences:
-            image_states, text_states, attention_mask = image_states[:, :1], text_states[:, :1], None
-
-        vision = self.visual_projection(image_states)  # (U, 1 + S, D)
-        if image_index is not None:
-            vision = vision[image_index]  # (B, 1 + S, D)
-        elif len(vision) != len(text_states):
-            raise ValueError(
-                f"{len(text_states)} questions and {len(vision)} images: give image_index (B,), the image of each "
-                f"question, or one image per question"
-            )
-        text_vectors = self.text_projection(text_states)  # (B, T, D)
-        fused, hidden_states, attentions = self.fusion(vision, text_vectors, attention_mask)  # (B, D)
-
-        logits = {
-            "binary": self.binary_head(fused) if self.binary_head is not None else None,
-            "open_ended": self.open_ended_head(fused) if self.open_ended_head is not None else None,
-            "question_type": None,
-        }
-        if self.question_type_head is not None:
-            logits["question_type"] = self.question_type_head(text_states[:, 0])
+        logits, fused, hidden_states, attentions = self.fuse_and_answer(
+            image.states, text.states, attention_mask, image_index, question_index
+        )
         labels = {
             "binary": binary_labels,
             "open_ended": open_ended_labels,
@@ -351,8 +334,8 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
             loss=loss,
             **{f"{task}_logits": scores for task, scores in logits.items()},
             fused_state=fused,
-            image_embeds=image_states,
-            text_embeds=text_states,
+            image_embeds=image.states,
+            text_embeds=text.states,
             fusion_attentions=attentions if output_attentions else None,
             text_attentions=text.attentions,
             image_attentions=image.attentions,
@@ -363,16 +346,72 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
+    def encode_images(self, pixel_values):
+        """The `image_embeds` of [`DualVQAOutput`] for (U, 3, H, W) pixels, to be asked about as often as wanted."""
+        return self.encode("pixel_values", pixel_values, None).states
+
+    def encode_questions(self, input_ids, attention_mask=None):
+        """The `text_embeds` of [`DualVQAOutput`] for (V, T) token ids."""
+        return self.encode("input_ids", input_ids, None, attention_mask=attention_mask).states
+
+    def answer(self, image_embeds, text_embeds, attention_mask=None, image_index=None, question_index=None, **kwargs):
+        """[`DualVQAOutput`] from what `encode_images` and `encode_questions` gave; no tower is run.
+
+        Args:
+            image_embeds: (U, 1 + S, C_vision), or (U, 1, C_vision) where the fusion reads pooled vectors.
+            text_embeds: (V, T, C_text), or (V, 1, C_text) likewise.
+            attention_mask: (V, T), 0 where a question is padded; not needed for pooled vectors.
+            image_index, question_index: (B,) as in `forward`. For every question about every image:
+                `torch.arange(U).repeat_interleave(V)` and `torch.arange(V).repeat(U)`.
+            **kwargs: as in `forward`.
+        """
+        return self(
+            image_embeds=image_embeds,
+            text_embeds=text_embeds,
+            attention_mask=attention_mask,
+            image_index=image_index,
+            question_index=question_index,
+            **kwargs,
+        )
+
+    def fuse_and_answer(self, image_states, text_states, attention_mask=None, image_index=None, question_index=None):
+        """Everything behind the towers: logits by head, fused state, and the fusion's states and attention weights."""
+        images = len(image_states) if image_index is None else len(image_index)
+        questions = len(text_states) if question_index is None else len(question_index)
+        if images != questions:
+            raise ValueError(
+                f"{questions} questions and {images} images: give image_index (B,), the image of each question, or one "
+                f"image per question; and question_index (B,) where a question is asked several times"
+            )
+        # Projected first and then repeated: each different image and question costs once.
+        vision = repeat_rows(self.visual_projection(image_states), image_index)  # (B, 1 + S, D)
+        text = repeat_rows(self.text_projection(text_states), question_index)  # (B, T, D)
+        mask = repeat_rows(attention_mask, question_index) if self.fusion.uses_sequences else None
+        fused, hidden_states, attentions = self.fusion(vision, text, mask)  # (B, D)
+        logits = {
+            "binary": self.binary_head(fused) if self.binary_head is not None else None,
+            "open_ended": self.open_ended_head(fused) if self.open_ended_head is not None else None,
+            "question_type": None,
+        }
+        if self.question_type_head is not None:
+            logits["question_type"] = repeat_rows(self.question_type_head(text_states[:, 0]), question_index)
+        return logits, fused, hidden_states, attentions
+
     def encode(self, name, inputs, embeds, **options):
-        """[`TowerOutput`] of one tower, from its inputs or from embeddings computed before."""
+        """[`TowerOutput`] of one tower, from its inputs or from embeddings computed before, as the fusion reads it."""
         if (inputs is None) == (embeds is None):
             found = "neither" if inputs is None else "both"
             other = {"pixel_values": "image_embeds", "input_ids": "text_embeds"}[name]
             raise ValueError(f"give exactly one of {name} and {other}; found {found}")
-        if embeds is None and name == "pixel_values":
-            return self.vision_encoder(inputs.to(self.dtype), **options)
-        if embeds is None:
-            return self.text_encoder(inputs, **options)
+        if embeds is not None:
+            tower = TowerOutput(self.check_embeds(name, embeds))
+        elif name == "pixel_values":
+            tower = self.vision_encoder(inputs.to(self.dtype), **options)
+        else:
+            tower = self.text_encoder(inputs, **options)
+        return tower if self.fusion.uses_sequences else tower._replace(states=tower.states[:, :1])
+
+    def check_embeds(self, name, embeds):
         if embeds.ndim == 2:
             embeds = embeds[:, None]  # (N, 1, C)
         if self.fusion.uses_sequences and embeds.shape[1] == 1:
@@ -380,7 +419,12 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
                 f"the {self.config.fusion_type} fusion reads sequences (N, 1 + S, C), found pooled vectors of shape "
                 f"{tuple(embeds.shape)} in place of {name}; encode with this model's own towers"
             )
-        return TowerOutput(embeds.to(self.dtype))
+        return embeds.to(self.dtype)
+
+
+def repeat_rows(tensor, index):
+    """The rows of `tensor` that `index` (B,) names; all of them in order without one."""
+    return tensor if index is None or tensor is None else tensor.index_select(0, index)
 
 
 def whole(model):

@@ -1,4 +1,4 @@
-"""Canonical rows -> a batch: each different image once, questions padded to the longest of the batch."""
+"""Canonical rows -> a batch: each different image and question once, padded to the longest question of the batch."""
 
 import hashlib
 import io
@@ -93,17 +93,16 @@ class VQACollator:
         self.epoch.fill_(epoch)
 
     def __call__(self, rows):
-        places, images, image_index = {}, [], []
-        for row in rows:
-            if row["image_key"] not in places:
-                places[row["image_key"]] = len(images)
-                images.append(self.load(row["image"], row["image_key"]))
-            image_index.append(places[row["image_key"]])
-        batch = self.processor(images=images, text=[row["question"] for row in rows], return_tensors="pt")
-        batch["image_index"] = torch.tensor(image_index)
+        first_rows, image_index = once([row["image_key"] for row in rows])
+        first_questions, question_index = once([row["question"] for row in rows])
+        images = [self.load(rows[place]["image"], rows[place]["image_key"]) for place in first_rows]
+        questions = [rows[place]["question"] for place in first_questions]
+        # The Trainer reads the number of rows off the first tensor.
+        batch = {"question_index": question_index, "image_index": image_index}
+        batch |= self.processor(images=images, text=questions, return_tensors="pt")
         if "answer" in rows[0]:
-            batch.update(self.labels([consensus(row["answer"]) for row in rows]))
-        return dict(batch)
+            batch |= self.labels([consensus(row["answer"]) for row in rows])
+        return batch
 
     def load(self, image, key):
         image = to_rgb(open_embedded(image))
@@ -125,6 +124,14 @@ class VQACollator:
             ),
             "question_type_labels": torch.tensor(types),
         }
+
+
+def once(keys):
+    """Where each different key is first, and a tensor that says for each key which of these it is."""
+    places = {key: place for place, key in reversed(list(enumerate(keys)))}
+    first = sorted(places.values())
+    numbers = {keys[place]: number for number, place in enumerate(first)}
+    return first, torch.tensor([numbers[key] for key in keys])
 
 
 def open_embedded(image):

@@ -139,7 +139,7 @@ class DualVQAProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self):
-        return ["input_ids", "attention_mask", "pixel_values", "image_index"]
+        return ["input_ids", "attention_mask", "pixel_values", "image_index", "question_index"]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):

@@ -13,11 +13,13 @@ def rows(picture_folder):
     return parts["train"].select(range(6))
 
 
-def test_each_different_image_is_encoded_once(processor, rows):
+def test_each_different_image_and_question_is_encoded_once(processor, rows):
     batch = VQACollator(processor)(list(rows))
-    assert next(iter(batch)) == "input_ids"  # the Trainer reads the batch size off the first tensor
+    assert len(next(iter(batch.values()))) == 6  # the Trainer reads the number of rows off the first tensor
     assert batch["pixel_values"].shape == (3, 3, 32, 32)
     assert batch["image_index"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert batch["input_ids"].shape[0] == batch["attention_mask"].shape[0] == 2
+    assert batch["question_index"].tolist() == [0, 1, 0, 1, 0, 1]
 
 
 def test_labels(processor, rows):
