@@ -376,8 +376,8 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
 
     def fuse_and_answer(self, image_states, text_states, attention_mask=None, image_index=None, question_index=None):
         """Everything behind the towers: logits by head, fused state, and the fusion's states and attention weights."""
-        images = len(image_states) if image_index is None else len(image_index)
-        questions = len(text_states) if question_index is None else len(question_index)
+        images = (image_states if image_index is None else image_index).shape[0]  # len() would fix it in an export
+        questions = (text_states if question_index is None else question_index).shape[0]
         if images != questions:
             raise ValueError(
                 f"{questions} questions and {images} images: give image_index (B,), the image of each question, or one "

@@ -4,9 +4,12 @@ import types
 from collections.abc import Iterable, Mapping
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 from transformers import Pipeline
 from transformers.pipelines.pt_utils import KeyDataset, PipelineDataset, PipelineIterator
+
+from .embedding_cache_dualvqa import EmbeddingCache, file_digest, tensor_digest, weights_version
 
 SEQUENCES = (list, tuple, KeyDataset)
 
@@ -19,7 +22,11 @@ class DualVQAPipeline(Pipeline):
     pipe({"image": "picture.png", "question": ["is it red?", "what color is it?"]})
     ```
 
-    An image may be a path, a URL, a PIL image or an array. Several questions about one image encode it once.
+    An image may be a path, a URL, a PIL image or an array. Each different image and each different question of a batch
+    is encoded once, and not at all when it is known from before: the embeddings used last are kept by content.
+
+    Args:
+        embedding_cache_mib: how many MiB of embeddings are kept for each of images and questions; 0 keeps none.
 
     Raises:
         ValueError: model and processor don't belong together, or there is no processor.
@@ -30,11 +37,15 @@ class DualVQAPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
 
-    def __init__(self, model, processor=None, **kwargs):
+    def __init__(self, model, processor=None, embedding_cache_mib=64, **kwargs):
         if processor is None:
             raise ValueError("a model instance needs its processor: pipeline(..., model=model, processor=processor)")
         processor.check_model(model)
+        if embedding_cache_mib < 0:
+            raise ValueError(f"embedding_cache_mib must not be negative, found {embedding_cache_mib}")
         super().__init__(model.eval(), processor=processor, **kwargs)  # an instance may come fresh from training
+        self.images = EmbeddingCache(int(embedding_cache_mib * 2**20))
+        self.questions = EmbeddingCache(int(embedding_cache_mib * 2**20))
 
     def _sanitize_parameters(self, top_k=None, question_type=None):
         given = {"top_k": top_k, "question_type": question_type}
@@ -87,33 +98,87 @@ class DualVQAPipeline(Pipeline):
         for question in questions or [""]:
             if not isinstance(question, str) or not question.strip():
                 raise ValueError(f"expected a question as text, found {question!r}")
-        encoded = self.processor(images=inputs["image"], text=questions, return_tensors="pt")
-        return {"questions": questions, "pixel_values": encoded["pixel_values"], "several": several}
+        return {"questions": questions, "several": several, **self.prepare(inputs["image"])}
+
+    def prepare(self, image):
+        """An image as its key and its pixels, or in their place the embedding from before."""
+        key = file_digest(image) if self.images.max_bytes else None
+        if key is not None:
+            key = (key, str(self.processor.image_processor), weights_version(self.model))
+            # A worker's copy of the cache knows only what was there when the worker started.
+            known = self.images.get(key) if get_worker_info() is None else None
+            if known is not None:
+                return {"key": key, "image_embeds": known}
+        pixel_values = self.processor(images=image, return_tensors="pt")["pixel_values"]
+        if key is None and self.images.max_bytes:
+            key = (tensor_digest(pixel_values), weights_version(self.model))
+        return {"key": key, "pixel_values": pixel_values}
 
     def collate(self, items):
-        """Images with their questions -> one batch of the model, each image once."""
-        questions = [question for item in items for question in item["questions"]]
+        """Images with their questions -> one batch, each image and question once."""
+        keys = [number if item["key"] is None else item["key"] for number, item in enumerate(items)]
+        images, places = different(keys)
         counts = torch.tensor([len(item["questions"]) for item in items])
+        item_index = torch.arange(len(items)).repeat_interleave(counts)
+        questions, question_index = different([question for item in items for question in item["questions"]])
+        first_items = dict(zip(reversed(keys), reversed(items)))
         return {
             **self.processor(text=questions, return_tensors="pt"),
-            "pixel_values": torch.cat([item["pixel_values"] for item in items]),
-            "image_index": torch.arange(len(items)).repeat_interleave(counts),
+            "images": [first_items[key] for key in images],
+            "image_index": torch.tensor(places)[item_index],
+            "question_index": torch.tensor(question_index),
+            "item_index": item_index,
             "several": [item["several"] for item in items],
         }
 
     def _forward(self, model_inputs):
-        several = model_inputs.pop("several")
-        outputs = self.model(**model_inputs, return_dict=True)
+        text_embeds, attention_mask = self.embed_questions(model_inputs["input_ids"], model_inputs["attention_mask"])
+        outputs = self.model.answer(
+            self.embed_images(model_inputs["images"]),
+            text_embeds,
+            attention_mask,
+            model_inputs["image_index"],
+            model_inputs["question_index"],
+            return_dict=True,
+        )
         logits = {name: scores for name, scores in outputs.items() if name.endswith("_logits")}
-        return {**logits, "image_index": model_inputs["image_index"], "several": several}
+        return {**logits, "item_index": model_inputs["item_index"], "several": model_inputs["several"]}
+
+    def embed_images(self, images):
+        """(U, 1 + S, C_vision) of the images of a batch, computed or known."""
+        embeds = [image.get("image_embeds") for image in images]
+        embeds = [self.images.get(image["key"]) if e is None else e for image, e in zip(images, embeds)]
+        new = [place for place, embedding in enumerate(embeds) if embedding is None]
+        if new:
+            computed = self.model.encode_images(torch.cat([images[place]["pixel_values"] for place in new]))
+            for place, embedding in zip(new, computed):
+                embeds[place] = embedding
+                self.images.put(images[place]["key"], embedding)
+        return torch.stack(embeds)
+
+    def embed_questions(self, input_ids, attention_mask):
+        """(V, T, C_text) of the questions of a batch, computed or known, and the mask of their padding."""
+        mask, version = attention_mask.bool(), weights_version(self.model)
+        keys = [(tuple(ids[real].tolist()), version) for ids, real in zip(input_ids, mask)]
+        embeds = [self.questions.get(key) for key in keys]
+        new = [place for place, embedding in enumerate(embeds) if embedding is None]
+        if new:
+            columns = mask[new].any(dim=0)  # what is computed may be shorter than what is known
+            computed = self.model.encode_questions(input_ids[new][:, columns], attention_mask[new][:, columns])
+            for place, embedding, real in zip(new, computed, mask[new][:, columns]):
+                embeds[place] = embedding[real] if len(embedding) == len(real) else embedding  # pooled has no padding
+                self.questions.put(keys[place], embeds[place])
+        lengths = torch.tensor([len(embedding) for embedding in embeds], device=input_ids.device)
+        attention_mask = (torch.arange(int(lengths.max()), device=input_ids.device) < lengths[:, None]).long()
+        return pad_sequence(embeds, batch_first=True), attention_mask
 
     def postprocess(self, model_outputs, top_k=1, question_type=None):
         """For each image of the batch its question's answers, or a list of them where it had a list of questions."""
         answers = self.processor.post_process_question_answering(model_outputs, top_k, question_type)
-        by_image = [[] for _ in model_outputs["several"]]
-        for place, best in zip(model_outputs["image_index"].tolist(), answers):
-            by_image[place].append(best)
-        return [best if several else best[0] for best, several in zip(by_image, model_outputs["several"])]
+        by_item = [[] for _ in model_outputs["several"]]
+        for place, best in zip(model_outputs["item_index"].tolist(), answers):
+            by_item[place].append(best)
+        return [best if several else best[0] for best, several in zip(by_item, model_outputs["several"])]
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         kind = PipelineDataset if hasattr(inputs, "__len__") else PipelineIterator
@@ -133,3 +198,9 @@ class DualVQAPipeline(Pipeline):
         """Pushes model and processor; see theirs."""
         self.model.push_to_hub(repo_id, **kwargs)
         return self.processor.push_to_hub(repo_id, **kwargs)
+
+
+def different(keys):
+    """The different keys in the order of their first places, and for each key which of these it is."""
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return list(numbers), [numbers[key] for key in keys]

@@ -93,10 +93,10 @@ class VQACollator:
         self.epoch.fill_(epoch)
 
     def __call__(self, rows):
-        first_rows, image_index = once([row["image_key"] for row in rows])
-        first_questions, question_index = once([row["question"] for row in rows])
-        images = [self.load(rows[place]["image"], rows[place]["image_key"]) for place in first_rows]
-        questions = [rows[place]["question"] for place in first_questions]
+        keys, image_index = different([row["image_key"] for row in rows])
+        questions, question_index = different([row["question"] for row in rows])
+        found = {row["image_key"]: row["image"] for row in rows}
+        images = [self.load(found[key], key) for key in keys]
         # The Trainer reads the number of rows off the first tensor.
         batch = {"question_index": question_index, "image_index": image_index}
         batch |= self.processor(images=images, text=questions, return_tensors="pt")
@@ -126,12 +126,10 @@ class VQACollator:
         }
 
 
-def once(keys):
-    """Where each different key is first, and a tensor that says for each key which of these it is."""
-    places = {key: place for place, key in reversed(list(enumerate(keys)))}
-    first = sorted(places.values())
-    numbers = {keys[place]: number for number, place in enumerate(first)}
-    return first, torch.tensor([numbers[key] for key in keys])
+def different(keys):
+    """The different keys in the order of their first places, and for each key which of these it is."""
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return list(numbers), torch.tensor([numbers[key] for key in keys])
 
 
 def open_embedded(image):

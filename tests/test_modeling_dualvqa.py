@@ -250,3 +250,38 @@ def test_batch_norm_takes_weights_of_less_precision_than_its_statistics(tiny_mod
     assert encoder.trunk[0][0][1].running_mean.dtype == torch.float32
     found = encoder(images.bfloat16()).states
     assert found.dtype == torch.bfloat16 and (found.float() - expected).abs().mean() < 0.1 * expected.abs().mean()
+
+
+@pytest.mark.parametrize("fusion_type", ["attention", "cross_attention"])
+def test_embeddings_answer_as_pixels_and_ids_do(tiny_model, batch, fusion_type):
+    model = tiny_model(fusion_type=fusion_type)
+    images = model.encode_images(batch["pixel_values"])
+    questions = model.encode_questions(batch["input_ids"], batch["attention_mask"])
+    image_index = torch.arange(3).repeat_interleave(4)
+    question_index = torch.arange(4).repeat(3)
+    grid = model.answer(images, questions, batch["attention_mask"], image_index, question_index)
+    mask = batch["attention_mask"].repeat(3, 1)
+    plain = model(batch["input_ids"].repeat(3, 1), mask, batch["pixel_values"].repeat_interleave(4, 0))
+    for name in ("binary_logits", "open_ended_logits", "question_type_logits", "fused_state"):
+        torch.testing.assert_close(grid[name], plain[name])
+
+
+def test_a_repeated_question_has_the_gradients_of_its_copies(tiny_model, batch, labels):
+    model = tiny_model(fusion_type="cross_attention")
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    rest = {"pixel_values": batch["pixel_values"], "image_index": batch["image_index"], **labels}
+    index = torch.tensor([1, 1, 3, 1])
+
+    def gradients(**inputs):
+        model.zero_grad()
+        model(**inputs, **rest).loss.backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    once, copied = gradients(**inputs, question_index=index), gradients(**{k: v[index] for k, v in inputs.items()})
+    for found, expected in zip(once, copied, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_questions_and_images_that_do_not_match_are_named(tiny_model, batch):
+    with pytest.raises(ValueError, match="3 questions and 4 images"):
+        tiny_model()(**batch, question_index=torch.tensor([0, 1, 2]))

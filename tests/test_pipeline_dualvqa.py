@@ -102,14 +102,16 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def test_several_questions_about_one_image_encode_it_once(pipe, pictures, image_sizes):
     expected = [pipe(image=pictures[0], question=question) for question in (COLOR, RED)]
     image_sizes.clear()
+    pipe.images.clear()
     assert same(pipe(image=pictures[0], question=[COLOR, RED]), expected)
     assert same(pipe({"image": pictures[0], "question": [COLOR, RED]}), expected)
-    assert image_sizes == [1, 1]
+    assert image_sizes == [1]
 
 
 def test_lists_of_images_and_questions_give_every_pair(pipe, pictures, image_sizes):
     expected = [pipe(image=image, question=question) for image in pictures for question in (COLOR, RED)]
     image_sizes.clear()
+    pipe.images.clear()
     assert same(pipe(image=pictures, question=[COLOR, RED], batch_size=2), expected)
     assert image_sizes == [2, 1]
     assert same(pipe(image=pictures, question=RED), expected[1::2])
@@ -196,3 +198,62 @@ def test_a_model_without_a_processor_and_another_kind_of_model_are_refused(model
         DualVQAPipeline(model)
     with pytest.raises(ValueError, match="expected a DualVQA model, found a distilbert"):
         DualVQAPipeline(model.text_encoder.model, processor)
+
+
+@pytest.fixture
+def question_counts(model):
+    """The number of questions in each call of the text tower."""
+    counts = []
+    model.text_encoder.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
+    return counts
+
+
+@pytest.mark.parametrize("as_image", [lambda path: path, Image.open], ids=["path", "PIL"])
+def test_what_was_encoded_before_is_known(pipe, pictures, image_sizes, question_counts, as_image):
+    first = pipe(as_image(pictures[0]), [COLOR, RED])
+    again = pipe([as_image(path) for path in pictures], [RED, "is it blue?"], batch_size=3)
+    assert image_sizes == [1, 2] and question_counts == [2, 1]
+    assert same(again[0], first[1])
+    uncached = DualVQAPipeline(pipe.model, pipe.processor, embedding_cache_mib=0)
+    assert same(uncached(pictures, [RED, "is it blue?"], batch_size=3), again)
+    assert not len(uncached.images) and not len(uncached.questions)
+
+
+def test_the_same_picture_and_question_twice_in_a_batch_are_encoded_once(pipe, pictures, image_sizes, question_counts):
+    rows = [{"image": path, "question": COLOR} for path in [*pictures, *pictures]]
+    answers = pipe(rows, batch_size=6)
+    assert image_sizes == [3] and question_counts == [1]
+    assert answers[:3] == answers[3:]
+
+
+def test_a_changed_file_is_encoded_anew(pipe, pictures, image_sizes):
+    before = pipe(pictures[0], COLOR, top_k=3)
+    Image.new("RGB", (40, 30), "red").save(pictures[0])
+    assert pipe(pictures[0], COLOR, top_k=3) != before and image_sizes == [1, 1]
+
+
+def test_changed_weights_and_settings_are_noticed(pipe, pictures, image_sizes, question_counts):
+    pipe(pictures[0], COLOR)
+    with torch.no_grad():
+        pipe.model.visual_projection.weight.mul_(2)
+    pipe(pictures[0], COLOR)
+    pipe.model.load_state_dict(pipe.model.state_dict())
+    pipe(pictures[0], COLOR)
+    assert image_sizes == [1, 1, 1] and question_counts == [1, 1, 1]
+    pipe.processor.image_processor.size = {"height": 64, "width": 64}
+    pipe(pictures[0], COLOR)
+    assert len(image_sizes) == 4 and len(question_counts) == 3
+
+
+def test_the_cache_is_bounded_and_drops_what_was_not_used_for_longest(pipe, pictures, image_sizes):
+    pipe(pictures[0], COLOR)
+    pipe.images.max_bytes = 2 * pipe.images.bytes
+    pipe(pictures[1], COLOR), pipe(pictures[0], COLOR), pipe(pictures[2], COLOR)
+    assert len(pipe.images) == 2 and pipe.images.bytes == pipe.images.max_bytes
+    pipe(pictures[0], COLOR), pipe(pictures[1], COLOR)
+    assert image_sizes == [1, 1, 1, 1]  # 0, 1, 2, and 1 again
+
+
+def test_a_negative_cache_is_refused(model, processor):
+    with pytest.raises(ValueError, match="embedding_cache_mib must not be negative, found -1"):
+        DualVQAPipeline(model, processor, embedding_cache_mib=-1)
