@@ -21,12 +21,14 @@ from processing import (
     VQACollator,
     build_augmentation,
     consensus,
+    embed_parts,
     figures,
     leakage_report,
     majority_answers,
     named_logits,
     open_training_rows,
     prepare_datasets,
+    reason_against,
     run_record,
     summary_of,
     train_tokenizer,
@@ -211,7 +213,19 @@ def list_bad_rows(bad, folder):
     logger.warning("%d rows left out, listed in %s", len(bad), path)
 
 
-def build_trainer(model, processor, parts, summary, model_args, training_args, augmentation):
+def check_embeddings(model, model_args, data_args, augmentation):
+    """Whether frozen towers are run once for the whole run; refused where that is asked for and can't be."""
+    if model_args.cache_embeddings == "false":
+        return False
+    reason = reason_against(model, augmentation, data_args.streaming)
+    if reason and model_args.cache_embeddings == "true":
+        raise ValueError(f"--cache_embeddings true: {reason}")
+    if reason and model.config.freeze_vision and model.config.freeze_text:
+        logger.info("both towers are frozen, but run in every epoch: %s", reason)
+    return reason is None
+
+
+def build_trainer(model, processor, parts, summary, model_args, training_args, augmentation, embeddings):
     """The Trainer with its collators, its metric and a short progress line."""
     validation = parts.get("validation")
     trainer = DualVQATrainer(
@@ -219,8 +233,8 @@ def build_trainer(model, processor, parts, summary, model_args, training_args, a
         args=training_args,
         train_dataset=parts.get("train"),
         eval_dataset=validation,
-        data_collator=VQACollator(processor),
-        train_collator=VQACollator(processor, augmentation, training_args.seed),
+        data_collator=VQACollator(processor, embeddings=embeddings),
+        train_collator=VQACollator(processor, augmentation, training_args.seed, embeddings),
         answer_counts=[summary.answers[answer] for answer in processor.answers] if summary else None,
         processing_class=processor,
         compute_metrics=build_metrics(processor, parts, "validation", summary),
@@ -297,7 +311,11 @@ def main(argv=None):
             model.config.model_card = run_record(
                 model_args, data_args, augmentation_args, training_args, parts, summary, processor.answers
             )
-        trainer = build_trainer(model, processor, parts, summary, model_args, training_args, augmentation)
+        embeddings = None
+        if training_args.do_train and check_embeddings(model, model_args, data_args, augmentation):
+            folder = os.path.join(training_args.output_dir, "embeddings")
+            embeddings = embed_parts(model, VQACollator(processor), parts, folder, training_args.device)
+        trainer = build_trainer(model, processor, parts, summary, model_args, training_args, augmentation, embeddings)
         trainer.check_resumed(checkpoint)
 
     if training_args.do_train:

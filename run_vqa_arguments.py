@@ -49,11 +49,22 @@ class ModelArguments:
             "the answers of this data set."
         },
     )
+    cache_embeddings: str = field(
+        default="auto",
+        metadata={
+            "help": "Run frozen towers once per image and question, and keep what they give in OUTPUT_DIR/embeddings: "
+            "auto, where both are frozen and augmentation is off; true, or say why not; false."
+        },
+    )
     license: str = field(default="apache-2.0", metadata={"help": "License of the weights, for the model card."})
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better one."}
     )
     top_k: int = field(default=5, metadata={"help": "Answers per question in the predictions file."})
+
+    def __post_init__(self):
+        if self.cache_embeddings not in ("auto", "true", "false"):
+            raise ValueError(f"cache_embeddings must be auto, true or false, found {self.cache_embeddings!r}")
 
 
 def parse_arguments(argv):

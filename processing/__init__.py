@@ -5,6 +5,7 @@ from transformers import AutoImageProcessor
 from .answers import AnswerVocabulary, consensus, normalise_answer
 from .collator import AugmentationArguments, VQACollator, build_augmentation
 from .datasets import BadExampleError, DataArguments, leakage_report, prepare_datasets, split_by_image
+from .embeddings import embed_parts, reason_against
 from .image_processing_dualvqa import DualVQAImageProcessor
 from .metrics import AnswerMetrics, VQAAccuracy, majority_answers, named_logits
 from .predictions import write_predictions
@@ -33,6 +34,7 @@ __all__ = [
     "VQACollator",
     "build_augmentation",
     "consensus",
+    "embed_parts",
     "figures",
     "leakage_report",
     "majority_answers",
@@ -40,6 +42,7 @@ __all__ = [
     "normalise_answer",
     "open_training_rows",
     "prepare_datasets",
+    "reason_against",
     "run_record",
     "split_by_image",
     "summarise",

@@ -80,12 +80,14 @@ class VQACollator:
         processor: a [`DualVQAProcessor`]; its answers are the vocabulary.
         augmentation: transform of uint8 image tensors, for training only.
         seed: with epoch and image it fixes what augmentation does, whichever batch, worker or process the image is in.
+        embeddings: [`FrozenEmbeddings`] that take the place of pixels and token ids.
     """
 
-    def __init__(self, processor, augmentation=None, seed=0):
+    def __init__(self, processor, augmentation=None, seed=0, embeddings=None):
         self.processor = processor
         self.augmentation = augmentation
         self.seed = seed
+        self.embeddings = embeddings
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
         self.vocabulary = AnswerVocabulary(processor.answers)
 
@@ -95,11 +97,14 @@ class VQACollator:
     def __call__(self, rows):
         keys, image_index = different([row["image_key"] for row in rows])
         questions, question_index = different([row["question"] for row in rows])
-        found = {row["image_key"]: row["image"] for row in rows}
-        images = [self.load(found[key], key) for key in keys]
         # The Trainer reads the number of rows off the first tensor.
         batch = {"question_index": question_index, "image_index": image_index}
-        batch |= self.processor(images=images, text=questions, return_tensors="pt")
+        if self.embeddings:
+            batch |= self.embeddings.batch(keys, questions)
+        else:
+            found = {row["image_key"]: row["image"] for row in rows}
+            images = [self.load(found[key], key) for key in keys]
+            batch |= self.processor(images=images, text=questions, return_tensors="pt")
         if "answer" in rows[0]:
             batch |= self.labels([consensus(row["answer"]) for row in rows])
         return batch
