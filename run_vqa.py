@@ -21,13 +21,14 @@ from processing import (
     VQACollator,
     build_augmentation,
     consensus,
+    decoded,
     embed_parts,
     figures,
     leakage_report,
     majority_answers,
-    named_logits,
     open_training_rows,
     prepare_datasets,
+    ranked_arrays,
     reason_against,
     run_record,
     summary_of,
@@ -330,14 +331,17 @@ def main(argv=None):
 
     if "test" in parts and (training_args.do_eval or training_args.do_predict):
         trainer.compute_metrics = build_metrics(processor, parts, "test", summary)
+        if trainer.compute_metrics is None:  # nothing needs all the logits; of many rows they fill the memory
+            trainer.preprocess_logits_for_metrics = lambda logits, _: ranked_arrays(logits, processor, model_args.top_k)
         output = trainer.predict(parts["test"], metric_key_prefix="test")
         record(trainer, "test", output.metrics)
         if training_args.do_predict and trainer.is_world_process_zero():
             path = os.path.join(training_args.output_dir, "predictions.jsonl")
-            logits = named_logits(output.predictions, processor)
-            answers = processor.post_process_question_answering(logits, model_args.top_k)
-            write_predictions(path, answers, parts["test"]["row"], raw["test"])
-            logger.info("%d predictions written to %s", len(answers), path)
+            arrays = output.predictions
+            if trainer.compute_metrics is not None:
+                arrays = ranked_arrays(arrays, processor, model_args.top_k)
+            write_predictions(path, decoded(arrays, processor), parts["test"]["row"], raw["test"])
+            logger.info("%d predictions written to %s", len(parts["test"]), path)
 
     if training_args.do_train:
         trainer.create_model_card()

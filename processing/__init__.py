@@ -1,18 +1,25 @@
 """The data side of DualVQA: processor, answers, data sets, collator and metric."""
 
+import importlib
+
 from transformers import AutoImageProcessor
 
-from .answers import AnswerVocabulary, consensus, normalise_answer
-from .collator import AugmentationArguments, VQACollator, build_augmentation
-from .datasets import BadExampleError, DataArguments, leakage_report, prepare_datasets, split_by_image
-from .embeddings import embed_parts, reason_against
 from .image_processing_dualvqa import DualVQAImageProcessor
-from .metrics import AnswerMetrics, VQAAccuracy, majority_answers, named_logits
-from .predictions import write_predictions
-from .processing_dualvqa import DualVQAProcessor, train_tokenizer
-from .run_record import figures, run_record
-from .streaming import StreamedRows, open_training_rows
-from .summary import TrainingSummary, summarise, summary_of
+from .processing_dualvqa import DualVQAProcessor
+
+# Imported when they are asked for: who only answers questions doesn't wait for pandas, datasets and scikit-learn.
+HOMES = {
+    "answers": ["AnswerVocabulary", "consensus", "normalise_answer"],
+    "collator": ["AugmentationArguments", "VQACollator", "build_augmentation"],
+    "datasets": ["BadExampleError", "DataArguments", "leakage_report", "prepare_datasets", "split_by_image"],
+    "embeddings": ["embed_parts", "reason_against"],
+    "metrics": ["AnswerMetrics", "VQAAccuracy", "majority_answers", "named_logits"],
+    "predictions": ["decoded", "ranked_arrays", "write_predictions"],
+    "processing_dualvqa": ["train_tokenizer"],
+    "record": ["figures", "run_record"],
+    "streaming": ["StreamedRows", "open_training_rows"],
+    "summary": ["TrainingSummary", "summarise", "summary_of"],
+}
 
 # A processor loads its image processor by the class name in the saved file. The key would be a model configuration,
 # which the data side doesn't know; the class stands in for it.
@@ -20,33 +27,11 @@ AutoImageProcessor.register(
     DualVQAImageProcessor, image_processor_classes={"torchvision": DualVQAImageProcessor}, exist_ok=True
 )
 
-__all__ = [
-    "AnswerMetrics",
-    "AnswerVocabulary",
-    "AugmentationArguments",
-    "BadExampleError",
-    "DataArguments",
-    "DualVQAImageProcessor",
-    "DualVQAProcessor",
-    "StreamedRows",
-    "TrainingSummary",
-    "VQAAccuracy",
-    "VQACollator",
-    "build_augmentation",
-    "consensus",
-    "embed_parts",
-    "figures",
-    "leakage_report",
-    "majority_answers",
-    "named_logits",
-    "normalise_answer",
-    "open_training_rows",
-    "prepare_datasets",
-    "reason_against",
-    "run_record",
-    "split_by_image",
-    "summarise",
-    "summary_of",
-    "train_tokenizer",
-    "write_predictions",
-]
+__all__ = ["DualVQAImageProcessor", "DualVQAProcessor", *(name for names in HOMES.values() for name in names)]
+
+
+def __getattr__(name):
+    for home, names in HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

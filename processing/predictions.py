@@ -2,7 +2,31 @@
 
 import json
 
+import torch
+
+from .metrics import named_logits
+from .processing_dualvqa import QUESTION_TYPES
+
 NAMES = ("answer", "score", "question_type", "top_k")
+
+
+CHUNK = 1000  # answers of all rows at once would take hundreds of bytes for each
+
+
+def ranked_arrays(logits, processor, top_k):
+    """The Trainer's logits of a batch as the arrays of `processor.rank`, in its order, for `decoded` to take up."""
+    return tuple(processor.rank(named_logits(logits, processor), top_k).values())
+
+
+def decoded(arrays, processor):
+    """What `post_process_question_answering` gives, question by question, from arrays of `ranked_arrays`."""
+    heads = [name for name in QUESTION_TYPES if name == "binary" or processor.answers]
+    if len(arrays) == 2:
+        heads = heads[-1:]
+    names = [f"{head}_{kind}" for head in heads for kind in ("scores", "indices")] + ["question_type_scores"]
+    ranked = {name: torch.as_tensor(array) for name, array in zip(names, arrays)}
+    for start in range(0, len(arrays[0]), CHUNK):
+        yield from processor.decode({name: tensor[start : start + CHUNK] for name, tensor in ranked.items()})
 
 
 def write_predictions(path, answers, row_numbers, raw):

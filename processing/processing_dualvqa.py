@@ -76,36 +76,55 @@ class DualVQAProcessor(ProcessorMixin):
             ValueError: the vocabulary and the logits differ in size, or a question type that isn't one or that the
                 model has no head for.
         """
-        probabilities = {
-            name: outputs[f"{name}_logits"].float().softmax(dim=-1)
-            for name in QUESTION_TYPES
-            if outputs.get(f"{name}_logits") is not None
-        }
-        open_ended = probabilities.get("open_ended")
-        if open_ended is not None and open_ended.shape[-1] != len(self.answers):
-            raise ValueError(
-                f"the open-ended head has {open_ended.shape[-1]} answers and this processor's vocabulary "
-                f"{len(self.answers)}; take model and processor from the same folder"
-            )
-        count = len(next(iter(probabilities.values())))
-        types, type_scores = self.choose_heads(outputs, list(probabilities), count, question_type)
+        return self.decode(self.rank(outputs, top_k), question_type)
 
+    def rank(self, outputs, top_k=1):
+        """The best answers of each head, as tensors: all that `decode` needs, and much less than the logits.
+
+        Returns:
+            A dict with `<head>_scores` and `<head>_indices` (B, min(top_k, answers)), best first, for each head of the
+            model, and `question_type_scores` (B, 2) where it has two.
+
+        Raises:
+            ValueError: the vocabulary and the logits differ in size.
+        """
+        ranked = {}
+        for name in QUESTION_TYPES:
+            logits = outputs.get(f"{name}_logits")
+            if logits is None:
+                continue
+            if name == "open_ended" and logits.shape[-1] != len(self.answers):
+                raise ValueError(
+                    f"the open-ended head has {logits.shape[-1]} answers and this processor's vocabulary "
+                    f"{len(self.answers)}; take model and processor from the same folder"
+                )
+            scores = logits.float().softmax(dim=-1)
+            ranked[f"{name}_scores"], ranked[f"{name}_indices"] = scores.topk(min(top_k, scores.shape[-1]), dim=-1)
+        if outputs.get("question_type_logits") is not None:
+            ranked["question_type_scores"] = outputs["question_type_logits"].float().softmax(dim=-1)
+        return ranked
+
+    def decode(self, ranked, question_type=None):
+        """The answers of `post_process_question_answering` from what `rank` gave."""
+        heads = [name for name in QUESTION_TYPES if f"{name}_scores" in ranked]
+        count = len(ranked[f"{heads[0]}_scores"])
+        types, type_scores = self.choose_heads(ranked, heads, count, question_type)
         results = [None] * count
-        for name, scores in probabilities.items():
+        for name in heads:
             rows = [row for row in range(count) if types[row] == name]
             answers = BINARY_ANSWERS if name == "binary" else self.answers
-            best = scores[rows].topk(min(top_k, len(answers)), dim=-1)
-            for row, values, indices in zip(rows, best.values.tolist(), best.indices.tolist()):
+            best = zip(ranked[f"{name}_scores"][rows].tolist(), ranked[f"{name}_indices"][rows].tolist())
+            for row, (values, indices) in zip(rows, best):
                 results[row] = [
                     {"answer": answers[index], "score": value * type_scores[row], "question_type": name}
                     for value, index in zip(values, indices)
                 ]
         return results
 
-    def choose_heads(self, outputs, heads, count, question_type):
+    def choose_heads(self, ranked, heads, count, question_type):
         """The head of each question, and the probability that it is the right one."""
         if question_type is None and len(heads) == 2:
-            scores, indices = outputs["question_type_logits"].float().softmax(dim=-1).max(dim=-1)
+            scores, indices = ranked["question_type_scores"].max(dim=-1)
             return [QUESTION_TYPES[index] for index in indices.tolist()], scores.tolist()
         if question_type is None:
             question_type = heads[0]
