@@ -285,3 +285,19 @@ def test_a_repeated_question_has_the_gradients_of_its_copies(tiny_model, batch, 
 def test_questions_and_images_that_do_not_match_are_named(tiny_model, batch):
     with pytest.raises(ValueError, match="3 questions and 4 images"):
         tiny_model()(**batch, question_index=torch.tensor([0, 1, 2]))
+
+
+def test_the_text_tower_attends_without_a_mask_when_nothing_is_padded(tiny_model, batch, monkeypatch):
+    masks, attend = [], torch.nn.functional.scaled_dot_product_attention
+
+    def record(*args, attn_mask=None, **kwargs):
+        masks.append(attn_mask)
+        return attend(*args, attn_mask=attn_mask, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", record)
+    model = tiny_model()
+    assert model.text_encoder.model.config._attn_implementation == "sdpa"
+    model.encode_questions(batch["input_ids"], batch["attention_mask"])
+    assert [mask is None for mask in masks] == [False]
+    model.encode_questions(batch["input_ids"][:, :4], torch.ones(4, 4, dtype=torch.long))
+    assert [mask is None for mask in masks] == [False, True]
