@@ -5,6 +5,7 @@ from transformers import AutoImageProcessor
 from .answers import AnswerVocabulary, consensus, normalise_answer
 from .collator import AugmentationArguments, VQACollator, build_augmentation
 from .datasets import BadExampleError, DataArguments, leakage_report, prepare_datasets, split_by_image
+from .image_cache import ImageCache, cache_images
 from .image_processing_dualvqa import DualVQAImageProcessor
 from .metrics import AnswerMetrics, VQAAccuracy, majority_answers, named_logits
 from .predictions import write_predictions
@@ -27,11 +28,13 @@ __all__ = [
     "DataArguments",
     "DualVQAImageProcessor",
     "DualVQAProcessor",
+    "ImageCache",
     "StreamedRows",
     "TrainingSummary",
     "VQAAccuracy",
     "VQACollator",
     "build_augmentation",
+    "cache_images",
     "consensus",
     "figures",
     "leakage_report",
