@@ -50,9 +50,8 @@ def main():
             cache_images(rows, collator, folder)
             filled = time.perf_counter() - start
             kept = batch_time(collator, rows)
-        print(
-            f"{name}: decoded {decoded:.0f} ms, kept {kept:.0f} ms, {decoded / kept:.1f} times; filled in {filled:.1f} s"
-        )
+        ratio = f"{decoded / kept:.1f} times, filled in {filled:.1f} s"
+        print(f"{name}: decoded {decoded:.0f} ms, kept {kept:.0f} ms: {ratio}")
 
 
 if __name__ == "__main__":
