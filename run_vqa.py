@@ -20,6 +20,7 @@ from processing import (
     StreamedRows,
     VQACollator,
     build_augmentation,
+    cache_images,
     consensus,
     decoded,
     embed_parts,
@@ -247,6 +248,26 @@ def build_trainer(model, processor, parts, summary, model_args, training_args, a
     return trainer
 
 
+def keep_images(trainer, parts, data_args):
+    """Caches the decoded images of the parts that are read more than once: those of a training run.
+
+    They are kept with the run, and go when its folder is deleted: in a place that all runs share nobody would know
+    what can go.
+    """
+    args = trainer.args
+    if not (data_args.image_cache and args.do_train) or trainer.data_collator.embeddings:
+        return
+    folder = data_args.image_cache_dir or os.path.join(args.output_dir, "image_cache")
+    collators = {"validation": trainer.data_collator} if args.eval_strategy != "no" else {}
+    if not data_args.streaming:
+        collators["train"] = trainer.train_collator
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", args.world_size))
+    with args.main_process_first(desc="decoding images"):
+        for name, collator in collators.items():
+            if name in parts:
+                cache_images(parts[name], collator, folder, data_args.image_cache_gib, processes)
+
+
 def build_metrics(processor, parts, name, summary):
     """The metrics of one part, or None where there is no such part or it has no answers."""
     if name not in parts or "answer" not in parts[name].column_names:
@@ -318,6 +339,7 @@ def main(argv=None):
             embeddings = embed_parts(model, VQACollator(processor), parts, folder, training_args.device)
         trainer = build_trainer(model, processor, parts, summary, model_args, training_args, augmentation, embeddings)
         trainer.check_resumed(checkpoint)
+        keep_images(trainer, parts, data_args)
 
     if training_args.do_train:
         with plain_errors(CheckpointError):

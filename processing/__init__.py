@@ -13,6 +13,7 @@ HOMES = {
     "collator": ["AugmentationArguments", "VQACollator", "build_augmentation"],
     "datasets": ["BadExampleError", "DataArguments", "leakage_report", "prepare_datasets", "split_by_image"],
     "embeddings": ["embed_parts", "reason_against"],
+    "image_cache": ["ImageCache", "cache_images"],
     "metrics": ["AnswerMetrics", "VQAAccuracy", "majority_answers", "named_logits"],
     "predictions": ["decoded", "ranked_arrays", "write_predictions"],
     "processing_dualvqa": ["train_tokenizer"],

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +13,10 @@ from .answers import AnswerVocabulary, consensus, question_type_of
 from .image_processing_dualvqa import open_image, to_rgb
 from .processing_dualvqa import BINARY_ANSWERS
 
+logger = logging.getLogger(__name__)
+
 IGNORE_INDEX = -100
+LARGEST_MARGIN = 2.0  # how much larger than the model's images those that are augmented are, at most
 
 
 @dataclass
@@ -76,6 +80,9 @@ class RandomCrop(v2.Transform):
 class VQACollator:
     """Makes the model's inputs from canonical rows, labels included where they have answers.
 
+    Images are resized first, and what is augmented is the resized copy, so that it can be kept: see `image_cache`. A
+    batch is the same with and without a cache.
+
     Args:
         processor: a [`DualVQAProcessor`]; its answers are the vocabulary.
         augmentation: transform of uint8 image tensors, for training only.
@@ -88,8 +95,10 @@ class VQACollator:
         self.augmentation = augmentation
         self.seed = seed
         self.embeddings = embeddings
+        self.cache = None
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
         self.vocabulary = AnswerVocabulary(processor.answers)
+        self.size = augmented_size(processor.image_processor.size, augmentation)
 
     def set_epoch(self, epoch):
         self.epoch.fill_(epoch)
@@ -103,20 +112,41 @@ class VQACollator:
             batch |= self.embeddings.batch(keys, questions)
         else:
             found = {row["image_key"]: row["image"] for row in rows}
-            images = [self.load(found[key], key) for key in keys]
-            batch |= self.processor(images=images, text=questions, return_tensors="pt")
+            images = self.pixels([found[key] for key in keys], keys)
+            resized = {} if self.augmentation else {"do_resize": False}
+            batch |= self.processor(images=images, text=questions, return_tensors="pt", **resized)
         if "answer" in rows[0]:
             batch |= self.labels([consensus(row["answer"]) for row in rows])
         return batch
 
-    def load(self, image, key):
-        image = to_rgb(open_embedded(image))
-        if not self.augmentation:
-            return image
+    def pixels(self, images, keys):
+        """The resized images, augmented if they are to be: tensors (3, h, w) uint8."""
+        pixels = self.find(keys)
+        pixels = self.decode(images) if pixels is None else pixels
+        return [self.augment(image, key) for image, key in zip(pixels, keys)] if self.augmentation else list(pixels)
+
+    def find(self, keys):
+        """Rows of the cache, or None where it doesn't have all of them."""
+        if self.cache is None or not self.cache.has(keys):
+            return None
+        try:
+            return self.cache.read(keys)
+        except OSError as error:
+            logger.warning("decoded images can't be read, they are decoded for every batch from here on: %s", error)
+            self.cache = None
+
+    def decode(self, images):
+        """datasets.Image values -> resized, (U, 3, h, w) uint8."""
+        images = [to_rgb(open_embedded(image)) for image in images]
+        processor = self.processor.image_processor
+        options = {"size": self.size, "do_rescale": False, "do_normalize": False}
+        return processor(images=images, return_tensors="pt", **options)["pixel_values"]
+
+    def augment(self, image, key):
         digest = hashlib.sha256(f"{self.seed} {self.epoch.item()} {key}".encode()).digest()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-            return self.augmentation(v2.functional.pil_to_tensor(image))
+            return self.augmentation(image)
 
     def labels(self, answers):
         types = [question_type_of(answer) for answer in answers]
@@ -135,6 +165,18 @@ def different(keys):
     """The different keys in the order of their first places, and for each key which of these it is."""
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return list(numbers), torch.tensor([numbers[key] for key in keys])
+
+
+def augmented_size(size, augmentation):
+    """The image processor's size, so much larger that the smallest random crop is no smaller than the model's image.
+
+    Where images keep their shape instead of a fixed height and width, it stays as it is.
+    """
+    size = dict(size)
+    if augmentation is None or set(size) != {"height", "width"}:
+        return size
+    scale = min((t.scale for t in augmentation.transforms if isinstance(t, RandomCrop)), default=1.0)
+    return {name: round(side * min(scale**-0.5, LARGEST_MARGIN)) for name, side in size.items()}
 
 
 def open_embedded(image):

@@ -300,3 +300,20 @@ def test_the_card_says_how_the_losses_were_weighed(recipe, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| task weighting | schedule 0-10:0.5/0.5 11-20:0.3/0.7 21-30:0.2/0.8, linear |" in card
     assert "| class weighting | effective |" in card and "| label smoothing | 0.1 |" in card
+
+
+def test_decoded_images_are_kept_with_the_run_and_are_not_shared(recipe, tmp_path):
+    from fnmatch import fnmatch
+
+    from modeling_dualvqa.trainer_dualvqa import SHARED_FILES
+
+    run_vqa.main([recipe(), "--eval_strategy", "epoch"])
+    kept = list((tmp_path / "out" / "image_cache").iterdir())
+    assert len(kept) == 2  # the training part's, with a margin for crops, and the validation part's
+    assert not [path for path in kept for pattern in SHARED_FILES if fnmatch(f"image_cache/{path.name}", pattern)]
+    weights = (tmp_path / "out" / "model.safetensors").read_bytes()
+    again = tmp_path / "again"
+    run_vqa.main([recipe(), "--image_cache", "false", "--output_dir", str(again)])
+    assert not (again / "image_cache").exists() and (again / "model.safetensors").read_bytes() == weights
+    with pytest.raises(SystemExit, match="image_cache_gib must be above 0, found 0"):
+        run_vqa.main([recipe(), "--image_cache_gib", "0"])
