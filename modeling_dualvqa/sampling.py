@@ -6,6 +6,8 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 IGNORE_INDEX = -100
+MEGABATCH = 50  # batches whose questions are sorted by length, as many as transformers takes
+CHUNK = 1000  # questions that are tokenised at a time: all at once would be hundreds of megabytes
 
 
 class ImageGroupedSampler(Sampler):
@@ -17,9 +19,13 @@ class ImageGroupedSampler(Sampler):
         seed: with the epoch it fixes the order.
         multiple: the rows are filled up to a multiple of it with repeats, which have the number -1 - row. Where
             several processes share an epoch, all need a batch in every step.
+        lengths: tokens of each row's question. With them questions of like length come together: in every
+            `MEGABATCH` batches the images are sorted by their longest question, then the batches are shuffled.
+        batch: rows of a batch of all processes, for `lengths`.
     """
 
-    def __init__(self, image_keys, per_image, seed, multiple=1):
+    def __init__(self, image_keys, per_image, seed, multiple=1, lengths=None, batch=1):
+        self.lengths, self.batch = lengths, batch
         self.per_image, self.seed, self.epoch = per_image, seed, 0
         rows = defaultdict(list)
         for row, key in enumerate(image_keys):
@@ -41,10 +47,49 @@ class ImageGroupedSampler(Sampler):
             order = torch.randperm(len(rows), generator=generator).tolist()
             shuffled = [rows[place] for place in order]
             groups += [shuffled[start : start + self.per_image] for start in range(0, len(rows), self.per_image)]
-        order = [row for place in torch.randperm(len(groups), generator=generator).tolist() for row in groups[place]]
+        groups = [groups[place] for place in torch.randperm(len(groups), generator=generator).tolist()]
+        if self.lengths is not None:
+            groups = self.by_length(groups, generator)
+        order = [row for rows in groups for row in rows]
         yield from order
         for place in range(self.repeats):
             yield -1 - order[place % len(order)]
+
+    def by_length(self, groups, generator):
+        """Batches of like lengths in random order, an incomplete one last."""
+        rows, megabatch, size = [], [], 0
+        for number, group in enumerate(groups, 1):
+            megabatch.append(group)
+            size += len(group)
+            if size >= MEGABATCH * self.batch or number == len(groups):
+                megabatch.sort(key=lambda group: max(self.lengths[row] for row in group))
+                rows += [row for group in megabatch for row in group]
+                megabatch, size = [], 0
+        batches = [rows[start : start + self.batch] for start in range(0, len(rows), self.batch)]
+        complete = len(rows) // self.batch
+        order = torch.randperm(complete, generator=generator).tolist()
+        return [batches[place] for place in order] + batches[complete:]
+
+
+def evaluation_order(image_keys, lengths):
+    """Row numbers with questions about one image together, by length in it, and images by their longest question.
+
+    The longest come first: what memory can't hold fails at once.
+    """
+    longest = defaultdict(int)
+    for key, length in zip(image_keys, lengths):
+        longest[key] = max(longest[key], length)
+    return sorted(range(len(image_keys)), key=lambda row: (-longest[image_keys[row]], image_keys[row], -lengths[row]))
+
+
+def question_lengths(questions, tokenizer):
+    """Tokens of each question, as many as are kept of it. Each different question is tokenised once."""
+    different = list(dict.fromkeys(questions))
+    known = {}
+    for start in range(0, len(different), CHUNK):
+        chunk = different[start : start + CHUNK]
+        known |= zip(chunk, map(len, tokenizer(chunk, truncation=True)["input_ids"]))
+    return [known[question] for question in questions]
 
 
 class MarkedRows(Dataset):

@@ -7,12 +7,13 @@ import os
 import shutil
 import time
 
+import numpy as np
 import torch
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalPrediction, HubStrategy
 from transformers.utils import PushInProgress
 
 from .checkpoints import (
@@ -27,7 +28,7 @@ from .checkpoints import (
 )
 from .loss_dualvqa import class_weights, count_valid, dual_head_loss
 from .model_card_dualvqa import write_model_card
-from .sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator
+from .sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator, evaluation_order, question_lengths
 from .task_weighting import build_task_weighting
 from .training_arguments import TASKS
 
@@ -69,6 +70,13 @@ class StepByStep(TrainerCallback):
     def on_epoch_end(self, args, state, control, **kwargs):
         control.should_save = control.should_save or self.postponed_save
         self.postponed_save = False
+
+
+def restored(arrays, order):
+    """Arrays whose rows came in `order`, in the rows' own order; None and tuples as the Trainer has them."""
+    if arrays is None or isinstance(arrays, tuple):
+        return arrays and tuple(restored(array, order) for array in arrays)
+    return arrays[np.argsort(order)]
 
 
 class DualVQATrainer(Trainer):
@@ -277,7 +285,20 @@ class DualVQATrainer(Trainer):
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ):
         """As in transformers, but the losses are those of all rows at once, however they come in batches."""
-        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        order, compute_metrics = self.evaluation_order(dataloader.dataset), self.compute_metrics
+        if order is not None and compute_metrics:
+            self.compute_metrics = lambda found: compute_metrics(
+                EvalPrediction(restored(found.predictions, order), restored(found.label_ids, order))
+            )
+        try:
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
+        finally:
+            self.compute_metrics = compute_metrics
+        if order is not None:
+            predictions, labels = (restored(arrays, order) for arrays in (output.predictions, output.label_ids))
+            output = output._replace(predictions=predictions, label_ids=labels)
         if output.predictions is None or output.label_ids is None:
             return output
         heads = self.accelerator.unwrap_model(self.model).config.heads
@@ -289,6 +310,23 @@ class DualVQATrainer(Trainer):
         output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
         output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
         return output
+
+    def evaluation_order(self, dataset):
+        """The order in which rows are evaluated, or None for their own: see `sampling.evaluation_order`.
+
+        It needs canonical rows, a tokenizer, and results that come all at the end, to be put back into their order.
+        """
+        columns = getattr(dataset, "column_names", None) or ()
+        at_once = self.args.eval_do_concat_batches and not self.args.batch_eval_metrics
+        plain = at_once and not self.args.include_for_metrics
+        tokenizer = getattr(self.processing_class, "tokenizer", None)
+        if not plain or tokenizer is None or not {"image_key", "question"} <= set(columns):
+            return None
+        return evaluation_order(dataset["image_key"][:], question_lengths(dataset["question"][:], tokenizer))
+
+    def _get_eval_sampler(self, eval_dataset):
+        """Rows in the order that encodes each image for as few batches as can be; `evaluation_loop` puts them back."""
+        return self.evaluation_order(eval_dataset) or range(len(eval_dataset))
 
     def losses(self, logits, labels, counts=None, alphas=None):
         """`dual_head_loss` with the settings of the run."""
@@ -382,8 +420,23 @@ class DualVQATrainer(Trainer):
         keys = self.train_dataset["image_key"] if grouped else range(len(self.train_dataset))
         world = self.args.world_size
         multiple = world * self._train_batch_size if world > 1 else 1
-        self.train_sampler = ImageGroupedSampler(keys, grouped or 1, seed, multiple)
+        lengths = self.train_lengths() if self.args.train_sampling_strategy == "group_by_length" else None
+        batch = world * self._train_batch_size
+        self.train_sampler = ImageGroupedSampler(keys, grouped or 1, seed, multiple, lengths, batch)
         return self.train_sampler
+
+    def train_lengths(self):
+        """Tokens of each training question: the column that `length_column_name` names, or counted here."""
+        columns = getattr(self.train_dataset, "column_names", None) or ()
+        if self.args.length_column_name in columns:
+            return self.train_dataset[self.args.length_column_name][:]
+        tokenizer = getattr(self.processing_class, "tokenizer", None)
+        if tokenizer is None or "question" not in columns:
+            raise ValueError(
+                f"train_sampling_strategy group_by_length needs a column {self.args.length_column_name!r}, or a column "
+                f"'question' and a processor; found the columns {', '.join(columns) or 'of no Dataset'}"
+            )
+        return question_lengths(self.train_dataset["question"][:], tokenizer)
 
     def _save_rng_state(self, output_dir):
         """The last files of a checkpoint but the Trainer's state, which says that it is complete."""

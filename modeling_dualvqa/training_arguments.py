@@ -13,6 +13,19 @@ from .task_weighting import DEFAULT_SCHEDULE, TASK_WEIGHTINGS, parse_schedule
 TASKS = ("binary", "open_ended", "question_type")
 
 
+MOST_WORKERS = 8  # more hardly make batches faster, and each has its own copy of the rows' index
+
+
+def usable_cores():
+    """Cores that this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers(device_type, cores, processes=1):
+    """Workers of each process: none on a CPU, whose cores the model uses itself; else all its cores but one."""
+    return 0 if device_type == "cpu" else max(0, min(cores // max(processes, 1) - 1, MOST_WORKERS))
+
+
 @dataclass
 class DualVQATrainingArguments(TrainingArguments):
     """TrainingArguments with what two towers and two heads need besides."""
@@ -66,6 +79,9 @@ class DualVQATrainingArguments(TrainingArguments):
             "encoded once for them; 0 shuffles questions one by one."
         },
     )
+    dataloader_num_workers: int | None = field(
+        default=None, metadata={"help": "Processes that make batches; chosen from the machine when left out."}
+    )
     restore_callback_states_from_checkpoint: bool = field(
         default=True, metadata={"help": "A resumed run goes on counting towards early stopping where it was."}
     )
@@ -74,12 +90,17 @@ class DualVQATrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         super().__post_init__()
+        self.choose_workers()
         if self.device.type == "cpu":  # there is no faster memory to copy to, only a warning about it
             self.dataloader_pin_memory = False
         for name in [f"{task}_loss_weight" for task in TASKS] + ["questions_per_image"]:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} must not be negative, found {value}")
+        if self.train_sampling_strategy not in ("random", "group_by_length"):
+            raise ValueError(
+                f"train_sampling_strategy must be random or group_by_length, found {self.train_sampling_strategy}"
+            )
         class_weights([1], self.class_weighting, self.effective_beta)  # refuses what doesn't exist
         if not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(f"label_smoothing_factor must be in [0, 1), found {self.label_smoothing_factor}")
@@ -99,6 +120,17 @@ class DualVQATrainingArguments(TrainingArguments):
                 f"questions apart; start with `accelerate launch --num_processes {self.n_gpu} run_vqa.py ...`, or show "
                 f"one GPU with CUDA_VISIBLE_DEVICES=0"
             )
+
+    def choose_workers(self):
+        """Fills in the number of workers where none was given, and keeps them alive between epochs.
+
+        Batches don't depend on it: an image's augmentation is a function of seed, epoch and image.
+        """
+        self.workers_chosen = self.dataloader_num_workers is None
+        if self.workers_chosen:
+            processes = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
+            self.dataloader_num_workers = default_workers(self.device.type, usable_cores(), processes)
+            self.dataloader_persistent_workers = self.dataloader_num_workers > 0
 
     def check_task_weighting(self):
         if self.task_weighting not in TASK_WEIGHTINGS:

@@ -186,5 +186,8 @@ def open_training_rows(args, training_args):
         training_args.train_batch_size,
         training_args.seed if training_args.data_seed is None else training_args.data_seed,
     )
+    if training_args.workers_chosen:  # those of the machine may be more than there is to read
+        groups = rows.stream.shard(rows.processes, rows.process).num_shards
+        training_args.dataloader_num_workers = min(training_args.dataloader_num_workers, groups)
     rows.check_workers(training_args.dataloader_num_workers)
     return rows

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import default_data_collator
 
 from modeling_dualvqa import DualVQATrainer, DualVQATrainingArguments
 from modeling_dualvqa.loss_dualvqa import class_weights, count_valid, focal_loss
 from modeling_dualvqa.sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator
+from modeling_dualvqa.training_arguments import default_workers
 
 ROWS = 32
 ROOT = Path(__file__).parent.parent
@@ -249,3 +251,85 @@ def test_checkpoints_in_pieces_are_refused(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer.accelerator, "state", type("State", (), {"fsdp_plugin": plugin}))
     with pytest.raises(ValueError, match="FULL_STATE_DICT, found .*SHARDED"):
         trainer.check_sharding()
+
+
+def test_questions_of_like_length_come_together_and_images_stay_whole():
+    keys = [row // 2 for row in range(400)]
+    lengths = [int(length) for length in torch.randint(3, 30, (200,)).repeat_interleave(2)]
+    sampler = ImageGroupedSampler(keys, 2, seed=3, lengths=lengths, batch=8)
+    order = list(sampler)
+    assert sorted(order) == list(range(400)) and order == list(sampler)
+    assert all(keys[order[place]] == keys[order[place + 1]] for place in range(0, 400, 2))
+
+    def padding(order):
+        batches = [[lengths[row] for row in order[start : start + 8]] for start in range(0, 400, 8)]
+        return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
+
+    assert padding(order) < padding(list(ImageGroupedSampler(keys, 2, seed=3))) / 5
+    longest = [max(lengths[row] for row in order[start : start + 8]) for start in range(0, 400, 8)]
+    assert longest != sorted(longest)  # batches are not read from short to long
+    sampler.set_epoch(1)
+    assert order != list(sampler)
+
+
+def test_lengths_need_questions_or_a_column(tiny_model, rows, tmp_path):
+    args = arguments(tmp_path, train_sampling_strategy="group_by_length")
+    with pytest.raises(ValueError, match="needs a column 'length', or a column 'question'"):
+        DualVQATrainer(tiny_model(), args, train_dataset=rows).get_train_dataloader()
+    with_lengths = Dataset.from_dict({"length": [5, 1, 3]})
+    trainer = DualVQATrainer(tiny_model(), args, train_dataset=with_lengths)
+    assert trainer._get_train_sampler().lengths == [5, 1, 3]
+    with pytest.raises(ValueError, match="train_sampling_strategy must be random or group_by_length"):
+        arguments(tmp_path, train_sampling_strategy="sequential")
+
+
+def test_evaluation_encodes_images_once_and_gives_results_in_the_rows_order(tiny_model, processor, tmp_path):
+    keys = [row % 5 for row in range(20)]
+    questions = [" ".join(["is it red"] * (1 + row % 3)) for row in range(20)]
+    dataset = Dataset.from_dict(
+        {"image_key": [str(key) for key in keys], "question": questions, "row": list(range(20))}
+    )
+    images, sizes, seen = torch.randn(5, 3, 32, 32), [], []
+
+    def collate(rows):
+        different = sorted({int(row["image_key"]) for row in rows})
+        sizes.append(len(different))
+        encoded = processor(text=[row["question"] for row in rows], return_tensors="pt")
+        labels = torch.tensor([row["row"] % 3 for row in rows])
+        return {
+            "input_ids": encoded["input_ids"],
+            "attention_mask": encoded["attention_mask"],
+            "image_index": torch.tensor([different.index(int(row["image_key"])) for row in rows]),
+            "pixel_values": images[different],
+            "binary_labels": torch.full_like(labels, -100),
+            "open_ended_labels": labels,
+            "question_type_labels": torch.ones_like(labels),
+        }
+
+    def metrics(found):
+        seen.append(found.label_ids[1].tolist())
+        return {}
+
+    model, args = tiny_model(), arguments(tmp_path, per_device_eval_batch_size=4)
+    plain = DualVQATrainer(model, args, data_collator=collate, compute_metrics=metrics).predict(dataset)
+    assert sizes == [4] * 5
+    trainer = DualVQATrainer(model, args, data_collator=collate, compute_metrics=metrics, processing_class=processor)
+    sizes.clear()
+    ordered = trainer.predict(dataset)
+    assert sizes == [1] * 5 and seen == [[row % 3 for row in range(20)]] * 2
+    for one, other in zip(plain.predictions, ordered.predictions):
+        torch.testing.assert_close(torch.as_tensor(one), torch.as_tensor(other))
+    assert trainer.compute_metrics is metrics
+
+
+@pytest.mark.parametrize(
+    "device, cores, processes, workers",
+    [("cpu", 64, 1, 0), ("cuda", 4, 1, 3), ("cuda", 64, 1, 8), ("cuda", 16, 4, 3), ("cuda", 2, 4, 0)],
+)
+def test_workers_are_chosen_from_the_machine(device, cores, processes, workers):
+    assert default_workers(device, cores, processes) == workers
+
+
+def test_workers_that_are_given_are_kept(tmp_path):
+    assert arguments(tmp_path).dataloader_num_workers == 0
+    assert arguments(tmp_path, dataloader_num_workers=1).dataloader_num_workers == 1
