@@ -89,6 +89,8 @@ class DualVQATrainingArguments(TrainingArguments):
     label_names: list[str] | None = field(default_factory=lambda: [f"{task}_labels" for task in TASKS])
 
     def __post_init__(self):
+        self.workers_chosen = self.dataloader_num_workers is None
+        self.dataloader_num_workers = self.dataloader_num_workers or 0  # transformers compares it with numbers
         super().__post_init__()
         self.choose_workers()
         if self.device.type == "cpu":  # there is no faster memory to copy to, only a warning about it
@@ -126,7 +128,6 @@ class DualVQATrainingArguments(TrainingArguments):
 
         Batches don't depend on it: an image's augmentation is a function of seed, epoch and image.
         """
-        self.workers_chosen = self.dataloader_num_workers is None
         if self.workers_chosen:
             processes = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
             self.dataloader_num_workers = default_workers(self.device.type, usable_cores(), processes)
