@@ -46,6 +46,16 @@ CURVES = {
 }
 BASE = {"model_type": "bert"}
 
+NOTE = """{machine}.
+Medians of calls in turn, {rounds} rounds in one process; half of a cell's times lie within {spread:.0f} % of its median
+(the median cell). Weights are random. A question has {tokens} tokens, each row of a batch has its own question and its
+own image, of 224 pixels unless the name says otherwise, and neither decoding nor tokenizing is measured. fp32, and int8
+where the name says so; what int8 costs in accuracy is not measured here. *Ours* is MobileNetV3-Small and DistilBERT with
+cross-attention over the 7x7 grid, or with attention over the two pooled vectors. The ResNets and the ViT with BERT-base
+have our cross-attention and heads. BLIP generates three tokens greedily with its cache; CLIP compares every image with
+every text of the batch and answers nothing.
+"""
+
 
 @functools.cache
 def dual(fusion="cross_attention", vision=None, text=None):
@@ -290,14 +300,7 @@ def page(args, medians, seconds, left_out, started):
     text = [
         "# Speed of answering",
         f"\nWritten by\n\n```bash\n{command()}\n```\n",
-        f"{machine()}. Medians of calls in turn, {args.rounds} rounds in one process; half of a cell's times lie\n"
-        f"within {100 * spread(seconds):.0f} % of its median (the median cell). Weights are random. A question has\n"
-        f"{TOKENS} tokens, each row of a batch has its own question and its own image, of 224 pixels unless the name\n"
-        "says otherwise, and neither decoding nor tokenizing is measured. fp32, and int8 where the name says so; what\n"
-        "int8 costs in accuracy is not measured here. *Ours* is MobileNetV3-Small and DistilBERT with cross-attention\n"
-        "over the 7x7 grid, or with attention over the two pooled vectors. The ResNets and the ViT with BERT-base have\n"
-        "our cross-attention and heads. BLIP generates three tokens greedily with its cache; CLIP compares every image\n"
-        "with every text of the batch and answers nothing.\n",
+        NOTE.format(machine=machine(), rounds=args.rounds, tokens=TOKENS, spread=100 * spread(seconds)),
         table(columns, rows),
         *(f"{name} is left out: {reason}.\n" for name, reason in left_out.items()),
         "\n## Goals\n",

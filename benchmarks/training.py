@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import matplotlib
+import yaml
 from measure import ROOT, command, machine, table
 
 matplotlib.use("Agg")
@@ -50,6 +51,16 @@ QUICK = (
     "text_config.dim=16 text_config.hidden_dim=32 text_config.n_layers=1 text_config.n_heads=2 "
     f"text_config.max_position_embeddings={PADDED}"
 ).split()
+
+NOTE = """{machine}.
+Seconds of an epoch, the median of {rounds} runs of each kind that took turns. *Plain* is transformers' Trainer: one
+image per question, decoded each time, questions padded to {padded} tokens. *Ours* is run_vqa.py. Model, rows, batch size
+and optimizer are the same, those of the recipe; nothing is augmented. Not whole epochs were run: of plain {plain}, of
+ours {ours}, scaled to the steps of an epoch. *Once* is what ours does before the first epoch: it decodes the images,
+and with frozen towers computes the embeddings. easy-VQA has the model of recipes/easy_vqa.yaml with room for {padded}
+tokens; VQA-RAD MobileNetV3-Small and DistilBERT, from random weights and with a tokenizer of its own questions unless
+the command names others. No worker processes read data, except in the last table.
+"""
 
 
 class Clock(TrainerCallback):
@@ -146,20 +157,23 @@ def measure(kind, warm_up, flags):
 def run(args, data, mode, kind, workers=0):
     """`measure` in a fresh process."""
     steps, warm_up = (2, 1) if args.quick else STEPS[kind]
-    flags = [str(ROOT / f"recipes/{data}.yaml"), *COMMON, "--max_question_length", str(PADDED), *DATA[data]]
+    recipe = yaml.safe_load((ROOT / f"recipes/{data}.yaml").read_text())
+    flags = [*COMMON, "--max_question_length", str(PADDED), *DATA[data]]
     config = [*MODES[mode], f"text_config.max_position_embeddings={PADDED}"] if data == "easy_vqa" else MODES[mode]
     if data == "vqa_rad":
+        # Files in place of the Hub's data and towers.
+        recipe = {key: value for key, value in recipe.items() if not key.endswith("model_name_or_path")}
         flags += ["--train_file", args.train_file, "--image_dir", args.image_dir, *args.towers]
-        if "--vision_model_name_or_path" not in args.towers:
-            flags += ["--vision_model_name_or_path", ""]
-        if "--text_model_name_or_path" not in args.towers:
-            flags += ["--text_model_name_or_path", ""]
+        if args.quick:
+            recipe.pop("exclude_rows")
     quick = QUICK if args.quick else ["--config"]
     with tempfile.TemporaryDirectory() as folder:
-        flags += ["--output_dir", folder, "--max_steps", str(steps + warm_up)]
+        path = Path(folder, "recipe.yaml")
+        path.write_text(yaml.safe_dump(recipe))
+        flags = [str(path), *flags, "--output_dir", f"{folder}/run", "--max_steps", str(steps + warm_up)]
         flags += ["--dataloader_num_workers", str(workers), *quick, *config]
-        command = [sys.executable, __file__, "--measure", kind, str(warm_up), *flags]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        own = [sys.executable, __file__, "--measure", kind, str(warm_up), *flags]
+        done = subprocess.run(own, stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     print(f"{data} {mode} {kind}, {workers} workers: {found['epoch']:.1f} s an epoch", flush=True)
     return found
@@ -186,14 +200,13 @@ def page(args, found, curve):
         goals.append([f"{data}, ours: full / frozen", "≥ 50", f"{full['ours'] / frozen:.0f}"])
     text = [
         f"# Speed of training\n\nWritten by\n\n```bash\n{command()}\n```\n",
-        f"{machine()}. Seconds of an epoch, the median of {args.rounds} runs of each kind that took turns. *Plain* is\n"
-        f"transformers' Trainer: one image per question, decoded each time, questions padded to {PADDED} tokens. *Ours*\n"
-        "is run_vqa.py. Model, rows, batch size and optimizer are the same, those of the recipe; nothing is augmented.\n"
-        f"Not whole epochs were run: of plain {STEPS['plain'][0]} steps after {STEPS['plain'][1]}, of ours\n"
-        f"{STEPS['ours'][0]} after {STEPS['ours'][1]}, scaled to the steps of an epoch. *Once* is what ours does before\n"
-        "the first epoch: it decodes the images, and with frozen towers computes the embeddings. easy-VQA has the\n"
-        "model of recipes/easy_vqa.yaml; VQA-RAD MobileNetV3-Small and DistilBERT, unless the command names others.\n"
-        "No worker processes read data, except in the last table.\n",
+        NOTE.format(
+            machine=machine(),
+            rounds=args.rounds,
+            padded=PADDED,
+            plain="{} steps after {}".format(*STEPS["plain"]),
+            ours="{} after {}".format(*STEPS["ours"]),
+        ),
         table(["data", "towers", "steps", "plain, s", "ours, s", "plain / ours", "once, s"], rows),
         "\n## Goals\n",
         table(["ratio", "goal", "reached"], goals),
