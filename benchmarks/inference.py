@@ -47,13 +47,13 @@ CURVES = {
 BASE = {"model_type": "bert"}
 
 NOTE = """{machine}.
-Medians of calls in turn, {rounds} rounds in one process; half of a cell's times lie within {spread:.0f} % of its median
-(the median cell). Weights are random. A question has {tokens} tokens, each row of a batch has its own question and its
-own image, of 224 pixels unless the name says otherwise, and neither decoding nor tokenizing is measured. fp32, and int8
-where the name says so; what int8 costs in accuracy is not measured here. *Ours* is MobileNetV3-Small and DistilBERT with
-cross-attention over the 7x7 grid, or with attention over the two pooled vectors. The ResNets and the ViT with BERT-base
-have our cross-attention and heads. BLIP generates three tokens greedily with its cache; CLIP compares every image with
-every text of the batch and answers nothing.
+Medians of calls in turn, {rounds} rounds in one process; half of a cell's times lie within {spread:.0f} % of its
+median (the median cell). Weights are random. A question has {tokens} tokens, each row of a batch has its own question
+and its own image, of 224 pixels unless the name says otherwise, and neither decoding nor tokenizing is measured.
+fp32, and int8 where the name says so; what int8 costs in accuracy is not measured here. *Ours* is MobileNetV3-Small
+and DistilBERT with cross-attention over the 7x7 grid, or with attention over the two pooled vectors. The ResNets and
+the ViT with BERT-base have our cross-attention and heads. BLIP generates three tokens greedily with its cache; CLIP
+compares every image with every text of the batch and answers nothing.
 """
 
 
@@ -303,12 +303,12 @@ def page(args, medians, seconds, left_out, started):
         NOTE.format(machine=machine(), rounds=args.rounds, tokens=TOKENS, spread=100 * spread(seconds)),
         table(columns, rows),
         *(f"{name} is left out: {reason}.\n" for name, reason in left_out.items()),
-        "\n## Goals\n",
+        "## Goals\n",
         table(["ratio", "goal", "reached"], goals(medians, started)),
     ]
     ours = [name for name in names if (name, "together", args.questions[0]) in medians]
     if ours:
-        text += ["\n## Questions about one image, ms\n", "Together, the image encoded once / one by one.\n"]
+        text += ["## Questions about one image, ms\n", "Together, the image encoded once / one by one.\n"]
         cell = "{} / {}".format
         both = [
             [name]
@@ -320,15 +320,15 @@ def page(args, medians, seconds, left_out, started):
         ]
         text.append(table(["", *args.questions], both))
     if started:
-        text += ["\n## Start\n", "Fresh processes, from start to end, files in the disk's cache.\n"]
+        text += ["## Start\n", "Fresh processes, from start to end, files in the disk's cache.\n"]
         text.append(table(["", "s"], [[name, f"{found:.2f}"] for name, found in started.items()]))
     if "ours" in names:
-        text += ["\n## What the cost grows with, ours, ms\n"]
+        text += ["## What the cost grows with, ours, ms\n"]
         for curve in CURVES:
             found = {size: value for (_, kind, size), value in medians.items() if kind == curve}
-            text.append(table([curve, *found], [["ms", *map(milliseconds, found.values())]]) + "\n")
+            text.append(table([curve, *found], [["ms", *map(milliseconds, found.values())]]))
         text.append(f"![curves]({args.output.stem}_scaling.png)\n")
-    text.append(f"\n![speed]({args.output.stem}.png)\n")
+    text.append(f"![speed]({args.output.stem}.png)\n")
     return "\n".join(text)
 
 
@@ -344,18 +344,20 @@ def draw(args, medians):
     left.set(xscale="log", xlabel="questions/s", title=f"Batch {largest}, an image per question")
     left.margins(x=0.15)
     for name in [name for name in ("ours", "ours folded", "ours int8") if name in names]:
+        color = f"C{len(right.lines) // 2}"
         for kind, line in (("together", "-"), ("one by one", "--")):
             times = [1000 * medians[name, kind, count] for count in args.questions]
-            right.plot(args.questions, times, line, marker="o", markersize=3, label=f"{name}, {kind}")
+            right.plot(args.questions, times, line, color=color, marker="o", markersize=3, label=f"{name}, {kind}")
     if right.lines:
         right.legend()
-    right.set(xlabel="questions about one image", ylabel="ms", title="One image", ylim=(0, None))
+    right.set(xlabel="questions about one image", ylabel="ms", title="One image", ylim=(0, None), xticks=args.questions)
     figure.savefig(args.output.with_suffix(".png"), dpi=100)
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
     for axis, curve in zip(axes, CURVES):
         found = {size: 1000 * value for (_, kind, size), value in medians.items() if kind == curve}
         axis.plot(found.keys(), found.values(), marker="o")
-        axis.set(xlabel=curve, ylabel="ms", ylim=(0, None), xscale="log" if curve.startswith("answers") else "linear")
+        top = 1.1 * max(found.values(), default=1)
+        axis.set(xlabel=curve, ylabel="ms", ylim=(0, top), xscale="log" if curve.startswith("answers") else "linear")
     figure.savefig(args.output.with_name(f"{args.output.stem}_scaling.png"), dpi=100)
 
 

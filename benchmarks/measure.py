@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -74,7 +75,7 @@ def machine():
 
 def command():
     """The command that this process was started with."""
-    return f"python benchmarks/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:])
+    return f"python benchmarks/{Path(sys.argv[0]).name} " + shlex.join(sys.argv[1:])
 
 
 def table(head, rows):

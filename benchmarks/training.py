@@ -54,12 +54,12 @@ QUICK = (
 
 NOTE = """{machine}.
 Seconds of an epoch, the median of {rounds} runs of each kind that took turns. *Plain* is transformers' Trainer: one
-image per question, decoded each time, questions padded to {padded} tokens. *Ours* is run_vqa.py. Model, rows, batch size
-and optimizer are the same, those of the recipe; nothing is augmented. Not whole epochs were run: of plain {plain}, of
-ours {ours}, scaled to the steps of an epoch. *Once* is what ours does before the first epoch: it decodes the images,
-and with frozen towers computes the embeddings. easy-VQA has the model of recipes/easy_vqa.yaml with room for {padded}
-tokens; VQA-RAD MobileNetV3-Small and DistilBERT, from random weights and with a tokenizer of its own questions unless
-the command names others. No worker processes read data, except in the last table.
+image per question, decoded each time, questions padded to {padded} tokens. *Ours* is run_vqa.py. Model, rows, batch
+size and optimizer are the same, those of the recipe; nothing is augmented. Not whole epochs were run: of plain
+{plain}, of ours {ours}, scaled to the steps of an epoch. *Once* is what ours does before the first epoch: it decodes
+the images, and with frozen towers computes the embeddings. easy-VQA has the model of recipes/easy_vqa.yaml with room
+for {padded} tokens; VQA-RAD MobileNetV3-Small and DistilBERT, from random weights and with a tokenizer of its own
+questions unless the command names others. No worker processes read data, except in the last table.
 """
 
 
@@ -208,14 +208,14 @@ def page(args, found, curve):
             ours="{} after {}".format(*STEPS["ours"]),
         ),
         table(["data", "towers", "steps", "plain, s", "ours, s", "plain / ours", "once, s"], rows),
-        "\n## Goals\n",
+        "## Goals\n",
         table(["ratio", "goal", "reached"], goals),
-        f"\n## Worker processes, {args.data[-1]}, full, s an epoch\n",
+        f"## Worker processes, {args.data[-1]}, full, s an epoch\n",
         table(
             ["", *WORKERS[: args.workers]],
             [[kind, *(f"{seconds(curve[kind, number]):,.1f}" for number in WORKERS[: args.workers])] for kind in STEPS],
         ),
-        f"\n![seconds of an epoch]({args.output.stem}.png)\n",
+        f"![seconds of an epoch]({args.output.stem}.png)\n",
     ]
     return "\n".join(text)
 
