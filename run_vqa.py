@@ -12,6 +12,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, EarlyStoppingCallbac
 from transformers.trainer_callback import ProgressCallback
 
 from modeling_dualvqa import CheckpointError, DualVQAForQuestionAnswering, DualVQATrainer, find_checkpoint
+from modeling_dualvqa.inference import optimize_for_inference
 from processing import (
     AnswerMetrics,
     AnswerVocabulary,
@@ -328,6 +329,8 @@ def main(argv=None):
             renew_answers(model, processor, data_args, summary)
         report_data(parts, summary, processor)
         report_parameters(model)
+        if model_args.quantization:
+            model = optimize_for_inference(model, model_args.quantization)
         if training_args.do_train:
             check_vocabulary(summary, processor)
             model.config.model_card = run_record(

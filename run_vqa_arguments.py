@@ -56,6 +56,13 @@ class ModelArguments:
             "auto, where both are frozen and augmentation is off; true, or say why not; false."
         },
     )
+    quantization: str | None = field(
+        default=None,
+        metadata={
+            "help": "Without --do_train: int8 weights for evaluation and prediction on a CPU; the metrics then say "
+            "what that costs in accuracy."
+        },
+    )
     license: str = field(default="apache-2.0", metadata={"help": "License of the weights, for the model card."})
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better one."}
@@ -144,5 +151,7 @@ def check_request(training_args, model_args, data_args):
         raise ValueError("evaluation and prediction without training need --model_name_or_path")
     if model_args.new_answers and not (training_args.do_train and model_args.model_name_or_path):
         raise ValueError("--new_answers needs --model_name_or_path, the model to go on from, and --do_train")
+    if model_args.quantization and training_args.do_train:
+        raise ValueError("--quantization is for a trained model: leave out --do_train and give --model_name_or_path")
     if data_args.streaming and training_args.questions_per_image:
         raise ValueError("--questions_per_image needs all rows at hand; leave it out with --streaming")

@@ -62,6 +62,12 @@ def test_predictions_without_answers_are_those_with(picture_folder, tmp_path):
         file = write_jsonl(picture_folder / f"{name}.jsonl", test)
         model = ["--model_name_or_path", str(tmp_path / "model"), "--do_predict", "--test_file", file]
         run_vqa.main([*data, *model, "--output_dir", str(tmp_path / name)])
+    with pytest.raises(SystemExit, match="--quantization is for a trained model"):
+        run_vqa.main([*data, *files, *settings, "--quantization", "int8", "--output_dir", str(tmp_path / "no")])
+    with pytest.raises(SystemExit, match="found 'int4'"):
+        run_vqa.main([*data, *model, "--quantization", "int4", "--output_dir", str(tmp_path / "no")])
+    run_vqa.main([*data, *model, "--quantization", "int8", "--output_dir", str(tmp_path / "int8")])
+    assert len((tmp_path / "int8" / "predictions.jsonl").read_text().splitlines()) == len(rows)
     lines = {name: (tmp_path / name / "predictions.jsonl").read_text().splitlines() for name in ("with", "without")}
     for found, expected in zip(map(json.loads, lines["without"]), map(json.loads, lines["with"]), strict=True):
         assert {**found, "source_answer": expected["source_answer"]} == expected
