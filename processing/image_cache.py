@@ -16,9 +16,10 @@ import torchvision
 
 logger = logging.getLogger(__name__)
 
-MAGIC = b"DUALVQA IMAGES 1\n"  # another number where the layout of the file changes
+MAGIC = b"DUALVQA IMAGES 2\n"  # another number where the layout of the file changes
 KEY_BYTES = 16  # hexadecimal digits of an `image_key`
 MEMORY_BYTES = 2**30  # kept in memory where no file can be written, all processes of a machine together
+DIGEST_BYTES = hashlib.sha256().digest_size  # at the end, of the pixels
 BLOCK = 256  # images decoded before they are written
 PATIENCE = 20  # seconds between two lines about how far it is
 NOT_IN_PIXELS = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
@@ -85,8 +86,8 @@ def cache_images(rows, collator, folder, limit_gib=8.0, processes=1):
     path = os.path.join(folder, f"{hashlib.sha256(header).hexdigest()[:16]}.pixels")
     index = "".join(keys).encode()
     size = len(keys) * int(np.prod(shape))
-    total = len(header) + len(index) + size
-    offset = total - size
+    offset = len(header) + len(index)
+    total = offset + size + DIGEST_BYTES
     blocks = decoded_blocks(rows, [first[key] for key in keys], shape, collator)
     try:
         if os.path.exists(path):
@@ -154,6 +155,13 @@ def find_damage(path, header, index, total):
             return "was written with other settings or by another version"
         if file.read(len(index)) != index:
             return "its index is damaged"
+        digest, left = hashlib.sha256(), total - file.tell() - DIGEST_BYTES
+        while left:
+            chunk = file.read(min(left, 2**20))
+            digest.update(chunk)
+            left -= len(chunk)
+        if file.read() != digest.digest():
+            return "its pixels are damaged"
 
 
 class UnequalShapesError(ValueError):
@@ -186,8 +194,11 @@ def write_file(path, head, blocks):
     try:
         with os.fdopen(handle, "wb") as file:
             file.writelines(head)
+            digest = hashlib.sha256()
             for block in blocks:
                 file.write(block.data)
+                digest.update(block.data)
+            file.write(digest.digest())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

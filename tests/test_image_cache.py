@@ -90,14 +90,16 @@ def test_another_size_or_another_picture_is_another_file(processor, rows, tmp_pa
     assert torch.equal(pixels(small, changed), pixels(VQACollator(processor), changed))
 
 
-@pytest.mark.parametrize("damage", ["short", "header", "index"])
+@pytest.mark.parametrize("damage", ["short", "header", "index", "pixels"])
 def test_a_damaged_file_is_made_anew(damage, processor, rows, tmp_path, log):
     cache = tmp_path / "cache"
     fill(rows, VQACollator(processor), cache)
     (path,) = cache.iterdir()
     content = path.read_bytes()
-    place = {"header": len(module.MAGIC) + 3, "index": content.index(b"\n", len(module.MAGIC)) + 1}.get(damage)
-    path.write_bytes(content[:-1] if place is None else content[:place] + b"?" + content[place + 1 :])
+    header = content.index(b"\n", len(module.MAGIC)) + 1
+    place = {"header": len(module.MAGIC) + 3, "index": header, "pixels": len(content) - 100}.get(damage)
+    changed = place is not None and bytes([content[place] ^ 1])
+    path.write_bytes(content[:-1] if place is None else content[:place] + changed + content[place + 1 :])
     fill(rows, VQACollator(processor), cache)
     assert path.read_bytes() == content and "made anew" in log.text
 
