@@ -17,7 +17,7 @@ def test_inference_writes_a_row_for_each_model_and_both_plots(tmp_path):
     text = page.read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| ours |", "| CLIP"))]
     assert len(rows) == 3  # both in the first table, ours in that of questions about one image
-    assert all(float(cell) > 0 for row in rows[:2] for cell in row[1:4])
+    assert all(float(cell.replace(",", "")) > 0 for row in rows[:2] for cell in row[1:4])
     assert {file.name for file in tmp_path.iterdir()} == {"inference.md", "inference.png", "inference_scaling.png"}
 
 
@@ -27,5 +27,5 @@ def test_training_measures_plain_and_ours_in_both_modes(picture_folder, tmp_path
     benchmark("training", "--output", page, "--quick", "--data", "vqa_rad", "--rounds", 1, "--workers", 1, *files)
     rows = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line[:9] == "| vqa_rad"]
     assert [row[1] for row in rows[:2]] == ["full", "frozen"]
-    assert all(float(cell) > 0 for row in rows[:2] for cell in row[2:6])
+    assert all(float(cell.replace(",", "")) > 0 for row in rows[:2] for cell in row[2:6])
     assert page.with_suffix(".png").exists()
