@@ -1,6 +1,6 @@
 """Speed of answering, ours in every form and rivals, in one process: tables and plots.
 
-python benchmarks/inference.py --output docs/inference.md [--rows ours "ours int8"] [--rounds 9]
+python benchmarks/inference.py --output docs/inference.md [--rows ours "ours int8"] [--rounds 5]
 
 About 15 minutes and 12 GiB on two cores. All weights are random, which doesn't change the speed. --rows takes the names
 of `ROWS`; --quick takes small batches and one round, to see that it runs.
@@ -123,6 +123,7 @@ ROWS = {
     "ours, attention": Row(lambda: dual("attention")),
     "ours, attention, folded": Row(optimized("attention")),
     "ours, attention, int8": Row(optimized("attention", quantization="int8"), exact=False),
+    "ours, attention, ONNX int8": Row(onnx("attention", quantization="int8"), exact=False),
     "ResNet-34 + BERT-base": Row(rival({"architecture": "resnet34"})),
     "ResNet-50 + BERT-base": Row(rival({"architecture": "resnet50"})),
     "ViT-B/16 + BERT-base": Row(rival({"model_type": "vit"})),
@@ -130,6 +131,9 @@ ROWS = {
     "BLIP VQA, 384 px": Row(blip, 384),
     "CLIP ViT-B/32": Row(clip),
 }
+
+
+TOGETHER = ("ours", "ours folded", "ours int8", "ours ONNX", "ours ONNX int8")  # asked several questions
 
 
 @functools.cache
@@ -180,7 +184,7 @@ def cells_of(models, batches, questions, curves):
         for batch in batches:
             cells[name, "batch", batch] = functools.partial(model, **inputs(ROWS[name].size, batch))
     for name, model in models.items():
-        if name.startswith("ours"):
+        if name in TOGETHER:
             for count in questions:
                 cells[name, "together", count] = functools.partial(model, **inputs(224, 1, count))
                 cells[name, "one by one", count] = functools.partial(one_by_one, model, count)
@@ -211,6 +215,12 @@ from processing import DualVQAProcessor
 model = DualVQAForQuestionAnswering.from_pretrained(sys.argv[1])
 pipe = DualVQAPipeline(model, DualVQAProcessor.from_pretrained(sys.argv[1]))
 print(pipe(image=Image.new("RGB", (224, 224)), question="what color is it?"))
+""",
+    "import torch, torchvision, PreTrainedModel and reading the weights": """
+import sys, torch, torchvision
+from transformers import PreTrainedModel
+from safetensors.torch import load_file
+load_file(sys.argv[1] + "/model.safetensors")
 """,
     "import torch, transformers and reading the weights": """
 import sys, torch, transformers
@@ -276,7 +286,7 @@ def goals(medians, started):
             ratio = medians[name, "together", 20] / medians[name, "together", 1]
             lines.append([f"20 questions about one image / 1 question, {name}", "≤ 4", f"{ratio:.2f}"])
     if started:
-        first, plain = started.values()
+        first, *_, plain = started.values()
         lines.append(
             ["first answer of a new process / imports and reading the weights", "≤ 1.5", f"{first / plain:.2f}"]
         )
@@ -343,7 +353,7 @@ def draw(args, medians):
     left.bar_label(bars, fmt="%.1f", padding=2)
     left.set(xscale="log", xlabel="questions/s", title=f"Batch {largest}, an image per question")
     left.margins(x=0.15)
-    for name in [name for name in ("ours", "ours folded", "ours int8") if name in names]:
+    for name in [name for name in ("ours", "ours int8", "ours ONNX int8") if name in names]:
         color = f"C{len(right.lines) // 2}"
         for kind, line in (("together", "-"), ("one by one", "--")):
             times = [1000 * medians[name, kind, count] for count in args.questions]
@@ -367,7 +377,7 @@ def main(argv=None):
     )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--startup", type=int, default=5, help="fresh processes of each kind; 0 leaves them out")
     parser.add_argument("--quick", action="store_true")

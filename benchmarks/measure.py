@@ -74,8 +74,9 @@ def machine():
 
 
 def command():
-    """The command that this process was started with."""
-    return f"python benchmarks/{Path(sys.argv[0]).name} " + shlex.join(sys.argv[1:])
+    """The command that this process was started with, its paths as seen from the project's folder."""
+    given = [argument.removeprefix(f"{ROOT}/") for argument in sys.argv[1:]]
+    return f"python benchmarks/{Path(sys.argv[0]).name} " + shlex.join(given)
 
 
 def table(head, rows):

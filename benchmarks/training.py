@@ -166,6 +166,8 @@ def run(args, data, mode, kind, workers=0):
         flags += ["--train_file", args.train_file, "--image_dir", args.image_dir, *args.towers]
         if args.quick:
             recipe.pop("exclude_rows")
+    if args.fusion_type:
+        config = [*config, f"fusion_type={args.fusion_type}"]
     quick = QUICK if args.quick else ["--config"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "recipe.yaml")
@@ -252,6 +254,7 @@ def main():
     parser.add_argument("--vision_model_name_or_path")
     parser.add_argument("--text_model_name_or_path")
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--fusion_type", help="in place of the recipes'")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=len(WORKERS), help="how many points the curve has, from 0")
     parser.add_argument("--quick", action="store_true", help="a tiny model and two steps, to see that it runs")

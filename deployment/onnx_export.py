@@ -132,7 +132,7 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
     for name in parts:
         logger.info("exporting %s", name)
         path = output_dir / f"{name}.onnx"
-        export_part(PARTS[name](model, heads), path)
+        export_part(PARTS[name](model, heads), path, image_size(model, processor))
         if quantization == "int8":
             quantize_file(path)
         files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -153,9 +153,18 @@ def check_packages():
         raise ImportError(f"ONNX files need the extra 'onnx': pip install dualvqa[onnx] ({error})") from error
 
 
-def export_part(part, path):
-    """Writes one part; its named axes are dynamic."""
-    inputs = sample_inputs(part)
+def image_size(model, processor):
+    """(height, width) of the images that the processor makes; without one, the vision tower's."""
+    if processor is not None:
+        size = processor.image_processor.size
+        return size["height"], size["width"]
+    size = getattr(model.config.vision_config, "image_size", None) or 224
+    return (size, size) if isinstance(size, int) else size
+
+
+def export_part(part, path, size):
+    """Writes one part; its named axes are dynamic, images are of `size`."""
+    inputs = sample_inputs(part, size)
     # Of 2 and more: a size of 1 would be taken for a constant, and two equal ones for the same.
     dims = {axis: torch.export.Dim(axis, min=1, max=2**20) for axes in part.inputs.values() for axis in axes}
     if "tokens" in dims:
@@ -176,15 +185,13 @@ def export_part(part, path):
         )
 
 
-def sample_inputs(part):
-    """Inputs of a part: 3 images, 5 questions of 6 tokens, the last one padded, in 7 rows."""
+def sample_inputs(part, size):
+    """Inputs of a part: 3 images of `size`, 5 questions of 6 tokens, the last one padded, in 7 rows."""
     model = part.model
-    size = getattr(model.config.vision_config, "image_size", None) or 224
-    height, width = (size, size) if isinstance(size, int) else size
     mask = torch.ones(5, 6, dtype=torch.long)
     mask[-1, -2:] = 0
     found = {
-        "pixel_values": torch.randn(3, 3, height, width),
+        "pixel_values": torch.randn(3, 3, *size),
         "input_ids": torch.ones(5, 6, dtype=torch.long),
         "attention_mask": mask,
         "image_index": torch.tensor([0, 0, 1, 1, 2, 2, 0]),

@@ -13,6 +13,9 @@ from processing import DualVQAProcessor
 
 from .onnx_export import FORMAT, MANIFEST
 
+# onnxruntime's fusion of an addition with the layer norm behind it takes eight times as long on CPUs as the two.
+SLOWER = ["SkipLayerNormFusion"]
+
 
 class OnnxModel(nn.Module):
     """What the pipeline and a caller need of a model, computed by onnxruntime.
@@ -44,6 +47,8 @@ class OnnxModel(nn.Module):
         except ImportError as error:
             raise ImportError(f"ONNX files need the extra 'onnx': pip install dualvqa[onnx] ({error})") from error
         options = onnxruntime.SessionOptions()
+        # Each part has threads of its own, which would wait for work in a busy loop while the next part computes.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
         sessions = {}
@@ -51,7 +56,9 @@ class OnnxModel(nn.Module):
             path = os.path.join(folder, name)
             if not os.path.isfile(path):
                 raise ValueError(f"{path} is missing; export the model again")
-            sessions[name.removesuffix(".onnx")] = onnxruntime.InferenceSession(path, options, providers=providers)
+            sessions[name.removesuffix(".onnx")] = onnxruntime.InferenceSession(
+                path, options, providers=providers, disabled_optimizers=SLOWER
+            )
         return cls(DualVQAConfig.from_pretrained(folder), sessions)
 
     def run(self, part, **inputs):

@@ -11,9 +11,12 @@ from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
 
-@pytest.fixture(params=["attention", "cross_attention"])
+@pytest.fixture(params=["attention", "cross_attention", "experts"])
 def model(request, tiny_model):
-    return tiny_model(fusion_type=request.param)
+    fields = {"fusion_type": request.param}
+    if request.param == "experts":  # and the image attends back
+        fields = {"fusion_type": "cross_attention", "fusion_bidirectional": True, "fusion_num_experts": 3}
+    return tiny_model(**fields)
 
 
 @pytest.fixture
@@ -46,6 +49,17 @@ def test_files_answer_as_the_model_does(model, processor, batch, others, tmp_pat
     for found, expected in zip(*(p(Image.new("RGB", (40, 30), "red"), questions) for p in (pipe, exact)), strict=True):
         assert found[0]["score"] == pytest.approx(expected[0]["score"], abs=1e-4)
         assert found[0]["question_type"] == expected[0]["question_type"]
+
+
+def test_images_are_of_the_processors_size(tiny_model, processor, tmp_path):
+    model = tiny_model()
+    processor.image_processor.size = {"height": 48, "width": 64}
+    export_onnx(model, tmp_path, processor)
+    image, question = Image.new("RGB", (90, 70), "red"), "is it red?"
+    expected = DualVQAPipeline(model, processor)(image=image, question=question)
+    found = load_onnx_pipeline(tmp_path, threads=1)(image=image, question=question)
+    assert found[0]["answer"] == expected[0]["answer"]
+    assert found[0]["score"] == pytest.approx(expected[0]["score"], abs=1e-4)
 
 
 def test_one_head_alone_from_a_saved_folder(tiny_model, processor, batch, tmp_path):

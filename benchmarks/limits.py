@@ -1,0 +1,100 @@
+"""How fast answering could be on this machine: operations counted, and the rate of its matrix products.
+
+python benchmarks/limits.py --output docs/limits.md
+
+A minute. Beside docs/inference.md it says how far a measured time is from what the matrix products alone would take.
+"""
+
+import argparse
+from pathlib import Path
+from statistics import median
+
+import torch
+from inference import dual, inputs, milliseconds, rival
+from measure import command, interleaved, machine, table
+from torch.utils.flop_counter import FlopCounterMode
+
+from modeling_dualvqa.inference import Int8Linear, optimize_for_inference
+
+BATCH, ROUNDS = 32, 5
+# Of a text tower's feed-forward at this batch: rows, inputs, outputs.
+SHAPE = (384, 768, 3072)
+NOTE = """# How fast answering could be
+
+Written by
+
+```bash
+{command}
+```
+
+{machine}. Batch {batch}, an image and a question of 12 tokens each. *Operations* are the multiplications and additions
+of matrix products and convolutions, counted; the *rate* is that of a product of {shape}, measured in the same
+run: {fp32:.0f} GFLOP/s in fp32 and {int8:.0f} Gop/s in int8, which quantises its input as well. *At least* is
+operations / rate, as if nothing else took time; no convolution of few channels reaches that rate.
+"""
+
+
+def operations(call):
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    batch = inputs(224, BATCH)
+    pixels, question = batch["pixel_values"], (batch["input_ids"], batch["attention_mask"])
+    ours = dual()
+    models = {
+        "ours": ours,
+        "folded": optimize_for_inference(ours),
+        "int8": optimize_for_inference(ours, "int8"),
+        "ResNet-34 + BERT-base": rival({"architecture": "resnet34"})(),
+    }
+    linear = torch.nn.Linear(*SHAPE[1:])
+    int8, states = Int8Linear(linear), torch.randn(*SHAPE[:2])
+    cells = {("rate", "fp32"): lambda: linear(states), ("rate", "int8"): lambda: int8(states)}
+    with torch.inference_mode():
+        calls = {}
+        for name, model in models.items():
+            images, texts = model.encode_images(pixels), model.encode_questions(*question)
+            calls[name, "image tower"] = lambda model=model: model.encode_images(pixels)
+            calls[name, "text tower"] = lambda model=model: model.encode_questions(*question)
+            calls[name, "fusion and heads"] = lambda m=model, i=images, t=texts: m.answer(i, t, question[1])
+        medians = {key: median(found) for key, found in interleaved(cells | calls, ROUNDS).items()}
+        rate = {kind: operations(cells["rate", "fp32"]) / medians["rate", kind] for kind in ("fp32", "int8")}
+        lines = []
+        for name, part in calls:
+            counted = operations(calls["ours" if name in ("folded", "int8") else name, part])
+            least = counted / rate["int8" if name == "int8" and part != "image tower" else "fp32"]
+            found = medians[name, part]
+            lines.append([name, part, f"{counted / 1e9:.1f}", milliseconds(least), milliseconds(found)])
+            lines[-1].append(f"{100 * least / found:.0f}")
+    text = NOTE.format(
+        command=command(),
+        machine=machine(),
+        batch=BATCH,
+        shape=" x ".join(map(str, SHAPE)),
+        **{kind: value / 1e9 for kind, value in rate.items()},
+    )
+    text += "\n" + table(["", "part", "operations, G", "at least, ms", "measured, ms", "% of the rate"], lines)
+    total = {name: sum(value for (row, _), value in medians.items() if row == name) for name in models}
+    rest = total["ResNet-34 + BERT-base"]
+    vision, texts = medians["folded", "image tower"], medians["folded", "text tower"]
+    int8_rest = sum(value for (name, part), value in medians.items() if name == "int8" and part != "image tower")
+    least = operations(calls["ours", "text tower"]) / rate["fp32"]
+    text += (
+        f"\nResNet-34 + BERT-base takes {milliseconds(rest)} ms in sum. 8 times its speed in fp32 would be "
+        f"{milliseconds(rest / 8)} ms, of which our text tower's products alone need {milliseconds(least)} and take "
+        f"{milliseconds(texts)}, the image tower {milliseconds(vision)}. 15 times its speed would be "
+        f"{milliseconds(rest / 15)} ms; int8 text tower, fusion and heads take {milliseconds(int8_rest)}, and the "
+        f"image tower, which stays in fp32, {milliseconds(medians['int8', 'image tower'])}.\n"
+    )
+    args.output.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
