@@ -8,16 +8,15 @@ import sys
 
 import datasets
 from accelerate import PartialState
-from transformers import AutoImageProcessor, AutoTokenizer, EarlyStoppingCallback, set_seed
+from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
-from modeling_dualvqa import CheckpointError, DualVQAForQuestionAnswering, DualVQATrainer, find_checkpoint
+from modeling_dualvqa import CheckpointError, ContrastiveTrainer, DualVQATrainer, find_checkpoint
 from modeling_dualvqa.inference import optimize_for_inference
 from processing import (
     AnswerMetrics,
     AnswerVocabulary,
-    DualVQAImageProcessor,
-    DualVQAProcessor,
+    PairCollator,
     StreamedRows,
     VQACollator,
     build_augmentation,
@@ -34,10 +33,18 @@ from processing import (
     reason_against,
     run_record,
     summary_of,
-    train_tokenizer,
     write_predictions,
 )
-from run_vqa_arguments import check_request, config_fields, parse_arguments
+from run_vqa_arguments import check_request, parse_arguments, select_by_loss
+from run_vqa_models import (
+    ask_teacher,
+    build,
+    check_teacher,
+    check_vocabulary,
+    load,
+    load_together,
+    renew_answers,
+)
 
 logger = logging.getLogger("run_vqa")
 
@@ -47,6 +54,8 @@ SHOWN_WHILE_TRAINING = {
     "loss": "loss",
     "binary_loss": "yes/no loss",
     "open_ended_loss": "open-ended loss",
+    "temperature": "temperature",
+    "eval_image_to_text_recall_at_1": "texts of images found",
     "eval_routed_accuracy": "validation accuracy",
     "eval_routed_binary_accuracy": "yes/no",
     "eval_routed_open_ended_accuracy": "open-ended",
@@ -62,83 +71,6 @@ class ShortProgressCallback(ProgressCallback):
         shown = [f"{label} {float(logs[key]):.4g}" for key, label in SHOWN_WHILE_TRAINING.items() if key in logs]
         if len(shown) > 1:
             self.training_bar.write(", ".join(shown))
-
-
-def build(args, data_args, summary):
-    """A new model and its processor, with a vocabulary and, if need be, a tokenizer from the training part."""
-    fields = config_fields(args.config)
-    if args.text_model_name_or_path:
-        tokenizer = AutoTokenizer.from_pretrained(args.text_model_name_or_path)
-        tokenizer.model_max_length = min(tokenizer.model_max_length, args.max_question_length)
-    else:
-        tokenizer = train_tokenizer(summary.questions, args.tokenizer_vocab_size, args.max_question_length)
-        text_fields = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-        fields["text_config"] = {"model_type": "distilbert", **text_fields, **fields.get("text_config", {})}
-    answers = []
-    if "open_ended" in fields.get("heads", ["open_ended"]):
-        answers = training_answers(data_args, summary)
-        fields["num_answers"] = len(answers)
-    if args.image_size:
-        fields.setdefault("vision_config", {})["image_size"] = args.image_size
-    model = DualVQAForQuestionAnswering.from_vision_text_pretrained(
-        args.vision_model_name_or_path, args.text_model_name_or_path, args.vision_weights_file, **fields
-    )
-    return model, DualVQAProcessor(build_image_processor(args, model.config.vision_config), tokenizer, answers)
-
-
-def training_answers(data_args, summary):
-    """The open-ended vocabulary of a training part, most frequent first."""
-    return AnswerVocabulary.from_training_answers(
-        summary.answers.elements(), data_args.min_answer_frequency, data_args.max_answers
-    ).answers
-
-
-def build_image_processor(args, vision_config):
-    """An image processor with the size, mean and deviation that the vision tower was trained with."""
-    settings = {}
-    if args.vision_model_name_or_path and vision_config.model_type != "torchvision_encoder":
-        try:
-            pretrained = AutoImageProcessor.from_pretrained(args.vision_model_name_or_path)
-            settings = {"image_mean": list(pretrained.image_mean), "image_std": list(pretrained.image_std)}
-        except (OSError, ValueError, AttributeError):
-            if not (args.image_mean and args.image_std):
-                logger.warning(
-                    "%s says nothing of its image mean and deviation: ImageNet's are taken; give others with "
-                    "--image_mean and --image_std",
-                    args.vision_model_name_or_path,
-                )
-    size = args.image_size or getattr(vision_config, "image_size", None) or 224
-    height, width = (size, size) if isinstance(size, int) else size
-    settings["size"] = {"height": height, "width": width}
-    for name in ("image_mean", "image_std"):
-        if getattr(args, name):
-            settings[name] = getattr(args, name)
-    return DualVQAImageProcessor(**settings)
-
-
-def load(path):
-    """A saved model and its processor.
-
-    Raises:
-        ValueError: there is no DualVQA model at `path`, or a processor that isn't the model's.
-    """
-    config_file = os.path.join(path, "config.json")
-    if os.path.isdir(path):
-        found = "no config.json"
-        if os.path.isfile(config_file):
-            with open(config_file, encoding="utf-8") as file:
-                found = f"model_type {json.load(file).get('model_type')!r}"
-        if found != "model_type 'dualvqa'":
-            raise ValueError(f"{path} is no DualVQA model: expected a config.json with model_type 'dualvqa', {found}")
-    model, processor = DualVQAForQuestionAnswering.from_pretrained(path), DualVQAProcessor.from_pretrained(path)
-    processor.check_model(model)
-    return model, processor
-
-
-def renew_answers(model, processor, data_args, summary):
-    """Gives a loaded model the vocabulary of another data set, and a new open-ended head for it."""
-    processor.answers = training_answers(data_args, summary)
-    model.reset_open_ended_head(len(processor.answers))
 
 
 def report_data(parts, summary, processor):
@@ -197,16 +129,6 @@ def check_parts(training_args, parts):
         raise ValueError("--do_eval needs a validation or test part; give one, or a --validation_fraction above 0")
 
 
-def check_vocabulary(summary, processor):
-    """Refuses to go on from a model that knows none of the open-ended answers it is to be trained on."""
-    known = len(processor.answers)
-    if known and AnswerVocabulary(processor.answers).coverage(summary.answers.elements()) == 0:
-        raise ValueError(
-            f"none of the open-ended training answers is among the {known} that the saved model knows; give "
-            f"--new_answers to train a new open-ended head"
-        )
-
-
 def list_bad_rows(bad, folder):
     """Writes the rows that were left out to bad_examples.jsonl."""
     os.makedirs(folder, exist_ok=True)
@@ -228,19 +150,23 @@ def check_embeddings(model, model_args, data_args, augmentation):
     return reason is None
 
 
-def build_trainer(model, processor, parts, summary, model_args, training_args, augmentation, embeddings):
+def build_trainer(
+    model, processor, parts, summary, model_args, data_args, training_args, augmentation, embeddings, teacher
+):
     """The Trainer with its collators, its metric and a short progress line."""
     validation = parts.get("validation")
-    trainer = DualVQATrainer(
+    classes = (ContrastiveTrainer, PairCollator) if data_args.pretrain else (DualVQATrainer, VQACollator)
+    trainer_class, collator = classes
+    trainer = trainer_class(
         model=model,
         args=training_args,
         train_dataset=parts.get("train"),
         eval_dataset=validation,
-        data_collator=VQACollator(processor, embeddings=embeddings),
-        train_collator=VQACollator(processor, augmentation, training_args.seed, embeddings),
+        data_collator=collator(processor, embeddings=embeddings),
+        train_collator=collator(processor, augmentation, training_args.seed, embeddings, teacher),
         answer_counts=[summary.answers[answer] for answer in processor.answers] if summary else None,
         processing_class=processor,
-        compute_metrics=build_metrics(processor, parts, "validation", summary),
+        compute_metrics=None if data_args.pretrain else build_metrics(processor, parts, "validation", summary),
     )
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(ShortProgressCallback)
@@ -308,15 +234,23 @@ def main(argv=None):
             sys.argv[1:] if argv is None else argv
         )
         check_request(training_args, model_args, data_args)
+        if data_args.pretrain:
+            select_by_loss(training_args)
         checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
         set_seed(training_args.seed)
         augmentation = build_augmentation(augmentation_args)
         loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
+        if model_args.ensemble_with:  # before the data are read: it may not fit
+            together = load_together(
+                [model_args.model_name_or_path, *model_args.ensemble_with], model_args.ensemble_average
+            )
         if loaded and (model_args.config or model_args.vision_model_name_or_path or model_args.text_model_name_or_path):
             logger.warning(
                 "configuration and towers of the saved model are kept; --config, "
                 "--vision_model_name_or_path and --text_model_name_or_path have no effect"
             )
+        if model_args.teacher:
+            teaching = load_together(model_args.teacher, "probabilities")
         parts, raw, bad = prepare_datasets(data_args, training_args.do_train)
         if data_args.streaming and training_args.do_train:
             parts["train"] = open_training_rows(data_args, training_args)
@@ -325,14 +259,19 @@ def main(argv=None):
         if bad:
             list_bad_rows(bad, training_args.output_dir)
         model, processor = loaded or build(model_args, data_args, summary)
+        if loaded and not training_args.do_train and (model.config.model_card or {}).get("pretraining"):
+            logger.warning("%s is only pre-trained: its answers mean nothing yet", model_args.model_name_or_path)
         if model_args.new_answers:
             renew_answers(model, processor, data_args, summary)
         report_data(parts, summary, processor)
         report_parameters(model)
+        if model_args.ensemble_with:
+            model = together[0]
         if model_args.quantization:
             model = optimize_for_inference(model, model_args.quantization)
         if training_args.do_train:
-            check_vocabulary(summary, processor)
+            if not data_args.pretrain:
+                check_vocabulary(summary, processor, model)
             model.config.model_card = run_record(
                 model_args, data_args, augmentation_args, training_args, parts, summary, processor.answers
             )
@@ -340,7 +279,15 @@ def main(argv=None):
         if training_args.do_train and check_embeddings(model, model_args, data_args, augmentation):
             folder = os.path.join(training_args.output_dir, "embeddings")
             embeddings = embed_parts(model, VQACollator(processor), parts, folder, training_args.device)
-        trainer = build_trainer(model, processor, parts, summary, model_args, training_args, augmentation, embeddings)
+        teacher = None
+        if model_args.teacher:
+            check_teacher(*teaching, model, processor)
+            teacher = ask_teacher(*teaching, parts["train"], processor, training_args)
+        trainer = build_trainer(
+            model, processor, parts, summary, model_args, data_args, training_args, augmentation, embeddings, teacher
+        )
+        if model_args.ensemble_with:
+            trainer.data_collator = together[1]
         trainer.check_resumed(checkpoint)
         keep_images(trainer, parts, data_args)
 

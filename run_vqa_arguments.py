@@ -3,13 +3,17 @@
 import dataclasses
 import difflib
 import json
+import logging
 from dataclasses import dataclass, field
 
 import yaml
 from transformers import HfArgumentParser
 
 from modeling_dualvqa import DualVQAConfig, DualVQATrainingArguments
+from modeling_dualvqa.contrastive import MEASURED
 from processing import AugmentationArguments, DataArguments
+
+logger = logging.getLogger("run_vqa")
 
 DESCRIPTION = "Trains, evaluates and asks a DualVQA model: python run_vqa.py recipes/X.yaml [--any_flag value ...]"
 
@@ -41,6 +45,19 @@ class ModelArguments:
     config: list[str] = field(
         default_factory=list,
         metadata={"help": "Fields of DualVQAConfig: fusion_type=cross_attention text_config.n_layers=2 ..."},
+    )
+    ensemble_with: list[str] = field(
+        default_factory=list,
+        metadata={"help": "With --do_eval or --do_predict: other saved folders; the answers are all models' average."},
+    )
+    ensemble_average: str = field(default="logits", metadata={"help": "Average of logits, or of probabilities."})
+    teacher: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Saved folders to learn from besides the answers; of several the mean probabilities count."},
+    )
+    single_head: bool = field(
+        default=False,
+        metadata={"help": "One head for all questions: yes and no are answers among the others, and nothing routes."},
     )
     new_answers: bool = field(
         default=False,
@@ -151,7 +168,27 @@ def check_request(training_args, model_args, data_args):
         raise ValueError("evaluation and prediction without training need --model_name_or_path")
     if model_args.new_answers and not (training_args.do_train and model_args.model_name_or_path):
         raise ValueError("--new_answers needs --model_name_or_path, the model to go on from, and --do_train")
+    if model_args.ensemble_with and (training_args.do_train or not model_args.model_name_or_path):
+        raise ValueError("--ensemble_with is for trained models: leave out --do_train and give --model_name_or_path")
+    if model_args.teacher and (not training_args.do_train or data_args.streaming or data_args.pretrain):
+        raise ValueError("--teacher needs --do_train, and can't be with --streaming or --pretrain")
+    if model_args.single_head and model_args.model_name_or_path:
+        raise ValueError(
+            "--single_head is for a new model; a saved one keeps its heads: leave one of the two flags out"
+        )
     if model_args.quantization and training_args.do_train:
         raise ValueError("--quantization is for a trained model: leave out --do_train and give --model_name_or_path")
+    if data_args.pretrain and not training_args.do_train:
+        raise ValueError("--pretrain needs --do_train")
+    if data_args.pretrain and training_args.do_predict:
+        raise ValueError("--pretrain trains no heads to answer with; add --do_predict false")
     if data_args.streaming and training_args.questions_per_image:
         raise ValueError("--questions_per_image needs all rows at hand; leave it out with --streaming")
+
+
+def select_by_loss(training_args):
+    """Lets pre-training choose the best state by its own figures: it has no accuracies."""
+    metric = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
+    if metric not in MEASURED:
+        logger.warning("pre-training has no %s: the best state is that with the lowest eval_loss", metric)
+        training_args.metric_for_best_model, training_args.greater_is_better = "loss", False

@@ -11,6 +11,7 @@ from .pipeline_dualvqa import DualVQAPipeline
 # Imported when they are asked for: who only answers questions doesn't wait for what training needs.
 HOMES = {
     "checkpoints": ["CheckpointError", "find_checkpoint"],
+    "contrastive": ["ContrastiveTrainer"],
     "trainer_dualvqa": ["DualVQATrainer"],
     "training_arguments": ["DualVQATrainingArguments"],
 }

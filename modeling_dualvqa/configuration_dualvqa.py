@@ -4,6 +4,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 HEADS = ("binary", "open_ended")
+POOLINGS = ("mean", "product")
 
 
 class TorchvisionEncoderConfig(PreTrainedConfig):
@@ -42,24 +43,35 @@ class DualVQAConfig(PreTrainedConfig):
         fusion_intermediate_size: width of the fusion's feed-forward network, 2 D when left out.
         fusion_num_layers: how many fusion blocks are stacked.
         fusion_dropout: dropout inside the fusion.
+        fusion_pooling: how "attention" makes one vector of its states: "mean" or elementwise "product".
+        fusion_product_vector: whether in "attention" the product of image and question takes part as a third vector.
+        fusion_bidirectional: whether in "cross_attention" the image attends to the question too.
+        fusion_num_experts: feed-forward networks E of each fusion block of which every question takes some; 0 for one
+            that all share. See `feed_forward_dualvqa.MixtureOfExperts`.
+        fusion_experts_per_question: how many of them a question takes.
         binary_head_sizes, open_ended_head_sizes: widths of the hidden layers of each head;
             [D/2, 64] and [D, D/2] when left out, one linear layer with [].
         head_dropout: dropout after each hidden layer of the heads.
         freeze_vision, freeze_text: towers that training leaves alone; see `freeze_encoders`.
         focal_gamma: focusing parameter of the focal loss (Lin et al. 2017, equation 4); 0 is cross-entropy.
         binary_loss_weight, open_ended_loss_weight, question_type_loss_weight: weights of the three loss terms.
+        load_balancing_loss_weight: weight of the loss that spreads questions over the experts.
         layer_norm_eps: epsilon of the layer norms of fusion and heads.
         initializer_range: standard deviation of the linear layers of fusion and heads at the start.
         model_card: what the README.md of a saved folder says of training and results; see `model_card_dualvqa`.
 
     Raises:
-        ValueError: a head that doesn't exist, or a width that the number of attention heads doesn't divide.
+        ValueError: a head or pooling that doesn't exist, a width that the number of attention heads doesn't divide,
+            experts in a fusion without blocks, or more of them per question than there are.
     """
 
     model_type = "dualvqa"
     # The Trainer keeps the logits of an evaluation, and not what is large and serves no metric.
     keys_to_ignore_at_inference = [
         "fused_state",
+        "fusion_gates",
+        "expert_logits",
+        "load_balancing_loss",
         *(f"{tower}_embeds" for tower in ("image", "text")),
         *(f"{part}_{kind}" for part in ("fusion", "text", "image") for kind in ("attentions", "hidden_states")),
     ]
@@ -78,6 +90,11 @@ class DualVQAConfig(PreTrainedConfig):
     fusion_intermediate_size: int | None = None
     fusion_num_layers: int = 1
     fusion_dropout: float = 0.1
+    fusion_pooling: str = "mean"
+    fusion_product_vector: bool = False
+    fusion_bidirectional: bool = False
+    fusion_num_experts: int = 0
+    fusion_experts_per_question: int = 1
     binary_head_sizes: list | None = None
     open_ended_head_sizes: list | None = None
     head_dropout: float = 0.3
@@ -87,6 +104,7 @@ class DualVQAConfig(PreTrainedConfig):
     binary_loss_weight: float = 1.0
     open_ended_loss_weight: float = 1.0
     question_type_loss_weight: float = 0.1
+    load_balancing_loss_weight: float = 0.01
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     model_card: dict | None = None
@@ -114,6 +132,20 @@ class DualVQAConfig(PreTrainedConfig):
             raise ValueError(
                 f"fusion_hidden_size {width} is not divisible by fusion_num_attention_heads "
                 f"{self.fusion_num_attention_heads}; choose a multiple"
+            )
+        if self.fusion_pooling not in POOLINGS:
+            raise ValueError(f"fusion_pooling must be one of {', '.join(POOLINGS)}; found {self.fusion_pooling!r}")
+        if self.fusion_num_experts < 0:
+            raise ValueError(f"fusion_num_experts must not be negative, found {self.fusion_num_experts}")
+        if self.fusion_num_experts and "attention" not in self.fusion_type:
+            raise ValueError(
+                f"experts are the feed-forward networks of attention and cross_attention; a {self.fusion_type} fusion "
+                f"has none, found fusion_num_experts {self.fusion_num_experts}"
+            )
+        if self.fusion_num_experts and not 1 <= self.fusion_experts_per_question <= self.fusion_num_experts:
+            raise ValueError(
+                f"fusion_experts_per_question must be from 1 to fusion_num_experts {self.fusion_num_experts}, found "
+                f"{self.fusion_experts_per_question}"
             )
 
     @property

@@ -75,6 +75,22 @@ def dual_head_loss(logits, labels, weights, counts=None, gamma=2.5, alphas=None,
     return sum(weights[task] * part for task, part in parts.items()), parts
 
 
+def distillation_loss(logits, teacher_logits, temperature=2.0):
+    """T^2 KL(teacher || student) of both softened by the temperature T, summed over the rows.
+
+    Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2: T^2 keeps the gradient's size.
+
+    Args:
+        logits, teacher_logits: (B, N).
+
+    Returns:
+        A scalar, 0 where both agree.
+    """
+    student = (logits.float() / temperature).log_softmax(dim=-1)
+    teacher = (teacher_logits.float() / temperature).log_softmax(dim=-1)
+    return temperature**2 * nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
+
+
 def class_weights(counts, weighting, beta=0.999):
     """Weights of the answers for the focal loss, so that rare answers count for more; 1 on average.
 

@@ -6,6 +6,7 @@ is not known:
 - `repo_id`: the model's name on the Hub; `license`, `base_model` (list) and `datasets` (list of Hub ids) as on the Hub
 - `data`: list of dicts `part`, `source`, `questions`, `images`, and `coverage` where there are open-ended answers
 - `settings`: list of [name, value], of the training; a list because configurations are saved with sorted keys
+- `pretraining`: "contrastive" where fusion and heads are untrained, else None
 - `results`: dict part ("validation", "test") -> dict figure -> value, as the metric names them: `routed_accuracy`, ...
 """
 
@@ -35,7 +36,7 @@ TEXT = """
 
 A DualVQA model: a compact classifier that answers questions about pictures. {vision} sees the picture, {text} reads the
 question, the {fusion} fusion joins them, and {heads}.
-
+{untrained}
 ## Use
 
 ```python
@@ -82,6 +83,12 @@ The Python files that `trust_remote_code=True` executes:
 {code}"""
 
 
+UNTRAINED = """
+**Its answers mean nothing yet.** Contrastive pre-training on pictures and texts has trained its towers and projections,
+but neither fusion nor heads. Train it on questions before asking any.
+"""
+
+
 def write_model_card(folder, config, parameters):
     """Writes the README.md of a saved folder, unless a person has written the one that is there.
 
@@ -116,6 +123,7 @@ def render(config, parameters):
         text=config.text_config.model_type,
         fusion=config.fusion_type.replace("_", "-"),
         heads=" and ".join(heads[head] for head in config.heads),
+        untrained=UNTRAINED if record.get("pretraining") else "",
         name=repo_id or "path/to/this/folder",
         data=data_table(record.get("data")),
         settings=settings_table(record.get("settings")),
@@ -130,7 +138,7 @@ def render(config, parameters):
 def measured(record):
     """The parts that have results, with them, in the order of reading."""
     results = record.get("results") or {}
-    return [(part, results[part]) for part in ("validation", "test") if part in results]
+    return [(part, results[part]) for part in ("validation", "test") if results.get(part)]
 
 
 def metadata(record):

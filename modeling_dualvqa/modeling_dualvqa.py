@@ -23,6 +23,7 @@ from .encoders_dualvqa import (
     is_torchvision_name,
     load_torchvision_weights,
 )
+from .feed_forward_dualvqa import load_balancing_loss
 from .fusion_dualvqa import build_fusion
 from .loss_dualvqa import dual_head_loss
 from .model_card_dualvqa import write_model_card
@@ -43,11 +44,15 @@ class DualVQAOutput(ModelOutput):
             pooled state; can be given back to the model in place of pixels.
         text_embeds: (V, T, C_text), or (V, 1, C_text) likewise; can be given back in place of ids.
         fusion_attentions: with `output_attentions`, one tensor of attention weights per fusion block: (B, heads, 2, 2)
-            for "attention", (B, heads, T, 1 + S) for "cross_attention".
+            for "attention", (B, heads, T, 1 + S) for "cross_attention", and behind them (B, heads, 1 + S, T) where the
+            image attends to the question too; none for a fusion without attention.
+        fusion_gates: (B, D) the image's share in each feature, of a "gated" fusion.
+        expert_logits: scores (B, E) of the experts for each question, one tensor per block that has experts.
+        load_balancing_loss: scalar, where there are experts; see `feed_forward_dualvqa`. With labels it is in `loss`.
         text_attentions, image_attentions: likewise, per layer of the towers: (V, heads, T, T). None for a tower without
             attention, and for one whose own attention implementation isn't eager.
         fusion_hidden_states: with `output_hidden_states`, the states before the first and after each fusion block:
-            (B, 2, D) for "attention", (B, T, D) for "cross_attention".
+            (B, 2, D) for "attention", (B, T, D) for "cross_attention"; none for a fusion without blocks.
         text_hidden_states: likewise, the embeddings and the states after each layer: (V, T, C_text).
         image_hidden_states: likewise, what each stage of the tower gives: feature maps (U, C, h, w) or states.
     """
@@ -59,6 +64,9 @@ class DualVQAOutput(ModelOutput):
     fused_state: torch.Tensor | None = None
     image_embeds: torch.Tensor | None = None
     text_embeds: torch.Tensor | None = None
+    fusion_gates: torch.Tensor | None = None
+    expert_logits: tuple | None = None
+    load_balancing_loss: torch.Tensor | None = None
     fusion_attentions: tuple | None = None
     text_attentions: tuple | None = None
     image_attentions: tuple | None = None
@@ -318,9 +326,10 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         image = self.encode("pixel_values", pixel_values, image_embeds, **wanted)
         text = self.encode("input_ids", input_ids, text_embeds, attention_mask=attention_mask, **wanted)
-        logits, fused, hidden_states, attentions = self.fuse_and_answer(
-            image.states, text.states, attention_mask, image_index, question_index
-        )
+        logits, fusion = self.fuse_and_answer(image.states, text.states, attention_mask, image_index, question_index)
+        balance = None
+        if self.config.fusion_num_experts:
+            balance = load_balancing_loss(fusion.expert_logits, self.config.fusion_experts_per_question)
         labels = {
             "binary": binary_labels,
             "open_ended": open_ended_labels,
@@ -329,17 +338,21 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         loss = None
         if any(label is not None for label in labels.values()):
             loss, _ = dual_head_loss(logits, labels, self.config.loss_weights, gamma=self.config.focal_gamma)
+            loss = loss if balance is None else loss + self.config.load_balancing_loss_weight * balance
 
         output = DualVQAOutput(
             loss=loss,
             **{f"{task}_logits": scores for task, scores in logits.items()},
-            fused_state=fused,
+            fused_state=fusion.state,
             image_embeds=image.states,
             text_embeds=text.states,
-            fusion_attentions=attentions if output_attentions else None,
+            fusion_gates=fusion.gates,
+            expert_logits=fusion.expert_logits if self.config.fusion_num_experts else None,
+            load_balancing_loss=balance,
+            fusion_attentions=fusion.attentions if output_attentions else None,
             text_attentions=text.attentions,
             image_attentions=image.attentions,
-            fusion_hidden_states=hidden_states if output_hidden_states else None,
+            fusion_hidden_states=fusion.hidden_states if output_hidden_states else None,
             text_hidden_states=text.hidden_states,
             image_hidden_states=image.hidden_states,
         )
@@ -375,7 +388,7 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         )
 
     def fuse_and_answer(self, image_states, text_states, attention_mask=None, image_index=None, question_index=None):
-        """Everything behind the towers: logits by head, fused state, and the fusion's states and attention weights."""
+        """Everything behind the towers: logits by head, and what the fusion gives."""
         images = (image_states if image_index is None else image_index).shape[0]  # len() would fix it in an export
         questions = (text_states if question_index is None else question_index).shape[0]
         if images != questions:
@@ -387,7 +400,8 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         vision = repeat_rows(self.visual_projection(image_states), image_index)  # (B, 1 + S, D)
         text = repeat_rows(self.text_projection(text_states), question_index)  # (B, T, D)
         mask = repeat_rows(attention_mask, question_index) if self.fusion.uses_sequences else None
-        fused, hidden_states, attentions = self.fusion(vision, text, mask)  # (B, D)
+        fusion = self.fusion(vision, text, mask)
+        fused = fusion.state  # (B, D)
         logits = {
             "binary": self.binary_head(fused) if self.binary_head is not None else None,
             "open_ended": self.open_ended_head(fused) if self.open_ended_head is not None else None,
@@ -395,7 +409,7 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         }
         if self.question_type_head is not None:
             logits["question_type"] = repeat_rows(self.question_type_head(text_states[:, 0]), question_index)
-        return logits, fused, hidden_states, attentions
+        return logits, fusion
 
     def encode(self, name, inputs, embeds, **options):
         """[`TowerOutput`] of one tower, from its inputs or from embeddings computed before, as the fusion reads it."""

@@ -26,7 +26,8 @@ from .checkpoints import (
     newest_checkpoint,
     read_progress,
 )
-from .loss_dualvqa import class_weights, count_valid, dual_head_loss
+from .feed_forward_dualvqa import choices
+from .loss_dualvqa import IGNORE_INDEX, class_weights, count_valid, distillation_loss, dual_head_loss
 from .model_card_dualvqa import write_model_card
 from .sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator, evaluation_order, question_lengths
 from .task_weighting import build_task_weighting
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 # What a push uploads. A run's folder also has the user's own rows (predictions.jsonl), and checkpoints have pickles.
 SHARED_FILES = ["*.json", "*.safetensors", "*.py", "*.txt", "*.model", "README.md"]
-PRIVATE_FILES = ["checkpoint-*", "_*", "embeddings/*", "image_cache/*"]
+PRIVATE_FILES = ["checkpoint-*", "_*", "embeddings/*", "image_cache/*", "teacher/*"]
 
 
 class StepByStep(TrainerCallback):
@@ -112,7 +113,7 @@ class DualVQATrainer(Trainer):
             alpha = class_weights(answer_counts, self.args.class_weighting, self.args.effective_beta)
             self.alphas = {"open_ended": alpha.to(self.args.device)}
         self.check_sharding()
-        self.fused_state = None
+        self.fused_state, self.expert_use = None, {}
         if self.task_weighting.reads_fused_state:
             # That of the outputs is a copy under DDP and mixed precision, and the losses don't depend on a copy.
             self.accelerator.unwrap_model(self.model).fusion.register_forward_hook(self.keep_fused_state)
@@ -257,15 +258,54 @@ class DualVQATrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels = {task: inputs.get(f"{task}_labels") for task in TASKS}
-        outputs = model(**{name: value for name, value in inputs.items() if not name.endswith("_labels")})
+        teacher = {task: inputs.get(f"teacher_{task}_logits") for task in TASKS}
+        outputs = model(
+            **{n: value for n, value in inputs.items() if not n.endswith("_labels") and "teacher_" not in n}
+        )
         logits = {task: outputs.get(f"{task}_logits") for task in TASKS}
         loss, parts = self.losses(logits, labels, num_items_in_batch)
+        if model.training and any(scores is not None for scores in teacher.values()):
+            loss, parts = self.distilled(parts, logits, teacher, labels, num_items_in_batch)
         if model.training and parts:
             self.observe(parts, len(labels["binary"]))
+        if outputs.get("load_balancing_loss") is not None:
+            loss = loss + self.load_balancing(outputs, labels["question_type"], num_items_in_batch)
         if num_items_in_batch is not None:
             # Gradients are averaged over processes, and the counts are those of all processes already.
             loss = loss * self.args.world_size
         return (loss, outputs) if return_outputs else loss
+
+    def distilled(self, parts, logits, teacher, labels, counts):
+        """The loss and its parts where each head learns from its teacher too: (1 - w) of its own part, w of the other.
+
+        All questions of a head's type count, also those whose answer is not in the vocabulary.
+        """
+        weight, types = self.args.distillation_weight, labels["question_type"]
+        parts, single_head = dict(parts), logits["binary"] is None
+        total = count_valid(types) if counts is None else counts["question_type"]
+        binary = count_valid(labels["binary"]) if counts is None else counts["binary"]
+        for number, task in enumerate(TASKS[:2]):
+            if teacher[task] is None:
+                continue
+            rows, count = types == number, binary if task == "binary" else total - binary
+            if task == "open_ended" and single_head:  # its vocabulary has yes and no, or these rows have no label
+                rows, count = types != IGNORE_INDEX, total
+            soft = distillation_loss(logits[task][rows], teacher[task][rows], self.args.distillation_temperature)
+            soft = soft / count.clamp(min=1)
+            self.loss_sums[f"{task}_distillation"] = self.loss_sums.get(f"{task}_distillation", 0) + soft.detach()
+            parts[task] = (1 - weight) * parts[task] + weight * soft
+        weights = {**self.task_weighting.weights, "question_type": self.router_weight}
+        return sum(weights[task] * part for task, part in parts.items()), parts
+
+    def load_balancing(self, outputs, question_types, counts):
+        """The weighted loss of a micro-batch by its share of the step's questions; counts the experts' use besides."""
+        config = self.accelerator.unwrap_model(self.model).config
+        if question_types is not None and not self.model.training:
+            used = torch.stack([choices(s, config.fusion_experts_per_question) for s in outputs["expert_logits"]])
+            for task, number in (("binary", 0), ("open_ended", 1)):
+                self.expert_use[task] = self.expert_use.get(task, 0) + used[:, question_types == number].sum(dim=1)
+        share = 1.0 if counts is None else count_valid(question_types) / counts["question_type"].clamp(min=1)
+        return config.load_balancing_loss_weight * share * outputs["load_balancing_loss"]
 
     def keep_fused_state(self, fusion, inputs, outputs):
         self.fused_state = outputs[0]
@@ -296,6 +336,7 @@ class DualVQATrainer(Trainer):
             )
         finally:
             self.compute_metrics = compute_metrics
+        output.metrics.update(self.expert_shares(metric_key_prefix))
         if order is not None:
             predictions, labels = (restored(arrays, order) for arrays in (output.predictions, output.label_ids))
             output = output._replace(predictions=predictions, label_ids=labels)
@@ -310,6 +351,16 @@ class DualVQATrainer(Trainer):
         output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
         output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
         return output
+
+    def expert_shares(self, prefix):
+        """The share of each question type's choices that fell on each expert, by block; empty without experts."""
+        use, self.expert_use = self.expert_use, {}
+        shares = {}
+        for task, counts in use.items():  # (blocks, E)
+            found = self.over_processes(counts.float())
+            for block, row in enumerate((found / found.sum(dim=1, keepdim=True).clamp(min=1)).tolist()):
+                shares |= {f"{prefix}_{task}_block_{block}_expert_{n}_share": share for n, share in enumerate(row)}
+        return shares
 
     def evaluation_order(self, dataset):
         """The order in which rows are evaluated, or None for their own: see `sampling.evaluation_order`.

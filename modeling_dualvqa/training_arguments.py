@@ -62,6 +62,12 @@ class DualVQATrainingArguments(TrainingArguments):
     task_weighting_learning_rate: float = field(
         default=0.01, metadata={"help": "For uncertainty: learning rate of the two log-variances (Adam)."}
     )
+    distillation_temperature: float = field(
+        default=2.0, metadata={"help": "With a teacher: what both sides' logits are divided by (Hinton et al. 2015)."}
+    )
+    distillation_weight: float = field(
+        default=0.5, metadata={"help": "With a teacher: its share in each head's loss; the answers have the rest."}
+    )
     class_weighting: str = field(
         default="none",
         metadata={
@@ -106,6 +112,10 @@ class DualVQATrainingArguments(TrainingArguments):
         class_weights([1], self.class_weighting, self.effective_beta)  # refuses what doesn't exist
         if not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(f"label_smoothing_factor must be in [0, 1), found {self.label_smoothing_factor}")
+        if self.distillation_temperature <= 0:
+            raise ValueError(f"distillation_temperature must be above 0, found {self.distillation_temperature}")
+        if not 0 <= self.distillation_weight <= 1:
+            raise ValueError(f"distillation_weight must be in [0, 1], found {self.distillation_weight}")
         self.check_task_weighting()
         if int(os.environ.get("WORLD_SIZE", 1)) > 1 and self.world_size == 1:
             raise ValueError(

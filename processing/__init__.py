@@ -10,14 +10,15 @@ from .processing_dualvqa import DualVQAProcessor
 # Imported when they are asked for: who only answers questions doesn't wait for pandas, datasets and scikit-learn.
 HOMES = {
     "answers": ["AnswerVocabulary", "consensus", "normalise_answer"],
-    "collator": ["AugmentationArguments", "VQACollator", "build_augmentation"],
+    "collator": ["AugmentationArguments", "PairCollator", "EnsembleCollator", "VQACollator", "build_augmentation"],
     "datasets": ["BadExampleError", "DataArguments", "leakage_report", "prepare_datasets", "split_by_image"],
-    "embeddings": ["embed_parts", "reason_against"],
+    "embeddings": ["embed_parts", "fingerprint", "reason_against"],
     "image_cache": ["ImageCache", "cache_images"],
     "metrics": ["AnswerMetrics", "VQAAccuracy", "majority_answers", "named_logits"],
     "predictions": ["decoded", "ranked_arrays", "write_predictions"],
-    "processing_dualvqa": ["train_tokenizer"],
+    "processing_dualvqa": ["BINARY_ANSWERS", "train_tokenizer"],
     "record": ["figures", "run_record"],
+    "teacher": ["TeacherLogits", "find_teacher_logits"],
     "streaming": ["StreamedRows", "open_training_rows"],
     "summary": ["TrainingSummary", "summarise", "summary_of"],
 }

@@ -52,18 +52,19 @@ class AnswerVocabulary:
         self.index = {answer: index for index, answer in enumerate(self.answers)}
 
     @classmethod
-    def from_training_answers(cls, answers, min_frequency=1, max_size=None):
+    def from_training_answers(cls, answers, min_frequency=1, max_size=None, with_binary=False):
         """Collects the open-ended answers of the training part.
 
         Args:
             answers: one normalised answer per training question; yes and no are left to their own head.
+            with_binary: yes and no are answers among the others, for a model with one head for all questions.
             min_frequency: how often an answer must occur.
             max_size: how many answers are kept at most, the most frequent ones; ties in alphabetical order.
 
         Raises:
             ValueError: nothing is left.
         """
-        counts = Counter(answer for answer in answers if question_type_of(answer) == 1)
+        counts = Counter(answer for answer in answers if with_binary or question_type_of(answer) == 1)
         kept = sorted(
             (answer for answer, count in counts.items() if count >= min_frequency),
             key=lambda answer: (-counts[answer], answer),

@@ -88,13 +88,14 @@ class VQACollator:
         augmentation: transform of uint8 image tensors, for training only.
         seed: with epoch and image it fixes what augmentation does, whichever batch, worker or process the image is in.
         embeddings: [`FrozenEmbeddings`] that take the place of pixels and token ids.
+        teacher: [`TeacherLogits`] that a student learns from.
     """
 
-    def __init__(self, processor, augmentation=None, seed=0, embeddings=None):
+    def __init__(self, processor, augmentation=None, seed=0, embeddings=None, teacher=None):
         self.processor = processor
         self.augmentation = augmentation
         self.seed = seed
-        self.embeddings = embeddings
+        self.embeddings, self.teacher = embeddings, teacher
         self.cache = None
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
         self.vocabulary = AnswerVocabulary(processor.answers)
@@ -117,6 +118,8 @@ class VQACollator:
             batch |= self.processor(images=images, text=questions, return_tensors="pt", **resized)
         if "answer" in rows[0]:
             batch |= self.labels([consensus(row["answer"]) for row in rows])
+        if self.teacher is not None:
+            batch |= self.teacher.batch(rows)
         return batch
 
     def pixels(self, images, keys):
@@ -150,15 +153,55 @@ class VQACollator:
 
     def labels(self, answers):
         types = [question_type_of(answer) for answer in answers]
+        # A vocabulary with yes and no is that of a model with one head for all questions.
+        encoded = [self.vocabulary.encode(answer) for answer in answers]
         return {
             "binary_labels": torch.tensor(
                 [BINARY_ANSWERS.index(a) if t == 0 else IGNORE_INDEX for a, t in zip(answers, types)]
             ),
-            "open_ended_labels": torch.tensor(
-                [self.vocabulary.encode(a) if t == 1 else IGNORE_INDEX for a, t in zip(answers, types)]
-            ),
+            "open_ended_labels": torch.tensor(encoded),
             "question_type_labels": torch.tensor(types),
         }
+
+
+class PairCollator(VQACollator):
+    """Makes batches of images and texts for contrastive pre-training: no labels, and who is the same in all processes.
+
+    `pair_keys` (B, 2) int64 has 64 bits of a hash of each row's image and text.
+    """
+
+    def __call__(self, rows):
+        keys = [[key_number(row["image_key"]), key_number(row["question"])] for row in rows]
+        return {**super().__call__(rows), "pair_keys": torch.tensor(keys)}
+
+    def labels(self, answers):
+        return {}
+
+
+def key_number(text):
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
+
+
+class EnsembleCollator:
+    """The same rows for several models: `members`, number of the model -> its own batch, and the labels once.
+
+    Args:
+        collators: a [`VQACollator`] for each model, with the same vocabulary.
+    """
+
+    embeddings = None
+
+    def __init__(self, collators):
+        self.collators = collators
+
+    def __call__(self, rows):
+        batches = [collator(rows) for collator in self.collators]
+        labels = {name: tensor for name, tensor in batches[0].items() if name.endswith("_labels")}
+        members = {
+            str(number): {name: tensor for name, tensor in batch.items() if not name.endswith("_labels")}
+            for number, batch in enumerate(batches)
+        }
+        return {"members": members, **labels}
 
 
 def different(keys):

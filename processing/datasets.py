@@ -44,6 +44,16 @@ class DataArguments:
     image_column: str = field(default="image", metadata={"help": "Column with image paths or images."})
     question_column: str = field(default="question", metadata={"help": "Column with the questions."})
     answer_column: str = field(default="answer", metadata={"help": "Column with an answer or a list of answers."})
+    pretrain: str | None = field(
+        default=None,
+        metadata={
+            "help": "contrastive: train towers and projections to tell which text belongs to which image, for a folder "
+            "to start from with --model_name_or_path. A row's text is its question and answer, in one."
+        },
+    )
+    pretrain_text_column: str | None = field(
+        default=None, metadata={"help": "With --pretrain: column with the text, a caption; answers are not read then."}
+    )
     exclude_rows: list[str] = field(
         default_factory=list,
         metadata={"help": "Leave out training and validation rows: column=value, as often as wanted."},
@@ -51,7 +61,13 @@ class DataArguments:
     validation_fraction: float = field(
         default=0.1, metadata={"help": "Share of the training images kept for validation where there is none."}
     )
-    split_seed: int = field(default=0, metadata={"help": "Seed of that split; the run's own seed doesn't touch it."})
+    split_seed: int = field(
+        default=0, metadata={"help": "Seed of that split and of --train_fraction; the run's own doesn't touch it."}
+    )
+    train_fraction: float = field(
+        default=1.0,
+        metadata={"help": "Share of the training questions that are used, drawn by split_seed after the split."},
+    )
     on_bad_example: str = field(
         default="error",
         metadata={"help": "Stop at an unreadable image, empty question or lacking answer, or leave such rows out."},
@@ -85,6 +101,14 @@ class DataArguments:
             raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be in [0, 1), found {self.validation_fraction}")
+        if not 0 < self.train_fraction <= 1:
+            raise ValueError(f"train_fraction must be in (0, 1], found {self.train_fraction}")
+        if self.train_fraction < 1 and self.streaming:
+            raise ValueError("--train_fraction needs all rows at hand; leave it out with --streaming")
+        if self.pretrain not in (None, "contrastive"):
+            raise ValueError(f"pretrain must be contrastive, found {self.pretrain!r}")
+        if self.pretrain_text_column and not self.pretrain:
+            raise ValueError("--pretrain_text_column needs --pretrain contrastive")
         if self.shuffle_buffer < 1:
             raise ValueError(f"shuffle_buffer must be at least 1, found {self.shuffle_buffer}")
         if self.image_cache_gib <= 0:
@@ -94,6 +118,19 @@ class DataArguments:
         for rule in self.exclude_rows:
             if "=" not in rule:
                 raise ValueError(f"exclude_rows expects column=value, found {rule!r}")
+
+    @property
+    def text_column(self):
+        return self.pretrain_text_column or self.question_column
+
+    @property
+    def reads_answers(self):
+        return not self.pretrain_text_column
+
+    def text(self, question, answer):
+        """What the text tower reads of a row: before answering is learned, the question with its answer."""
+        joined = self.pretrain and not self.pretrain_text_column
+        return f"{question} {consensus(answer)}" if joined else question
 
     @property
     def files(self):
@@ -206,14 +243,14 @@ def prepare_part(raw, part, args, needs_answers=True):
         BadExampleError: a row is bad and `on_bad_example` is "error".
     """
     source = args.files.get(part, f"the {part} part of {args.dataset_name}")
-    columns = {"image": args.image_column, "question": args.question_column}
-    if needs_answers or args.answer_column in raw.column_names:
+    columns = {"image": args.image_column, "question": args.text_column}
+    if args.reads_answers and (needs_answers or args.answer_column in raw.column_names):
         columns["answer"] = args.answer_column
     for name, column in columns.items():
         if column not in raw.column_names:
             raise ValueError(
                 f"{source} has no column {column!r} (it has {', '.join(raw.column_names)}); "
-                f"name the right one with --{name}_column"
+                f"name the right one with --{column_flag(name, args)}"
             )
     # Every row of a test part is answered, whatever training leaves out.
     rows = wanted_rows(raw, args.exclude_rows if part != "test" else [], source)
@@ -221,7 +258,7 @@ def prepare_part(raw, part, args, needs_answers=True):
     if isinstance(raw.features[args.image_column], Image):
         raw = raw.cast_column(args.image_column, Image(decode=False))
     images = [find_image(image, args.image_dir) for image in raw[args.image_column]]
-    questions = [to_text(value) or "" for value in raw[args.question_column]]
+    questions = [to_text(value) or "" for value in raw[args.text_column]]
     answers = [to_text(value) for value in raw[args.answer_column]] if "answer" in columns else None
     if answers and not needs_answers and not all(map(has_answer, answers)):
         logger.warning("%s has rows without an answer: it is predicted, not scored", source)
@@ -253,12 +290,19 @@ def prepare_part(raw, part, args, needs_answers=True):
 
     canonical = {"image": images, "question": questions, "answer": answers, "image_key": keys, "row": rows}
     canonical = {name: [values[i] for i in good] for name, values in canonical.items() if values is not None}
+    if "answer" in canonical:
+        canonical["question"] = list(map(args.text, canonical["question"], canonical["answer"]))
     dataset = Dataset.from_dict(canonical).cast_column("image", Image(decode=False))
     taken = {*columns.values(), *canonical}
     own = [name for name in raw.column_names if name not in taken]
     if own:
         dataset = concatenate_datasets([dataset, raw.select_columns(own).select(good)], axis=1)
     return dataset, bad
+
+
+def column_flag(name, args):
+    """The flag that names a canonical column's source."""
+    return "pretrain_text_column" if name == "question" and args.pretrain_text_column else f"{name}_column"
 
 
 def wanted_rows(raw, rules, source):
@@ -332,6 +376,12 @@ def split_by_image(dataset, fraction, seed):
     return dataset.select(parts[False]), dataset.select(parts[True])
 
 
+def fraction_of(dataset, fraction, seed):
+    """About `fraction` of the rows, in their order; of a smaller fraction and the same seed they are a part."""
+    order = sorted(range(len(dataset)), key=lambda row: hashlib.sha256(f"{seed} {row}".encode()).digest())
+    return dataset.select(sorted(order[: max(1, round(fraction * len(dataset)))]))
+
+
 def prepare_datasets(args, needs_training=True):
     """Loads and checks all parts before anything long starts.
 
@@ -349,13 +399,17 @@ def prepare_datasets(args, needs_training=True):
         raise ValueError(f"training needs a train part, found {', '.join(raw)}; give --train_file")
     if not needs_training:
         raw.pop("train", None)
+    if args.pretrain:
+        raw.pop("test", None)  # neither read nor scored: it is kept for what comes after
     parts, bad = {}, []
     for part, rows in raw.items():
-        parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test")
+        parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test" and args.reads_answers)
         bad += left_out
     if needs_training and "validation" not in parts and args.validation_fraction:
         parts["train"], parts["validation"] = split_by_image(parts["train"], args.validation_fraction, args.split_seed)
         raw["validation"] = raw["train"]
+    if needs_training and args.train_fraction < 1:
+        parts["train"] = fraction_of(parts["train"], args.train_fraction, args.split_seed)
     return DatasetDict(parts), raw, bad
 
 

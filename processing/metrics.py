@@ -83,7 +83,8 @@ class AnswerMetrics:
 
     Figures, each as in [`VQAAccuracy`]: `oracle_*` with the head chosen by the true question type, `routed_*` with the
     head that the model chooses, `majority_*` for always giving the training part's most frequent answer of the type;
-    besides, `router_accuracy` and `coverage`, the share of open-ended questions whose answer is in the vocabulary.
+    besides, of a model with two heads, `router_accuracy`, and `coverage`, the share of open-ended questions whose
+    answer is in the vocabulary.
 
     Args:
         processor: decodes the logits.
@@ -117,8 +118,10 @@ class AnswerMetrics:
         results = {
             **self.score([best["answer"] for best in routed], "routed"),
             **self.score([best["answer"] for best in oracle], "oracle"),
-            "router_accuracy": float(np.mean([best["question_type"] == t for best, t in zip(routed, self.types)])),
         }
+        if len(heads) == 2:
+            right = [best["question_type"] == name for best, name in zip(routed, self.types)]
+            results["router_accuracy"] = float(np.mean(right))
         if self.majority:
             results |= self.score([self.majority.get(name, "") for name in self.types], "majority")
         coverage = AnswerVocabulary(self.processor.answers).coverage(self.answers)

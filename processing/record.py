@@ -28,6 +28,7 @@ def run_record(model_args, data_args, augmentation_args, training_args, parts, s
         "data": describe_data(data_args, parts, summary, answers),
         "settings": describe_settings(model_args, data_args, augmentation_args, training_args),
         "results": {},
+        "pretraining": data_args.pretrain,
     }
 
 
@@ -66,7 +67,13 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "continued from": model_args.model_name_or_path and os.path.basename(model_args.model_name_or_path),
         # Later settings replace earlier ones of the same field.
         "configuration": ", ".join(" ".join(pair) for pair in dict(s.split("=", 1) for s in model_args.config).items()),
+        "teacher": model_args.teacher
+        and f"{', '.join(map(os.path.basename, model_args.teacher))}, temperature "
+        f"{training_args.distillation_temperature:g}, weight {training_args.distillation_weight:g}",
+        "pre-training": data_args.pretrain,
+        "text": data_args.pretrain and (data_args.pretrain_text_column or "question and answer"),
         "rows left out": " ".join(data_args.exclude_rows),
+        "training questions used": f"{data_args.train_fraction:.0%}" if data_args.train_fraction < 1 else None,
         "validation part": None if data_args.validation_file else held_out,
         "checkpoint": best
         and f"that with the best {best} on the validation part, whose own results are therefore too kind",

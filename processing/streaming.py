@@ -13,7 +13,7 @@ import torch
 from datasets import Image, load_dataset
 from torch.utils.data import IterableDataset, get_worker_info
 
-from .datasets import BadExampleError, find_image, has_answer, image_key, image_name, to_text
+from .datasets import BadExampleError, column_flag, find_image, has_answer, image_key, image_name, to_text
 from .summary import summarise
 
 logger = logging.getLogger(__name__)
@@ -86,22 +86,30 @@ class StreamedRows(IterableDataset):
     def check_columns(self):
         columns = self.stream.column_names or list(next(iter(self.stream), {}))
         for name in ("image", "question", "answer"):
-            column = getattr(self.args, f"{name}_column")
-            if column not in columns:
+            column = self.args.text_column if name == "question" else getattr(self.args, f"{name}_column")
+            if column not in columns and (name != "answer" or self.args.reads_answers):
                 raise ValueError(
                     f"{self.source} has no column {column!r} (it has {', '.join(columns)}); "
-                    f"name the right one with --{name}_column"
+                    f"name the right one with --{column_flag(name, self.args)}"
                 )
 
     def survey(self):
         """The [`TrainingSummary`] of all processes' rows. Images are not read for it."""
-        question, answer = self.args.question_column, self.args.answer_column
-        columns = [question, answer, *self.rules()]
-        rows = open_stream(self.args, list(dict.fromkeys(columns)))
-        usable = (
-            row for row in rows if self.wanted(row) and has_answer(to_text(row[answer])) and to_text(row[question])
-        )
-        return summarise((to_text(row[question]), to_text(row[answer])) for row in usable)
+        answer = [self.args.answer_column] if self.args.reads_answers else []
+        rows = open_stream(self.args, list(dict.fromkeys([self.args.text_column, *answer, *self.rules()])))
+        found = (self.text_and_answer(row) for row in rows if self.wanted(row))
+        return summarise((text, answer) for text, answer, problem in found if not problem)
+
+    def text_and_answer(self, row):
+        """A row's text and answer, and what is wrong with them or None."""
+        question, answer = to_text(row[self.args.text_column]), None
+        if self.args.reads_answers:
+            answer = to_text(row[self.args.answer_column])
+        if not (question or "").strip():
+            return question, answer, "empty question"
+        if self.args.reads_answers and not has_answer(answer):
+            return question, answer, "no answer"
+        return self.args.text(question, answer), answer, None
 
     def rules(self):
         return dict(rule.split("=", 1) for rule in self.args.exclude_rows)
@@ -154,7 +162,7 @@ class StreamedRows(IterableDataset):
             image = image if isinstance(image, dict) else {"path": image, "bytes": None}
             content = image["bytes"] if image.get("bytes") is not None else image["path"].encode()
             digest = hashlib.sha256(content).hexdigest()[:16]
-            question, answer = to_text(row[self.args.question_column]), to_text(row[self.args.answer_column])
+            question, answer, trouble = self.text_and_answer(row)
             problem = None
             if digest not in known:
                 found = image_key(image)
@@ -162,12 +170,10 @@ class StreamedRows(IterableDataset):
                 known[digest] = None
                 if problem or len(known) > IMAGES_REMEMBERED:
                     known.popitem(last=bool(problem))
-            if not (question or "").strip():
-                problem = "empty question"
-            elif not has_answer(answer):
-                problem = "no answer"
+            problem = trouble or problem
             if not problem:
-                yield {"image": image, "question": question, "answer": answer, "image_key": digest}
+                answers = {"answer": answer} if self.args.reads_answers else {}
+                yield {"image": image, "question": question, **answers, "image_key": digest}
             elif self.args.on_bad_example == "error":
                 raise BadExampleError(
                     f"{self.source}, question {question!r} ({image_name(image)}): {problem}. Mend it, or leave such "

@@ -29,11 +29,12 @@ class TrainingSummary:
 
 
 def summarise(rows, images=None):
-    """One pass over (question, answer) pairs, in constant memory."""
+    """One pass over (question, answer) pairs, in constant memory; an answer may be None."""
     answers, questions, count = Counter(), {}, 0
     for question, answer in rows:
         count += 1
-        answers[consensus(answer)] += 1
+        if answer is not None:
+            answers[consensus(answer)] += 1
         if len(answers) > MOST_ANSWERS:
             answers = Counter(dict(answers.most_common(MOST_ANSWERS // 2)))
             logger.warning("more than %d different answers: the rarest are forgotten", MOST_ANSWERS)
@@ -46,4 +47,5 @@ def summary_of(train):
     """The [`TrainingSummary`] of a training part: a Dataset, or a stream that has made its own."""
     if hasattr(train, "summary"):
         return train.summary
-    return summarise(zip(train["question"], train["answer"]), len(set(train["image_key"])))
+    answers = train["answer"] if "answer" in train.column_names else [None] * len(train)
+    return summarise(zip(train["question"], answers), len(set(train["image_key"])))

@@ -29,3 +29,21 @@ def test_training_measures_plain_and_ours_in_both_modes(picture_folder, tmp_path
     assert [row[1] for row in rows[:2]] == ["full", "frozen"]
     assert all(float(cell.replace(",", "")) > 0 for row in rows[:2] for cell in row[2:6])
     assert page.with_suffix(".png").exists()
+
+
+def test_ablation_goes_on_where_it_stopped_and_names_unknown_rows(picture_folder, tmp_path):
+    page, runs = tmp_path / "ablation.md", tmp_path / "runs"
+    files = ["--train_file", picture_folder / "train.jsonl", "--image_dir", picture_folder, "--image_size", 32]
+    files += ["--validation_fraction", 0.25, "--do_predict", "false"]
+    flags = ["--dataset", "easy_vqa", "--seeds", 1, "--budget", 2, "--output", page, "--runs", runs]
+    flags += ["--rows", "full", "separate", "single_head", "--flags", *files]
+    benchmark("ablation", *flags)
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.endswith("| 1 |")]
+    assert [row.split(" | ")[0][2:6] for row in rows] == ["full", "sepa", "one "]
+    written = {path: path.stat().st_mtime_ns for path in runs.rglob("all_results.json")}
+    assert len(written) == 4  # separate models are two
+    benchmark("ablation", *flags)
+    assert written == {path: path.stat().st_mtime_ns for path in runs.rglob("all_results.json")}
+    wrong = [sys.executable, str(ROOT / "benchmarks/ablation.py"), "--dataset", "easy_vqa", "--rows", "ful"]
+    found = subprocess.run([*wrong, "--output", str(page)], capture_output=True, text=True)
+    assert found.returncode and "no row 'ful'; did you mean full?" in found.stderr

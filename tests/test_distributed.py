@@ -1,5 +1,6 @@
 """The same recipe is the same run, however its batches are cut: real processes, with gloo between them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from test_run_vqa import TINY
 
 TESTS = Path(__file__).parent
 # processes, accumulation steps, batch size: 32 rows a step each time
@@ -77,3 +80,47 @@ def test_predictions_have_every_row_once_and_in_order(tmp_path):
         assert all(map(torch.equal, together["labels"], alone["labels"]))
         assert together["losses"] == pytest.approx(whole["losses"], rel=1e-5)
         assert len(together["losses"]) == 4
+
+
+@pytest.mark.parametrize("kept", ["image_cache", "embeddings"])
+def test_a_run_with_what_it_keeps_is_the_same_with_two_processes(picture_folder, tmp_path, kept):
+    """Decoded images or frozen towers' embeddings are written once and read by both; rows are answered in order."""
+    config = {**TINY, "fusion_dropout": 0.0, "head_dropout": 0.0, "freeze_vision": True}
+    config["text_config"] = {**TINY["text_config"], "dropout": 0.0, "attention_dropout": 0.0}
+    config["freeze_text"] = kept == "embeddings"
+    settings = {
+        "train_file": str(picture_folder / "train.jsonl"),
+        "validation_file": str(picture_folder / "train.jsonl"),
+        "test_file": str(picture_folder / "train.jsonl"),
+        "image_dir": str(picture_folder),
+        "image_size": 32,
+        "max_steps": 3,
+        "learning_rate": 1e-2,
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "do_train": True,
+        "do_predict": True,
+        "image_cache": True,
+        "config": config,
+    }
+    if kept == "embeddings":
+        settings |= {"horizontal_flip": 0, "random_rotation": 0, "random_crop_scale": 1, "color_jitter": 0}
+        settings["cache_embeddings"] = "true"
+    answers = {}
+    for processes in (1, 2):
+        output = tmp_path / f"{processes}"
+        recipe = tmp_path / f"{processes}.yaml"
+        batch = {"output_dir": str(output), "per_device_train_batch_size": 8 // processes}
+        recipe.write_text(yaml.safe_dump({**settings, **batch, "per_device_eval_batch_size": 3}))
+        start("../run_vqa.py", processes, recipe)
+        assert (output / kept).is_dir()
+        lines = (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+        answers[processes] = [json.loads(line) for line in lines]
+    assert len(answers[1]) == len(answers[2]) == 16
+    for alone, together in zip(answers[1], answers[2]):
+        assert alone.keys() == together.keys()
+        scores = [[best["score"] for best in row["top_k"]] for row in (alone, together)]
+        assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+        for name in ("qid", "question", "answer", "question_type"):
+            assert alone[name] == together[name]

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import run_vqa
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DualVQAProcessor
+from run_vqa_arguments import config_fields
 
 TINY = {
     "fusion_hidden_size": 16,
@@ -191,7 +192,7 @@ def test_flags_override_the_recipe_and_config_settings_merge(recipe):
         [recipe(), "--learning_rate", "0.5", "--config", "fusion_type=cross_attention", "text_config.n_layers=2"]
     )
     assert training.learning_rate == 0.5 and training.max_steps == 2
-    fields = run_vqa.config_fields(model.config)
+    fields = config_fields(model.config)
     assert fields["fusion_type"] == "cross_attention" and fields["fusion_hidden_size"] == 16
     assert fields["text_config"] == {**TINY["text_config"], "n_layers": 2}
 
@@ -246,7 +247,7 @@ def test_test_images_are_checked_before_training(recipe, picture_folder, tmp_pat
 @pytest.mark.parametrize("name", ["easy_vqa", "vqa_rad"])
 def test_shipped_recipes_are_understood(name):
     model, data, _, training = run_vqa.parse_arguments([f"recipes/{name}.yaml"])
-    run_vqa.config_fields(model.config)
+    config_fields(model.config)
     assert data.dataset_name and training.do_train
 
 
@@ -317,3 +318,50 @@ def test_decoded_images_are_kept_with_the_run_and_are_not_shared(recipe, tmp_pat
     assert not (again / "image_cache").exists() and (again / "model.safetensors").read_bytes() == weights
     with pytest.raises(SystemExit, match="image_cache_gib must be above 0, found 0"):
         run_vqa.main([recipe(), "--image_cache_gib", "0"])
+
+
+def test_one_head_for_all_questions(recipe, test_file, tmp_path):
+    out = tmp_path / "out"
+    flags = ["--single_head", "--do_eval", "--do_predict", "--test_file", str(test_file), "--logging_steps", "1"]
+    run_vqa.main([recipe(), *flags])
+    model, processor = run_vqa.load(str(out))
+    assert model.config.heads == ["open_ended"] and model.binary_head is None
+    assert {"yes", "no"} < set(processor.answers)
+    assert {line["question_type"] for line in lines_of(out / "predictions.jsonl")} == {"open_ended"}
+    figures = json.loads((out / "all_results.json").read_text())
+    assert figures["eval_routed_accuracy"] == figures["eval_oracle_accuracy"]
+    assert "eval_router_accuracy" not in figures
+    first = json.loads((out / "trainer_state.json").read_text())["log_history"][0]
+    assert first["open_ended_loss"] > 0 and "binary_loss" not in first
+    with pytest.raises(SystemExit, match="keeps its heads"):
+        run_vqa.main([recipe(), "--single_head", "--model_name_or_path", str(out)])
+
+
+def test_yes_and_no_are_learned_by_a_single_head(recipe, picture_folder):
+    """Its labels are those of all questions."""
+    from processing import VQACollator
+
+    run_vqa.main([recipe(max_steps=1), "--single_head"])
+    _, processor = run_vqa.load(recipe_output(recipe))
+    rows = [
+        {"image_key": "a", "image": {"path": str(picture_folder / "0.png")}, "question": "q?", "answer": answer}
+        for answer in ("yes", "no", processor.answers[0], "unheard of")
+    ]
+    labels = VQACollator(processor)(rows)["open_ended_labels"].tolist()
+    assert labels == [processor.answers.index("yes"), processor.answers.index("no"), 0, -100]
+
+
+def recipe_output(recipe):
+    with open(recipe(max_steps=1), encoding="utf-8") as file:
+        return yaml.safe_load(file)["output_dir"]
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_use_of_experts_is_reported_by_question_type(recipe, tmp_path, top_k):
+    settings = ["fusion_num_experts=3", f"fusion_experts_per_question={top_k}", "fusion_num_layers=2"]
+    run_vqa.main([recipe(), "--do_eval", "--config", *settings])
+    figures = json.loads((tmp_path / "out" / "all_results.json").read_text())
+    for task in ("binary", "open_ended"):
+        for block in (0, 1):
+            shares = [figures[f"eval_{task}_block_{block}_expert_{n}_share"] for n in range(3)]
+            assert sum(shares) == pytest.approx(1) and max(shares) <= 1 / top_k + 1e-6

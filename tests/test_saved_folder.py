@@ -52,7 +52,7 @@ def folder(model, processor, tmp_path):
 
 def test_it_has_the_files_of_the_design_and_no_others(folder):
     assert set(contents(folder)) == set(SOURCES) | OTHER_FILES
-    assert len(SOURCES) == 10
+    assert len(SOURCES) == 11
 
 
 def test_a_model_that_fsdp_has_spread_saves_the_same_folder(model, processor, folder, tmp_path):
@@ -225,7 +225,10 @@ def test_without_trust_it_is_refused_and_none_of_its_code_is_copied(elsewhere, f
 def test_an_unknown_fusion_in_its_configuration_is_named(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "fusion_type": "telepathy"}))
-    with pytest.raises(ValueError, match="fusion_type must be one of attention, cross_attention; found 'telepathy'"):
+    with pytest.raises(
+        ValueError,
+        match="fusion_type must be one of attention, cross_attention, concat, product, gated; found 'telepathy'",
+    ):
         DualVQAForQuestionAnswering.from_pretrained(folder)
 
 

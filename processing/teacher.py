@@ -1,0 +1,73 @@
+"""What a teacher says of the training rows: its logits, computed once and kept in a file."""
+
+import hashlib
+import json
+import logging
+import os
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+logger = logging.getLogger(__name__)
+
+FILE = "logits.safetensors"
+
+
+class TeacherLogits:
+    """The teacher's part of a batch.
+
+    Args:
+        rows: the `row` of each training question.
+        logits: head -> (rows, N).
+    """
+
+    def __init__(self, rows, logits):
+        self.places = {row: place for place, row in enumerate(rows)}
+        self.logits = logits
+
+    def batch(self, rows):
+        """`teacher_<head>_logits` (B, N) of canonical rows."""
+        places = torch.tensor([self.places[row["row"]] for row in rows])
+        return {f"teacher_{head}_logits": logits[places] for head, logits in self.logits.items()}
+
+
+def find_teacher_logits(folder, fingerprint, rows, compute):
+    """The [`TeacherLogits`] of a training part, from the folder where it has them.
+
+    Args:
+        folder: where the file is or goes; where it can't be written the logits stay in memory.
+        fingerprint: of the teachers' weights and settings.
+        rows: canonical training rows.
+        compute: function without arguments -> head -> (rows, N) tensor, in the order of the rows.
+    """
+    digest = hashlib.sha256(fingerprint.encode())
+    for row, key, question in zip(rows["row"], rows["image_key"], rows["question"]):
+        digest.update(json.dumps([row, key, question]).encode())
+    wanted, path = digest.hexdigest(), os.path.join(folder, FILE)
+    logits = read(path, wanted)
+    if logits is None:
+        logger.info("computing the teacher's logits of %d questions once", len(rows))
+        logits = compute()
+        try:
+            os.makedirs(folder, exist_ok=True)
+            save_file(logits, f"{path}.tmp", metadata={"fingerprint": wanted})
+            os.replace(f"{path}.tmp", path)
+        except (OSError, SafetensorError) as error:
+            logger.warning("%s can't be written (%s): the teacher's logits stay in memory", path, error)
+    return TeacherLogits(rows["row"], logits)
+
+
+def read(path, wanted):
+    """The logits of a file, or None where there is none of that fingerprint."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("fingerprint") == wanted:
+                return {name: file.get_tensor(name) for name in file.keys()}
+        problem = "they are of another teacher or other rows"
+    except (OSError, SafetensorError) as error:
+        problem = error
+    logger.warning("the teacher's logits in %s are computed again: %s", path, problem)
+    return None
