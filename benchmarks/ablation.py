@@ -51,8 +51,9 @@ Written by
 {machine}.
 Capped: every run has {budget} steps, and its last state is scored. Accuracies in %, mean ± standard deviation over the
 seeds {seeds}: routed, where the model chooses the head, and oracle, where the true question type does. *Expected* is
-what the source design says of its own data: yes/no, open-ended, overall. *Training* is the seconds of a run's
-training, and *memory* the most that a run's process took; {jobs} ran at a time. *Questions/s* are those of this run's
+what the source design says of its own data: yes/no, open-ended, overall. *Processor* is the processor time of the whole
+run, summed over threads, which other programs on the machine change little, and *memory* the most that its process
+took; {jobs} ran at a time. *Questions/s* are those of this run's
 model answering {images} questions of {tokens} tokens about as many pictures, in turn with all others, alone on the
 machine.
 Separate models have no router: nobody tells which of the two to ask; their sizes and times are added, and each has the
@@ -69,7 +70,7 @@ the two, or with one seed, these runs don't tell.
 """
 HEAD = [
     *("", "parameters", "yes/no", "open-ended", "all", "yes/no, oracle", "open-ended, oracle", "all, oracle"),
-    *("expected", "training, s", "memory, MiB", "questions/s", "seeds"),
+    *("expected", "processor, s", "memory, MiB", "questions/s", "seeds"),
 ]
 
 
@@ -87,19 +88,20 @@ def flags_of(data, row, budget, seed, extra):
 
 
 def run(recipe, folder, flags, threads):
-    """Figures of one run, from its folder if it is finished; with the most memory that it took, in MiB."""
-    results, peak = folder / "all_results.json", folder / "peak_memory.json"
-    if not (results.exists() and peak.exists()):
+    """Figures of one run, from its folder if it is finished; with its processor time and the most memory it took, in MiB."""
+    results, usage = folder / "all_results.json", folder / "usage.json"
+    if not (results.exists() and usage.exists()):
         folder.mkdir(parents=True, exist_ok=True)
         arguments = [sys.executable, str(ROOT / "run_vqa.py"), recipe, "--output_dir", str(folder), *flags]
         with open(folder / "log.txt", "w", encoding="utf-8") as log:
             environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             process = subprocess.Popen(arguments, env=environment, stdout=log, stderr=subprocess.STDOUT)
-            _, status, usage = os.wait4(process.pid, 0)
+            _, status, used = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"error: a run failed, see {folder / 'log.txt'}")
-        peak.write_text(json.dumps(usage.ru_maxrss / 1024))
-    return {**json.loads(results.read_text()), "peak": json.loads(peak.read_text())}
+        seconds = used.ru_utime + used.ru_stime
+        usage.write_text(json.dumps({"processor_seconds": seconds, "peak": used.ru_maxrss / 1024}))
+    return json.loads(results.read_text()) | json.loads(usage.read_text())
 
 
 class Runs:
@@ -125,11 +127,12 @@ class Runs:
         if "members" in spec:
             members = [self.get(member, seed) for member in spec["members"]]
             models = [model for found, _ in members for model in found]
-            seconds = sum(figures["train_runtime"] for _, figures in members)
+            seconds = sum(figures["processor_seconds"] for _, figures in members)
             flags += ["--do_train", "false", "--model_name_or_path", str(models[0])]
             flags += ["--ensemble_with", *map(str, models[1:])]
         with self.locks[name, seed]:
-            return models, {"train_runtime": seconds, **self.run_one(folder, flags)}
+            figures = self.run_one(folder, flags)
+            return models, {**figures, "processor_seconds": seconds + figures["processor_seconds"]}
 
 
 class Row:
@@ -184,7 +187,7 @@ def line(row, seeds, shares, speeds):
     for kind in KINDS:
         cells += [spread(values) for values in zip(*(row.accuracies(seed, kind, shares) for seed in seeds))]
     cells.append(" / ".join(map(str, row.expected)) if row.expected else "")
-    cells += [spread([row.total(seed, name) for seed in seeds], 0) for name in ("train_runtime", "peak")]
+    cells += [spread([row.total(seed, name) for seed in seeds], 0) for name in ("processor_seconds", "peak")]
     return [*cells, speeds.get(row.name, ""), len(seeds)]
 
 
@@ -372,7 +375,7 @@ def main():
         finished = pool.map(lambda job: runs.get(job[0].parts[job[1]], job[2]), jobs)
         for (row, part, seed), (folders, figures) in zip(jobs, finished):
             row.runs[part, seed] = folders, figures
-            print(f"{row.label} {part} seed {seed}: {figures['train_runtime']:.0f} s", flush=True)
+            print(f"{row.label} {part} seed {seed}: {figures['processor_seconds']:.0f} s", flush=True)
             write()
     write(finished=True)
     print(args.output.read_text(encoding="utf-8"))
