@@ -88,7 +88,7 @@ def flags_of(data, row, budget, seed, extra):
 
 
 def run(recipe, folder, flags, threads):
-    """Figures of one run, from its folder if it is finished; with its processor time and the most memory it took, in MiB."""
+    """Figures of one run, from its folder if it is finished; with its processor time, and its largest memory in MiB."""
     results, usage = folder / "all_results.json", folder / "usage.json"
     if not (results.exists() and usage.exists()):
         folder.mkdir(parents=True, exist_ok=True)
