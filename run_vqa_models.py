@@ -9,6 +9,7 @@ from transformers import AutoImageProcessor, AutoTokenizer
 from transformers.trainer_utils import IntervalStrategy
 
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQATrainer
+from modeling_dualvqa.encoders_dualvqa import is_torchvision_name
 from modeling_dualvqa.ensemble import EnsembleModel, check_members, difference
 from processing import (
     BINARY_ANSWERS,
@@ -66,7 +67,7 @@ def training_answers(data_args, summary, with_binary=False):
 def build_image_processor(args, vision_config):
     """An image processor with the size, mean and deviation that the vision tower was trained with."""
     settings = {}
-    if args.vision_model_name_or_path and vision_config.model_type != "torchvision_encoder":
+    if args.vision_model_name_or_path and not is_torchvision_name(args.vision_model_name_or_path):
         try:
             pretrained = AutoImageProcessor.from_pretrained(args.vision_model_name_or_path)
             settings = {"image_mean": list(pretrained.image_mean), "image_std": list(pretrained.image_std)}

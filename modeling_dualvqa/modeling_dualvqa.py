@@ -215,8 +215,8 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
 
         Args:
             vision: a torchvision classifier's name ("mobilenet_v3_small", with its ImageNet weights), or a
-                transformers vision model: Hub id or local folder. A new tower when left out.
-            text: a transformers text encoder: Hub id or local folder. A new tower when left out.
+                transformers vision model or DualVQA model: Hub id or local folder. A new tower when left out.
+            text: a transformers text encoder or DualVQA model: Hub id or local folder. A new tower when left out.
             vision_weights: file with the torchvision classifier's state dict, in place of the download.
             **overrides: fields of [`DualVQAConfig`]. `vision_config` and `text_config` are dicts here; their fields
                 replace those of the pretrained tower's configuration.
@@ -230,19 +230,16 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         from_torchvision = vision is not None and is_torchvision_name(vision)
         if from_torchvision:
             vision_config = {**vision_fields, "architecture": vision}
-        elif vision is not None:
-            vision_config = AutoConfig.from_pretrained(vision, **vision_fields)
-            vision_config = getattr(vision_config, "vision_config", vision_config)  # the vision half of CLIP and kin
         else:
-            vision_config = vision_fields
-        text_config = AutoConfig.from_pretrained(text, **text_fields) if text is not None else text_fields
+            vision_config = tower_config(vision, "vision_config", vision_fields)
+        text_config = tower_config(text, "text_config", text_fields)
         model = cls(DualVQAConfig(vision_config=vision_config, text_config=text_config, **overrides))
         if from_torchvision:
             load_torchvision_weights(model.vision_encoder, vision_weights)
         elif vision is not None:
-            copy_weights(AutoModel.from_pretrained(vision, config=vision_config), model.vision_encoder.model)
+            load_tower(vision, "vision_encoder", model)
         if text is not None:
-            copy_weights(AutoModel.from_pretrained(text, config=text_config), model.text_encoder.model)
+            load_tower(text, "text_encoder", model)
         return model
 
     def reset_open_ended_head(self, num_answers):
@@ -447,6 +444,25 @@ def whole(model):
         return contextlib.nullcontext()
     # Not an import statement: transformers would demand deepspeed of everyone who loads a saved folder's code.
     return importlib.import_module("deepspeed").zero.GatheredParameters(list(model.parameters()))
+
+
+def tower_config(name, part, fields):
+    """A tower's configuration: that of the pretrained model `name`, of which it may be a part, and `fields` over it."""
+    if name is None:
+        return fields
+    config = AutoConfig.from_pretrained(name)
+    config = getattr(config, part, config)  # half of a DualVQA model, or of CLIP and its kin
+    config.update(fields)
+    return config
+
+
+def load_tower(name, part, model):
+    """Gives a tower of `model` the weights of the pretrained model `name`, or of that DualVQA model's own tower."""
+    tower = getattr(model, part)
+    if AutoConfig.from_pretrained(name).model_type == DualVQAConfig.model_type:
+        copy_weights(getattr(DualVQAForQuestionAnswering.from_pretrained(name), part), tower)
+    else:
+        copy_weights(AutoModel.from_pretrained(name, config=tower.model.config), tower.model)
 
 
 def copy_weights(source, target):

@@ -108,12 +108,13 @@ def test_every_parameter_gets_a_gradient(tiny_model, batch, labels, fusion):
     assert not [name for name, parameter in model.named_parameters() if parameter.grad is None]
 
 
-def test_save_and_load_gives_identical_logits(tiny_model, batch, tmp_path):
+def test_save_and_load_gives_the_same_weights_and_logits(tiny_model, batch, tmp_path):
     model = tiny_model(fusion_type="cross_attention")
     model.save_pretrained(tmp_path)
     again = DualVQAForQuestionAnswering.from_pretrained(tmp_path)
-    for name in LOGITS:
-        assert torch.equal(model(**batch)[name], again(**batch)[name])
+    assert all(map(torch.equal, model.state_dict().values(), again.state_dict().values()))
+    for name in LOGITS:  # up to rounding: where tensors lie in memory decides which kernel some processors take
+        torch.testing.assert_close(model(**batch)[name], again(**batch)[name], rtol=1e-5, atol=1e-6)
 
 
 def test_frozen_towers_stand_still_in_training(tiny_model, batch, labels):
@@ -204,7 +205,22 @@ def test_towers_start_from_any_transformers_vision_model(text_folder, tmp_path, 
     output = model(pixel_values=images, input_ids=torch.randint(50, (2, 5)))
     model.save_pretrained(tmp_path / "saved")
     again = DualVQAForQuestionAnswering.from_pretrained(tmp_path / "saved")
-    assert torch.equal(again.vision_encoder(images).states, states) and output.open_ended_logits.shape == (2, 3)
+    torch.testing.assert_close(again.vision_encoder(images).states, states)
+    assert output.open_ended_logits.shape == (2, 3)
+
+
+def test_towers_start_from_those_of_another_dualvqa_model(tiny_model, batch, tmp_path):
+    """Whatever its fusion and heads: a pre-trained model's towers serve every variant."""
+    trained = tiny_model(fusion_type="cross_attention", heads=["binary"])
+    trained.save_pretrained(tmp_path)
+    model = DualVQAForQuestionAnswering.from_vision_text_pretrained(
+        tmp_path, tmp_path, num_answers=4, text_config={"dropout": 0.5}, fusion_hidden_size=32
+    ).eval()
+    assert model.config.fusion_type == "attention" and model.config.text_config.dropout == 0.5
+    images, ids = batch["pixel_values"], batch["input_ids"]
+    torch.testing.assert_close(model.vision_encoder(images).states, trained.vision_encoder(images).states)
+    torch.testing.assert_close(model.text_encoder(ids).states, trained.text_encoder(ids).states)
+    assert model(**batch).open_ended_logits.shape == (4, 4)
 
 
 def test_bert_as_text_tower_has_no_pooler_that_nothing_trains(tmp_path):
