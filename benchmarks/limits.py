@@ -1,8 +1,9 @@
-"""How fast answering could be on this machine: operations counted, and the rate of its matrix products.
+"""How fast answering and training could be on this machine: operations counted, and the rate of its matrix products.
 
 python benchmarks/limits.py --output docs/limits.md
 
-A minute. Beside docs/inference.md it says how far a measured time is from what the matrix products alone would take.
+Two minutes. Beside docs/inference.md and docs/training_speed.md it says how far a measured time is from what the matrix
+products alone would take.
 """
 
 import argparse
@@ -10,10 +11,12 @@ from pathlib import Path
 from statistics import median
 
 import torch
+import yaml
 from inference import dual, inputs, milliseconds, rival
-from measure import command, interleaved, machine, table
+from measure import ROOT, command, interleaved, machine, table
 from torch.utils.flop_counter import FlopCounterMode
 
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
 from modeling_dualvqa.inference import Int8Linear, optimize_for_inference
 
 BATCH, ROUNDS = 32, 5
@@ -34,10 +37,69 @@ operations / rate, as if nothing else took time; no convolution of few channels 
 """
 
 
+TRAINING_NOTE = """
+## A training step
+
+Forward and backward through the model alone, without reading data or the optimizer. Full: everything is trained.
+Frozen: fusion and heads, on embeddings that are kept. *At most* is how many times faster than a full step, as measured,
+a frozen one would be if its products ran at the rate above and nothing else took time.
+
+"""
+# What a batch of benchmarks/training.py has, on average: rows, different images and questions, tokens.
+STEPS = {
+    "easy-VQA, cross-attention": {"rows": 320, "images": 33, "questions": 95, "tokens": 9},
+    "VQA-RAD, cross-attention": {"rows": 32, "images": 6, "questions": 32, "tokens": 12},
+    "VQA-RAD, attention": {"rows": 32, "images": 6, "questions": 32, "tokens": 12},
+}
+
+
 def operations(call):
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()
+
+
+def step_model(name):
+    """The model of a row of `STEPS`, in training mode, and its image size."""
+    if not name.startswith("easy"):
+        return dual("cross_attention" if "cross" in name else "attention").train(), 224
+    recipe = yaml.safe_load((ROOT / "recipes/easy_vqa.yaml").read_text(encoding="utf-8"))
+    text = {"model_type": "distilbert", **recipe["config"]["text_config"], "vocab_size": 100}
+    config = DualVQAConfig(**{**recipe["config"], "text_config": text, "num_answers": 11})
+    return DualVQAForQuestionAnswering(config).train(), recipe["image_size"]
+
+
+def step_calls(name):
+    """What a full and a frozen step compute, as functions without arguments."""
+    (model, size), shape = step_model(name), STEPS[name]
+    rows = torch.arange(shape["rows"])
+    indices = {"image_index": rows % shape["images"], "question_index": rows % shape["questions"]}
+    labels = {"binary_labels": rows % 2, "open_ended_labels": rows % 2, "question_type_labels": rows % 2}
+    pixels = torch.randn(shape["images"], 3, size, size)
+    ids = torch.randint(5, 100, (shape["questions"], shape["tokens"]))
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        embeds = {"image_embeds": model.encode_images(pixels), "text_embeds": model.encode_questions(ids, mask)}
+    common = {"attention_mask": mask, **indices, **labels}
+    return {
+        "full": lambda: model(input_ids=ids, pixel_values=pixels, **common).loss.backward(),
+        "frozen": lambda: model(**embeds, **common).loss.backward(),
+    }
+
+
+def training_table(rate):
+    """A row for each of `STEPS`: operations and times of full and frozen steps; `rate` in operations a second."""
+    calls = {(name, kind): call for name in STEPS for kind, call in step_calls(name).items()}
+    counted = {key: operations(call) for key, call in calls.items()}
+    found = {key: median(seconds) for key, seconds in interleaved(calls, ROUNDS).items()}
+    lines = []
+    for name in STEPS:
+        full, frozen = found[name, "full"], found[name, "frozen"]
+        cells = [f"{counted[name, kind] / 1e9:.1f}" for kind in ("full", "frozen")]
+        cells += [milliseconds(full), milliseconds(frozen), milliseconds(counted[name, "frozen"] / rate)]
+        lines.append([name, *cells, f"{full / frozen:.0f}", f"{full * rate / counted[name, 'frozen']:.0f}"])
+    head = ["", "full, G", "frozen, G", "full, ms", "frozen, ms", "frozen at least, ms", "full / frozen", "at most"]
+    return TRAINING_NOTE + table(head, lines)
 
 
 def main():
@@ -92,6 +154,7 @@ def main():
         f"{milliseconds(rest / 15)} ms; int8 text tower, fusion and heads take {milliseconds(int8_rest)}, and the "
         f"image tower, which stays in fp32, {milliseconds(medians['int8', 'image tower'])}.\n"
     )
+    text += training_table(rate["fp32"])
     args.output.write_text(text, encoding="utf-8")
     print(text)
 
