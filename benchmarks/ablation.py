@@ -26,6 +26,7 @@ import transformers
 import yaml
 from measure import command, interleaved, machine, table
 from quantization import rows_of
+from scipy import stats
 from seeds import ROOT
 from task_weighting import SHORT
 
@@ -64,8 +65,8 @@ CLAIMS = """
 ## What holds
 
 Accuracy of all questions, oracle, in points: the first less the second, of runs of the same seed, mean ± standard
-deviation. A claim holds where the mean is above the deviation; it does not hold where it is as far below zero; between
-the two, or with one seed, these runs don't tell.
+deviation. A claim holds where the 95 % interval of the mean (Student's t over the seeds) lies above zero, and does not
+hold where it lies below; where it has zero inside, or with one seed, these runs don't tell.
 
 """
 HEAD = [
@@ -215,6 +216,16 @@ def speeds_of(models, rounds=5):
     }
 
 
+def verdict_on(points):
+    """What differences over seeds say of a claim that they are above zero, by a 95 % interval of their mean."""
+    if len(points) < 2:
+        return "not told"
+    reach = stats.t.ppf(0.975, len(points) - 1) * stdev(points) / len(points) ** 0.5
+    if abs(mean(points)) <= reach:
+        return "not told"
+    return "holds" if mean(points) > 0 else "does not hold"
+
+
 def claims_table(claims, rows, seeds, shares):
     """What the plan claims of two rows, and whether it holds; of rows that have runs."""
     rows, lines = {row.name: row for row in rows}, []
@@ -232,11 +243,8 @@ def claims_table(claims, rows, seeds, shares):
         expected = ""
         if better.expected and worse.expected:
             expected = f"{better.expected[2] - worse.expected[2]:+d}"
-        verdict = "not told"
-        if len(points) > 1 and abs(mean(points)) > stdev(points):
-            verdict = "holds" if mean(points) > 0 else "does not hold"
         pair = f"{better.label} / {worse.label}"
-        lines.append([claim["claim"], pair, expected, spread(points), verdict])
+        lines.append([claim["claim"], pair, expected, spread(points), verdict_on(points)])
     return CLAIMS + table(["claim", "first / second", "expected", "found", ""], lines) if lines else ""
 
 
