@@ -12,6 +12,8 @@ from .pipeline_dualvqa import DualVQAPipeline
 HOMES = {
     "checkpoints": ["CheckpointError", "find_checkpoint"],
     "contrastive": ["ContrastiveTrainer"],
+    "explanation": ["Explanation", "explain"],
+    "explanation_drawing": ["draw_explanation"],
     "trainer_dualvqa": ["DualVQATrainer"],
     "training_arguments": ["DualVQATrainingArguments"],
 }
