@@ -1,7 +1,7 @@
 """Explanations: what in the image spoke for an answer, and which words of the question mattered.
 
-Three readings of one answer: Grad-CAM over the image grid, the fusion's attention to that grid, and gradient times input
-of the words. None of them is the reason itself; benchmarks/explanation.py measures what they are worth.
+Three readings of one answer: Grad-CAM over the image grid, the fusion's attention to that grid, and gradient times
+input of the words. None of them is the reason itself; benchmarks/explanation.py measures what they are worth.
 """
 
 import contextlib
@@ -176,37 +176,42 @@ def run_recorded(model, inputs):
     """A forward pass, and what explanations need of it.
 
     Returns:
-        The [`DualVQAOutput`] and a dict: `words`, the embeddings (1, T, C), where the graph of the question begins;
+        The [`DualVQAOutput`], and a dict with `words`, their embeddings (1, T, C), where the question's graph begins;
         `maps`, the states of the vision tower, last ones first; `patches`, (h, w) of its first convolution's output;
-        `attentions`, each fusion block's weights (1, heads, T, 1 + S) over the image.
+        and `attentions`, each fusion block's weights (1, heads, T, 1 + S) over the image.
     """
-    seen = {"states": []}
-    tower = model.vision_encoder
+    seen, tower = {"maps": []}, model.vision_encoder
+    # timm's hidden states are copies that no answer depends on, and not all of its networks have any.
+    hidden = not hasattr(getattr(tower, "model", None), "timm_model")
 
     def start_at_words(module, args, output):
         seen["words"] = output.detach().requires_grad_()
         return seen["words"]
 
+    def ask_for_states(module, args, options):  # of this tower alone
+        return args, {**options, "output_hidden_states": hidden}
+
     def keep_patches(module, args, output):
         seen.setdefault("patches", tuple(output.shape[-2:]))
 
+    def keep_last(module, args, output):
+        seen["maps"].append(output.last_hidden_state)
+
     def keep_states(module, args, output):
-        seen["states"] = [output.last_hidden_state]
+        seen["maps"].extend(reversed(output.hidden_states or ()))
 
     def keep_attentions(module, args, output):
         seen["attentions"] = output.attentions[: model.config.fusion_num_layers]  # behind them those of the way back
 
+    watched = [(model.get_input_embeddings(), start_at_words), (tower, keep_states), (model.fusion, keep_attentions)]
+    watched += [(part, keep_patches) for part in tower.modules() if isinstance(part, nn.Conv2d)]
+    if hasattr(tower, "model"):  # one of transformers; its last states needn't be among the hidden ones
+        watched.append((tower.model, keep_last))
     with contextlib.ExitStack() as hooks:
-        watched = [(model.get_input_embeddings(), start_at_words), (model.fusion, keep_attentions)]
-        watched += [(part, keep_patches) for part in tower.modules() if isinstance(part, nn.Conv2d)]
-        if hasattr(tower, "model"):  # one of transformers; its last states needn't be among the hidden ones
-            watched.append((tower.model, keep_states))
+        hooks.callback(tower.register_forward_pre_hook(ask_for_states, with_kwargs=True).remove)
         for part, hook in watched:
             hooks.callback(part.register_forward_hook(hook).remove)
-        # timm's hidden states are copies that no answer depends on, and not all of its networks have any.
-        hidden = not hasattr(getattr(tower, "model", None), "timm_model")
-        outputs = model(**inputs, output_hidden_states=hidden, output_attentions=False, return_dict=True)
-    seen["maps"] = seen.pop("states") + list(reversed(outputs.image_hidden_states or ()))
+        outputs = model(**inputs, output_hidden_states=False, output_attentions=False, return_dict=True)
     return outputs, seen
 
 
@@ -230,7 +235,9 @@ def find_target(processor, outputs, answer=None, question_type=None):
                     entry["score"] *= ranked["question_type_scores"][0, number].item()
                 return entry, logit_of(outputs, ranked, head, place)
     close = difflib.get_close_matches(normalise_answer(answer), known)
-    hint = f"did you mean {', '.join(close)}?" if close else f"it has {', '.join(known[:10])}{', ...' * (len(known) > 10)}"
+    hint = (
+        f"did you mean {', '.join(close)}?" if close else f"it has {', '.join(known[:10])}{', ...' * (len(known) > 10)}"
+    )
     kind = "" if question_type is None else f"{question_type} "
     raise ValueError(f"{answer!r} is none of the model's {len(known)} {kind}answers; {hint}")
 
@@ -269,10 +276,10 @@ def choose_map(tower, maps, gradients, patches):
             return as_grid(states, grid), gradient
     network = getattr(tower, "model", tower)
     name = f"{type(network).__name__} ({getattr(network.config, 'architecture', network.config.model_type)})"
-    found = [tuple(states.shape) for states in maps[:1]]
+    shape = tuple(maps[0].shape) if maps else None
     raise ValueError(
-        f"expected a vision tower that gives a grid, and an answer that depends on it; found {name} with last states of "
-        f"shape {found[0] if found else None}; a model with fusion_type='cross_attention' reads all that a tower gives"
+        f"expected a vision tower that gives a grid, and an answer that depends on it; found {name} with last states "
+        f"of shape {shape}; a model with fusion_type='cross_attention' reads all that a tower gives"
     )
 
 

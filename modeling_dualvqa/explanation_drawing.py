@@ -20,6 +20,7 @@ OVERLAY[:, 3] = np.linspace(0.3, 0.85, 256)
 OVERLAY = ListedColormap(OVERLAY)
 PANEL = 3.1  # inches
 CHARACTERS = 33  # of the words below, per panel
+LEGEND = "gradient × input of the words, in units of the logit: blue for the answer, red against it"
 
 
 def draw_explanation(explanation, image, path=None):
@@ -38,10 +39,7 @@ def draw_explanation(explanation, image, path=None):
     maps = {"Grad-CAM": explanation.image_map, "attention of the question": explanation.attention_map}
     maps = {name: values for name, values in maps.items() if values is not None}
     panels = 1 + len(maps)
-    decimals = decimals_of([*explanation.token_scores, *explanation.special_scores])
-    lines = lay_out(explanation.tokens, explanation.token_scores, decimals, CHARACTERS * panels)
-    lines += lay_out(explanation.special_tokens, explanation.special_scores, decimals, CHARACTERS * panels)
-
+    lines = lay_out(explanation, CHARACTERS * panels)
     heights = (0.9 + PANEL, 0.3 + 0.5 * len(lines))
     figure = Figure(figsize=(PANEL * panels + 0.9, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
@@ -58,7 +56,9 @@ def draw_explanation(explanation, image, path=None):
     for axes in places:
         axes.set_axis_off()
     above.colorbar(shown, ax=places, shrink=0.75, label="0 .. 1 of the map's maximum")
-    draw_words(below.subplots(), lines, CHARACTERS * panels)
+    words = below.subplots()
+    words.set_title(LEGEND, fontsize="small", loc="left")
+    draw_words(words, lines, CHARACTERS * panels)
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
@@ -80,32 +80,35 @@ def draw_map(axes, picture, values):
     return axes.imshow(shares, cmap=OVERLAY, vmin=0, vmax=1, extent=extent, interpolation="nearest")
 
 
-def decimals_of(scores):
-    """As many as show two digits of the largest score, and of others the same number."""
-    largest = np.abs(scores).max(initial=0)
-    return max(0, 1 - math.floor(math.log10(largest))) if largest else 0
+def lay_out(explanation, line_width):
+    """Lines of words, then of special tokens: lists of (text, share of the largest score, score, left edge, width).
 
-
-def lay_out(tokens, scores, decimals, line_width):
-    """Lines of words: lists of (text, score, score as text, left edge, width), widths in characters."""
-    lines, left = [], math.inf
-    for text, score in zip(tokens, scores):
-        number = f"{score:+.{decimals}f}"
-        width = max(len(text), len(number) - 1) + 2
-        if left + width > line_width:
-            lines.append([])
-            left = 0
-        lines[-1].append((text, score, number, left, width))
-        left += width + 1
+    The score is a text, with as many decimals as show two digits of the largest; widths are in characters.
+    """
+    groups = (
+        zip(explanation.tokens, explanation.token_scores),
+        zip(explanation.special_tokens, explanation.special_scores),
+    )
+    largest = np.abs([*explanation.token_scores, *explanation.special_scores]).max(initial=0) or 1
+    decimals = max(0, 1 - math.floor(math.log10(largest)))
+    lines = []
+    for group in groups:
+        left = math.inf
+        for text, score in group:
+            number = f"{score:+.{decimals}f}"
+            width = max(len(text), len(number) - 1) + 2
+            if left + width > line_width:
+                lines.append([])
+                left = 0
+            lines[-1].append((text, score / largest, number, left, width))
+            left += width + 1
     return lines
 
 
 def draw_words(axes, lines, line_width):
-    """Each word in a box, from blue (for the answer) to red (against it), by its share of the largest score."""
-    largest = max((abs(score) for line in lines for _, score, _, _, _ in line), default=0) or 1
+    """What `lay_out` gave, each word in a box, from blue (for the answer) to red (against it)."""
     for row, line in enumerate(lines):
-        for text, score, number, left, width in line:
-            share = score / largest
+        for text, share, number, left, width in line:
             color = colormaps["RdBu"](0.5 + share / 2)
             axes.add_patch(Rectangle((left, -row), width, 0.85, facecolor=color, edgecolor="lightgray"))
             middle = {"x": left + width / 2, "ha": "center", "va": "center", "parse_math": False}
@@ -113,9 +116,4 @@ def draw_words(axes, lines, line_width):
             axes.text(y=0.58 - row, s=text, family="monospace", **middle)
             axes.text(y=0.2 - row, s=number, fontsize="x-small", **middle)
     axes.set(xlim=(-0.2, line_width + 0.2), ylim=(0.95 - len(lines), 0.95))
-    axes.set_title(
-        "gradient × input of the words, in units of the logit: blue for the answer, red against it",
-        fontsize="small",
-        loc="left",
-    )
     axes.set_axis_off()
