@@ -33,7 +33,9 @@ Written by
 {command}
 ```
 
-{machine}. {pictures} test pictures of easy-VQA chosen by chance, one question by chance about each, the model's own
+{machine}.
+
+{pictures} test pictures of easy-VQA chosen by chance, one question by chance about each, the model's own
 answer explained; {right:.1f} % of these answers are right.
 
 ## Does the map lie on the shape?
@@ -235,7 +237,8 @@ def main():
         for kind in kinds:
             values = [value for value in by_kind.get(kind, []) if value is not None]
             cells[-1].append(f"{np.mean(values):+.2f} ± {np.std(values):.2f}" if values else "")
-            left_out += [f"{len(by_kind.get(kind, [])) - len(values)} of {kind}, {part}"]
+            left = len(by_kind.get(kind, [])) - len(values)
+            left_out += [f"{left} of {kind} ({part})"] * (left > 0)
     height, width = found[0].image_map.shape
     sheet = args.output.with_suffix(".png")
     text = NOTE.format(
@@ -248,7 +251,7 @@ def main():
         cell=masks[0].shape[1] // width,
         shares=table(head, lines),
         seeds=args.seeds,
-        left_out="; ".join(left_out),
+        left_out=", ".join(left_out) or "none",
         correlations=table(["rank correlation with the trained model's", *kinds], cells),
         sheet=sheet.name,
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from transformers.utils import logging
 
-from modeling_dualvqa import DualVQAForQuestionAnswering, draw_explanation, explain
+from modeling_dualvqa import DualVQAForQuestionAnswering, explain
+from modeling_dualvqa.explanation_drawing import draw_explanation
 from processing import DualVQAProcessor
 
 

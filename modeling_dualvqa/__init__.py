@@ -13,7 +13,6 @@ HOMES = {
     "checkpoints": ["CheckpointError", "find_checkpoint"],
     "contrastive": ["ContrastiveTrainer"],
     "explanation": ["Explanation", "explain"],
-    "explanation_drawing": ["draw_explanation"],
     "trainer_dualvqa": ["DualVQATrainer"],
     "training_arguments": ["DualVQATrainingArguments"],
 }

@@ -67,9 +67,11 @@ def explain(source, image, question, answer=None, question_type=None):
 
     Raises:
         ValueError: an answer that the vocabulary doesn't have, a question type that the model has no head for, not
-            one question or not one image, a model that has no gradients (int8, compiled), or a vision tower without a
-            grid that the answer depends on.
+            one question or not one image, an ensemble, a model that has no gradients (int8, compiled, ONNX), or a
+            vision tower without a grid that the answer depends on.
     """
+    if hasattr(source, "members"):
+        raise ValueError("an ensemble has no map of its own; explain its members one by one")
     model, processor = source if isinstance(source, (tuple, list)) else (source.model, source.processor)
     check_gradients(model)
     processor.check_model(model)
@@ -124,7 +126,7 @@ def check_gradients(model):
     Raises:
         ValueError: the model has none: it runs elsewhere than in torch, has 8-bit layers or compiled towers.
     """
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:  # that of ONNX files has none
         raise ValueError(f"expected a DualVQA model in torch, found a {type(model).__name__}, which has no gradients")
     for part in model.modules():
         kind = "int8" if isinstance(part, (Int8Linear, Int8Embedding)) else "compiled"
@@ -235,9 +237,8 @@ def find_target(processor, outputs, answer=None, question_type=None):
                     entry["score"] *= ranked["question_type_scores"][0, number].item()
                 return entry, logit_of(outputs, ranked, head, place)
     close = difflib.get_close_matches(normalise_answer(answer), known)
-    hint = (
-        f"did you mean {', '.join(close)}?" if close else f"it has {', '.join(known[:10])}{', ...' * (len(known) > 10)}"
-    )
+    first = ", ".join(known[:10]) + ", ..." * (len(known) > 10)
+    hint = f"did you mean {', '.join(close)}?" if close else f"it has {first}"
     kind = "" if question_type is None else f"{question_type} "
     raise ValueError(f"{answer!r} is none of the model's {len(known)} {kind}answers; {hint}")
 

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline, explain
 from modeling_dualvqa.encoders_dualvqa import with_pooled
+from modeling_dualvqa.ensemble import EnsemblePipeline
 from modeling_dualvqa.explanation import as_grid, grad_cam, gradient_times_input, grid_of, group_tokens
 from modeling_dualvqa.fusion_dualvqa import FUSIONS
 from modeling_dualvqa.inference import optimize_for_inference
@@ -160,8 +161,8 @@ def test_gradient_times_input_of_a_linear_function_is_each_tokens_part_of_it():
 
 def test_a_words_score_is_how_the_logit_changes_when_its_embedding_is_scaled(tiny_model, tall, image):
     model = scaled(tiny_model(fusion_type="cross_attention")).double()
-    found = explain((model, tall), image, "is it red?", "blue")
-    inputs = tall(images=image, text=["is it red?"], return_tensors="pt")
+    found = explain((model, tall), image, "is redish?", "blue")
+    inputs = tall(images=image, text=["is redish?"], return_tensors="pt")
     rows = model.get_input_embeddings().weight.data
     expected = []
     for token in inputs["input_ids"][0]:
@@ -172,8 +173,10 @@ def test_a_words_score_is_how_the_logit_changes_when_its_embedding_is_scaled(tin
             logits.append(model(**inputs).open_ended_logits[0, 2].item())
             rows[token] = row
         expected.append((logits[0] - logits[1]) / 2e-4)
-    assert found.tokens == ["is", "it", "red", "?"] and found.special_tokens == ["[CLS]", "[SEP]"]
+    assert found.tokens == ["is", "redish", "?"] and found.special_tokens == ["[CLS]", "[SEP]"]
+    assert len(expected) > 5 and len(set(inputs["input_ids"][0].tolist())) == len(expected)  # pieces, each once
     scores = [found.special_scores[0], *found.token_scores, found.special_scores[1]]
+    expected = [expected[0], expected[1], sum(expected[2:-2]), expected[-2], expected[-1]]
     np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-7)
     assert np.abs(scores).max() > 1e-4
 
@@ -248,8 +251,17 @@ def test_models_without_gradients_are_refused(tiny_model, processor, image):
     model.text_encoder.compile()
     with pytest.raises(ValueError, match="a model with compiled parts has no gradients"):
         explain((model, processor), image, QUESTION)
-    with pytest.raises(ValueError, match="expected a DualVQA model in torch, found a str"):
-        explain(("model", processor), image, QUESTION)
+    for other in ("model", torch.nn.Module()):
+        with pytest.raises(ValueError, match=f"expected a DualVQA model in torch, found a {type(other).__name__}"):
+            explain((other, processor), image, QUESTION)
+
+
+def test_an_ensemble_is_refused_and_not_its_first_member_explained(tiny_model, processor, image):
+    pipes = [DualVQAPipeline(tiny_model(), processor) for _ in range(2)]
+    for number, pipe in enumerate(pipes):
+        pipe.model.name_or_path = str(number)
+    with pytest.raises(ValueError, match="explain its members one by one"):
+        explain(EnsemblePipeline(pipes), image, QUESTION)
 
 
 # Traces
