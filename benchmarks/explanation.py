@@ -1,0 +1,265 @@
+"""What explanations are worth on easy-VQA: does the map lie on the shape, and does it depend on what was learned?
+
+python benchmarks/explanation.py --model runs/easy_vqa --output docs/explanation.md
+
+Writes the tables to the output, and examples chosen by chance to the picture beside it. A few minutes on a CPU.
+"""
+
+import argparse
+import copy
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure import ROOT, command, machine, table
+from scipy.ndimage import maximum_filter
+from scipy.stats import spearmanr
+
+sys.path.insert(0, str(ROOT))
+
+from matplotlib.figure import Figure
+
+from modeling_dualvqa import DualVQAForQuestionAnswering, explain
+from modeling_dualvqa.explanation_drawing import as_picture, draw_map, draw_words, lay_out
+from processing import DualVQAProcessor
+
+NOTE = """# What explanations are worth
+
+Written by
+
+```bash
+{command}
+```
+
+{machine}.
+
+{pictures} test pictures of easy-VQA chosen by chance, one question by chance about each, the model's own
+answer explained; {right:.1f} % of these answers are right.
+
+## Does the map lie on the shape?
+
+Pictures are {size} pixels wide, a map has {grid} places. *Share on the shape* is the mean share of a map's mass on the
+pixels that differ from the background's colour. A map that is the same everywhere has *uniform*; *another picture* is
+the share of a map that belongs to one, what a habit of looking at the middle gains; *best* is the most that any map of
+that grid could have. *Near it* counts the pixels within one place of the grid ({cell} pixels) as well. *Pointing* is
+how often the place with the map's maximum touches the shape (Zhang et al. 2016, with a place as tolerance), *by chance*
+how many of the places do. A map that is 0 everywhere has no share and points nowhere.
+
+{shares}
+## Does it depend on what was learned?
+
+Spearman's rank correlation of the places' values (of the words' scores) with those of the trained model, for the same
+picture, question and answer: mean ± standard deviation over {pictures} pictures and {seeds} random starts. A map that
+only shows edges would stay as it is when weights are random (Adebayo et al. 2018); one that looks the same for *another
+picture* shows nothing of this one. Batch-norm statistics of random towers are those of the pictures. Maps that are the
+same everywhere have no ranks and are left out: {left_out}.
+
+{correlations}
+Examples, the first of the {pictures} pictures. Words have their gradient times input, in units of the logit, blue where
+it speaks for the answer and red where against it; questions in red are wrongly answered.
+
+![Test pictures with their maps and words]({sheet})
+"""
+MAPS = {"Grad-CAM": "image_map", "attention": "attention_map"}
+
+
+def asked(count, seed):
+    """`count` test pictures chosen by chance, as (path, question, answer), one question by chance about each."""
+    try:
+        import easy_vqa
+    except ImportError as error:
+        raise SystemExit("error: easy-VQA's pictures come with its package: pip install easy-vqa") from error
+    by_picture = {}
+    for question, answer, picture in zip(*easy_vqa.get_test_questions()):
+        by_picture.setdefault(picture, []).append((question, answer))
+    if not 2 <= count <= len(by_picture):
+        raise SystemExit(f"error: expected --pictures from 2 to {len(by_picture)}, found {count}")
+    paths, chance = easy_vqa.get_test_image_paths(), random.Random(seed)
+    return [(paths[picture], *chance.choice(by_picture[picture])) for picture in chance.sample(list(by_picture), count)]
+
+
+def shape_mask(picture):
+    """(H, W, 3) -> (H, W), true where a pixel isn't of the background's colour, the commonest of the border."""
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    colors, counts = np.unique(border, axis=0, return_counts=True)
+    return (picture != colors[counts.argmax()]).any(axis=-1)
+
+
+def over_pixels(values, mask):
+    """A map (h, w) spread over the pixels of a mask (H, W): each place's value over all of its pixels, sum 1."""
+    spread = torch.nn.functional.interpolate(torch.tensor(values)[None, None], mask.shape, mode="nearest-exact")
+    spread = spread[0, 0].double().numpy()
+    return spread / spread.sum()
+
+
+def near(mask, grid):
+    """The mask, widened on all sides by one place of the grid."""
+    return maximum_filter(mask, [2 * (pixels // places) + 1 for pixels, places in zip(mask.shape, grid)])
+
+
+def touched(mask, grid):
+    """(h, w): the places of the grid with a pixel of the mask."""
+    rows = [np.arange(pixels) * places // pixels for pixels, places in zip(mask.shape, grid)]
+    found = np.zeros(grid, dtype=bool)
+    np.logical_or.at(found, (rows[0][:, None], rows[1][None]), mask)
+    return found
+
+
+def localisation(maps, masks):
+    """What the table says of maps (h, w) and the masks (H, W) of their shapes, in %; of pictures one after another."""
+    found = {name: [] for name in ("on", "uniform", "other", "best", "near", "near uniform", "points", "chance")}
+    for number, (values, mask) in enumerate(zip(maps, masks)):
+        wide, places = near(mask, values.shape), touched(mask, values.shape)
+        found["points"].append(bool(values.any() and places.flat[values.argmax()]))
+        found["chance"].append(places.mean())
+        if values.any():
+            spread = over_pixels(values, mask)
+            found["on"].append(spread[mask].sum())
+            found["near"].append(spread[wide].sum())
+            found["uniform"].append(mask.mean())
+            found["near uniform"].append(wide.mean())
+            cells = [over_pixels(one.reshape(values.shape), mask)[mask].sum() for one in np.eye(values.size)]
+            found["best"].append(max(cells))
+        other = maps[number - 1]
+        if other.any():
+            found["other"].append(over_pixels(other, mask)[mask].sum())
+    return {name: 100 * float(np.mean(shares)) if shares else float("nan") for name, shares in found.items()}
+
+
+def randomised(model, pixel_values, seed):
+    """Part -> the model with random weights there: first behind the towers, then everywhere (Adebayo et al. 2018)."""
+    torch.manual_seed(seed)
+    fresh = DualVQAForQuestionAnswering(copy.deepcopy(model.config)).eval()
+    for module in fresh.vision_encoder.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.train().momentum = 1.0  # one pass sets the statistics
+    with torch.no_grad():
+        fresh.vision_encoder(pixel_values)
+    behind = copy.deepcopy(model)
+    for name, part in fresh.named_children():
+        if not name.endswith("_encoder"):
+            behind.get_submodule(name).load_state_dict(part.state_dict())
+    return {"fusion and heads random": behind, "everything random": fresh.eval()}
+
+
+def correlation(one, other):
+    """Spearman's, or None where one of both is the same everywhere."""
+    one, other = np.ravel(one), np.ravel(other)
+    return None if np.ptp(one) == 0 or np.ptp(other) == 0 else float(spearmanr(one, other).statistic)
+
+
+def correlate(found, others, same_question=True):
+    """Kind of map -> rank correlations of two lists of explanations, pair by pair."""
+    kinds = {**MAPS, "words": "token_scores"} if same_question else MAPS
+    pairs = {
+        kind: [(getattr(a, name), getattr(b, name)) for a, b in zip(found, others)] for kind, name in kinds.items()
+    }
+    return {kind: [correlation(a, b) for a, b in of_kind if a is not None] for kind, of_kind in pairs.items()}
+
+
+def randomisation(model, processor, rows, found, seeds):
+    """Row of the table -> kind of map -> rank correlations with the trained model's."""
+    pixel_values = processor(images=[path for path, _, _ in rows[:64]], return_tensors="pt")["pixel_values"]
+    correlations = {}
+    for seed in range(seeds):
+        for part, changed in randomised(model, pixel_values, seed).items():
+            of_changed = [
+                explain((changed, processor), path, question, one.answer, one.question_type)
+                for (path, question, _), one in zip(rows, found)
+            ]
+            for kind, values in correlate(found, of_changed).items():
+                correlations.setdefault(part, {}).setdefault(kind, []).extend(values)
+    correlations["trained, another picture"] = correlate(found, found[1:] + found[:1], same_question=False)
+    return correlations
+
+
+def draw_sheet(rows, found, path, count):
+    """One example a line: the image, its maps, and the words."""
+    kinds = [kind for kind, name in MAPS.items() if getattr(found[0], name) is not None]
+    figure = Figure(figsize=(1.6 * (1 + len(kinds)) + 7, 1.75 * count), layout="constrained")
+    ratios = [1] * (1 + len(kinds)) + [4.4]
+    axes = figure.subplots(count, len(ratios), gridspec_kw={"width_ratios": ratios}, squeeze=False)
+    words = [lay_out(one, 66) for one in found[:count]]
+    for (source, _, truth), one, lines, places in zip(rows, found, words, axes):
+        picture = as_picture(source)
+        places[0].imshow(picture)
+        for place, kind in zip(places[1:], kinds):
+            shown = draw_map(place, picture, getattr(one, MAPS[kind]))
+        draw_words(places[-1], lines, 66)
+        places[-1].set_ylim(0.95 - max(map(len, words)), 0.95)
+        right = one.answer == truth
+        title = f"{one.question}  →  {one.answer} ({one.score:.0%})" + ("" if right else f", right: {truth}")
+        places[-1].set_title(title, fontsize="medium", loc="left", color="black" if right else "firebrick")
+        for place in places:
+            place.set_axis_off()
+    for place, kind in zip(axes[0], ["image", *kinds]):
+        place.set_title(kind, fontsize="medium")
+    maps = axes[:, 1 : 1 + len(kinds)]
+    figure.colorbar(shown, ax=maps, location="bottom", pad=0.01, aspect=30, label="0 .. 1 of the map's maximum")
+    figure.savefig(path, dpi=110)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--model", type=Path, required=True, help="saved folder of a model trained on easy-VQA")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3, help="random starts")
+    parser.add_argument("--examples", type=int, default=6, help="in the picture")
+    args = parser.parse_args()
+    rows = asked(args.pictures, seed=0)
+    if not (args.model / "config.json").is_file():
+        raise SystemExit(f"error: expected a saved model in {args.model}, found no config.json; `make demo` trains one")
+    model = DualVQAForQuestionAnswering.from_pretrained(args.model)
+    processor = DualVQAProcessor.from_pretrained(args.model)
+    found = [explain((model, processor), path, question) for path, question, _ in rows]
+    masks = [shape_mask(as_picture(path)) for path, _, _ in rows]
+    lines = []
+    for kind, name in MAPS.items():
+        for label, types in {"all": None, "yes/no": "binary", "open-ended": "open_ended"}.items():
+            chosen = [number for number, one in enumerate(found) if types in (None, one.question_type)]
+            maps = [getattr(found[number], name) for number in chosen]
+            if maps and maps[0] is not None:
+                zero = sum(not values.any() for values in maps)
+                shares = localisation(maps, [masks[number] for number in chosen])
+                lines.append([kind, label, len(maps), zero, *(f"{share:.1f}" for share in shares.values())])
+    head = ["map", "questions", "maps", "0 everywhere", "share on the shape, %", "uniform", "another picture", "best"]
+    head += ["near it, %", "uniform", "pointing, %", "by chance"]
+    correlations = randomisation(model, processor, rows, found, args.seeds)
+    kinds = list(correlations["everything random"])
+    cells, left_out = [], []
+    for part, by_kind in correlations.items():
+        cells.append([part])
+        for kind in kinds:
+            values = [value for value in by_kind.get(kind, []) if value is not None]
+            cells[-1].append(f"{np.mean(values):+.2f} ± {np.std(values):.2f}" if values else "")
+            left = len(by_kind.get(kind, [])) - len(values)
+            left_out += [f"{left} of {kind} ({part})"] * (left > 0)
+    height, width = found[0].image_map.shape
+    sheet = args.output.with_suffix(".png")
+    text = NOTE.format(
+        command=command(),
+        machine=machine(),
+        pictures=len(rows),
+        right=100 * np.mean([one.answer == answer for one, (_, _, answer) in zip(found, rows)]),
+        size=masks[0].shape[1],
+        grid=f"{height} × {width}",
+        cell=masks[0].shape[1] // width,
+        shares=table(head, lines),
+        seeds=args.seeds,
+        left_out=", ".join(left_out) or "none",
+        correlations=table(["rank correlation with the trained model's", *kinds], cells),
+        sheet=sheet.name,
+    )
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(text, encoding="utf-8")
+    draw_sheet(rows, found, sheet, min(args.examples, len(rows)))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""An explanation as a picture: its maps over the image, its words in the colour of their scores."""
+
+import math
+import os
+import textwrap
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+from transformers.image_transforms import to_pil_image
+
+from processing.image_processing_dualvqa import open_image, to_rgb
+
+# Viridis, less transparent the higher the value, so that the image is seen best where a map has nothing to say.
+OVERLAY = colormaps["viridis"](np.linspace(0, 1, 256))
+OVERLAY[:, 3] = np.linspace(0.3, 0.85, 256)
+OVERLAY = ListedColormap(OVERLAY)
+PANEL = 3.1  # inches
+CHARACTERS = 33  # of the words below, per panel
+LEGEND = "gradient × input of the words, in units of the logit: blue for the answer, red against it"
+
+
+def draw_explanation(explanation, image, path=None):
+    """Draws the maps over the image, and below them the question's words in the colour of their scores.
+
+    Args:
+        explanation: what `explain` gave.
+        image: what was explained: path, URL, PIL image, array or tensor. A map is stretched over all of it, because
+            `DualVQAImageProcessor` resizes and cuts nothing off; where another processor does, give what it leaves.
+        path: file to write; its ending says which kind.
+
+    Returns:
+        The matplotlib Figure.
+    """
+    picture = as_picture(image)
+    maps = {"Grad-CAM": explanation.image_map, "attention of the question": explanation.attention_map}
+    maps = {name: values for name, values in maps.items() if values is not None}
+    panels = 1 + len(maps)
+    lines = lay_out(explanation, CHARACTERS * panels)
+    heights = (0.9 + PANEL, 0.3 + 0.5 * len(lines))
+    figure = Figure(figsize=(PANEL * panels + 0.9, sum(heights)), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    title = f"{explanation.question}  →  {explanation.answer} ({explanation.score:.1%})"
+    above.suptitle(textwrap.fill(title, CHARACTERS * panels), parse_math=False)
+    places = above.subplots(1, panels)
+    places[0].imshow(picture)
+    places[0].set_title("image", fontsize="medium")
+    for axes, (name, values) in zip(places[1:], maps.items()):
+        shown = draw_map(axes, picture, values)
+        height, width = values.shape
+        size = f"{height} × {width}" if values.any() else "0 everywhere"
+        axes.set_title(f"{name}, {size}", fontsize="medium")
+    for axes in places:
+        axes.set_axis_off()
+    above.colorbar(shown, ax=places, shrink=0.75, label="0 .. 1 of the map's maximum")
+    words = below.subplots()
+    words.set_title(LEGEND, fontsize="small", loc="left")
+    draw_words(words, lines, CHARACTERS * panels)
+    if path is not None:
+        figure.savefig(path, dpi=150)
+    return figure
+
+
+def as_picture(image):
+    """(H, W, 3) of an image of any kind, upright and as a person sees it."""
+    if isinstance(image, (str, os.PathLike)):
+        image = open_image(os.fspath(image))
+    return np.asarray(to_rgb(image if isinstance(image, Image.Image) else to_pil_image(image)))
+
+
+def draw_map(axes, picture, values):
+    """A map (h, w) over the picture in grey, as shares of its maximum; each place of the grid is one tile."""
+    height, width = picture.shape[:2]
+    axes.imshow(Image.fromarray(picture).convert("L"), cmap="gray", vmin=0, vmax=255)
+    shares = values / (values.max() or 1)
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    return axes.imshow(shares, cmap=OVERLAY, vmin=0, vmax=1, extent=extent, interpolation="nearest")
+
+
+def lay_out(explanation, line_width):
+    """Lines of words, then of special tokens: lists of (text, share of the largest score, score, left edge, width).
+
+    The score is a text, with as many decimals as show two digits of the largest; widths are in characters.
+    """
+    groups = (
+        zip(explanation.tokens, explanation.token_scores),
+        zip(explanation.special_tokens, explanation.special_scores),
+    )
+    largest = np.abs([*explanation.token_scores, *explanation.special_scores]).max(initial=0) or 1
+    decimals = max(0, 1 - math.floor(math.log10(largest)))
+    lines = []
+    for group in groups:
+        left = math.inf
+        for text, score in group:
+            number = f"{score:+.{decimals}f}"
+            width = max(len(text), len(number) - 1) + 2
+            if left + width > line_width:
+                lines.append([])
+                left = 0
+            lines[-1].append((text, score / largest, number, left, width))
+            left += width + 1
+    return lines
+
+
+def draw_words(axes, lines, line_width):
+    """What `lay_out` gave, each word in a box, from blue (for the answer) to red (against it)."""
+    for row, line in enumerate(lines):
+        for text, share, number, left, width in line:
+            color = colormaps["RdBu"](0.5 + share / 2)
+            axes.add_patch(Rectangle((left, -row), width, 0.85, facecolor=color, edgecolor="lightgray"))
+            middle = {"x": left + width / 2, "ha": "center", "va": "center", "parse_math": False}
+            middle["color"] = "white" if abs(share) > 0.7 else "black"
+            axes.text(y=0.58 - row, s=text, family="monospace", **middle)
+            axes.text(y=0.2 - row, s=number, fontsize="x-small", **middle)
+    axes.set(xlim=(-0.2, line_width + 0.2), ylim=(0.95 - len(lines), 0.95))
+    axes.set_axis_off()
