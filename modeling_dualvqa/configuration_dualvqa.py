@@ -5,6 +5,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 HEADS = ("binary", "open_ended")
 POOLINGS = ("mean", "product")
+TEXT_POOLINGS = ("first", "mean")
 
 
 class TorchvisionEncoderConfig(PreTrainedConfig):
@@ -38,6 +39,8 @@ class DualVQAConfig(PreTrainedConfig):
         num_answers: size N of the answer vocabulary, the width of the open-ended head.
         heads: which of "binary" and "open_ended" the model has.
         fusion_type: name of a fusion module in `fusion_dualvqa.FUSIONS`.
+        text_pooling: what fusions over pooled vectors, and the router, read of a question: the state of its "first"
+            token, [CLS], or the "mean" of all.
         fusion_hidden_size: width D of the projections and the fusion.
         fusion_num_attention_heads: attention heads of the fusion; must divide `fusion_hidden_size`.
         fusion_intermediate_size: width of the fusion's feed-forward network, 2 D when left out.
@@ -85,6 +88,7 @@ class DualVQAConfig(PreTrainedConfig):
     num_answers: int = 1000
     heads: list | tuple = HEADS
     fusion_type: str = "attention"
+    text_pooling: str = "first"
     fusion_hidden_size: int = 256
     fusion_num_attention_heads: int = 4
     fusion_intermediate_size: int | None = None
@@ -133,8 +137,9 @@ class DualVQAConfig(PreTrainedConfig):
                 f"fusion_hidden_size {width} is not divisible by fusion_num_attention_heads "
                 f"{self.fusion_num_attention_heads}; choose a multiple"
             )
-        if self.fusion_pooling not in POOLINGS:
-            raise ValueError(f"fusion_pooling must be one of {', '.join(POOLINGS)}; found {self.fusion_pooling!r}")
+        for name, known in (("fusion_pooling", POOLINGS), ("text_pooling", TEXT_POOLINGS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; found {getattr(self, name)!r}")
         if self.fusion_num_experts < 0:
             raise ValueError(f"fusion_num_experts must not be negative, found {self.fusion_num_experts}")
         if self.fusion_num_experts and "attention" not in self.fusion_type:

@@ -24,7 +24,7 @@ from .encoders_dualvqa import (
     load_torchvision_weights,
 )
 from .feed_forward_dualvqa import load_balancing_loss
-from .fusion_dualvqa import build_fusion
+from .fusion_dualvqa import build_fusion, masked_mean
 from .loss_dualvqa import dual_head_loss
 from .model_card_dualvqa import write_model_card
 from .pipeline_dualvqa import DualVQAPipeline
@@ -420,7 +420,11 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
             tower = self.vision_encoder(inputs.to(self.dtype), **options)
         else:
             tower = self.text_encoder(inputs, **options)
-        return tower if self.fusion.uses_sequences else tower._replace(states=tower.states[:, :1])
+        if self.fusion.uses_sequences:
+            return tower
+        mean = name == "input_ids" and self.config.text_pooling == "mean" and tower.states.shape[1] > 1
+        states = masked_mean(tower.states, options.get("attention_mask"))[:, None] if mean else tower.states[:, :1]
+        return tower._replace(states=states)
 
     def check_embeds(self, name, embeds):
         if embeds.ndim == 2:

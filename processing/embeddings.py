@@ -98,7 +98,7 @@ def embed_parts(model, collator, parts, folder, device="cpu", batch_size=64, num
             rows_of_images.setdefault(key, (part, number))
             questions.setdefault(question, None)
     questions = sorted(questions, key=lambda question: (len(question), question))  # alike in length: little padding
-    reads = "sequences" if model.fusion.uses_sequences else "pooled"
+    reads = "sequences" if model.fusion.uses_sequences else f"pooled, text {model.config.text_pooling}"
     image_print = fingerprint(model.vision_encoder, reads, processor.image_processor.to_json_string())
     tokenizer = processor.tokenizer
     text_print = fingerprint(

@@ -223,6 +223,21 @@ def test_towers_start_from_those_of_another_dualvqa_model(tiny_model, batch, tmp
     assert model(**batch).open_ended_logits.shape == (4, 4)
 
 
+def test_pooled_fusions_can_read_the_mean_of_a_questions_tokens(tiny_model, batch):
+    model = tiny_model(text_pooling="mean")
+    mask = batch["attention_mask"]
+    tokens = model.text_encoder(batch["input_ids"], mask).states
+    embeds = model.encode_questions(batch["input_ids"], mask)  # (V, 1, C)
+    for embedding, states, real in zip(embeds[:, 0], tokens, mask.bool()):
+        torch.testing.assert_close(embedding, states[real].mean(dim=0))
+    output = model(**batch)
+    again = model.answer(model.encode_images(batch["pixel_values"]), embeds, mask, batch["image_index"])
+    for name in LOGITS:
+        torch.testing.assert_close(again[name], output[name])
+    with pytest.raises(ValueError, match="text_pooling must be one of first, mean; found 'max'"):
+        tiny_model(text_pooling="max")
+
+
 def test_bert_as_text_tower_has_no_pooler_that_nothing_trains(tmp_path):
     config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, vocab_size=50)
     BertModel(config).save_pretrained(tmp_path)
