@@ -16,6 +16,7 @@ from .statistics import ImageBootstrap
 
 TYPES = ("all", "binary", "open_ended")
 MOST_ANSWERS = 10  # rows of a confusion matrix that have an answer of their own
+MOST_SAID = 2  # more columns of it, for what a model says that is seldom right
 MOST_VALUES = 20  # of a column
 KNOWN_COLUMNS = ("answer_type", "question_type", "organ", "image_organ", "modality", "content_type", "phrase_type")
 CANONICAL = {"image", "question", "answer", "image_key", "row"}
@@ -152,8 +153,10 @@ def confusion(groups, answerer):
         chosen = groups["open_ended"].results
         counts = Counter(result["expected"] for result in chosen if result["coverage"])
         frequent = sorted(counts, key=lambda answer: (-counts[answer], answer))[:MOST_ANSWERS]
-        of_other_head = [a for a in ("yes", "no") if a in groups["open_ended"].of(answerer, "answer")]
-        tables["open_ended"] = table(chosen, answerer, frequent, frequent + of_other_head)
+        said = Counter(result["answers"][answerer]["answer"] for result in chosen)
+        of_other_head = [answer for answer in ("yes", "no") if answer in said]
+        often = [a for a, _ in said.most_common() if a not in (*frequent, *of_other_head)][:MOST_SAID]
+        tables["open_ended"] = table(chosen, answerer, frequent, [*frequent, *often, *of_other_head])
     return tables
 
 

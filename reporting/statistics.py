@@ -40,7 +40,7 @@ class ImageBootstrap:
         return self.weights @ by_image
 
     def figure(self, values):
-        """(R + 1,) values, that of the sample first, as a figure; resamples where it doesn't exist (NaN) don't count."""
+        """(R + 1,) values, that of the sample first, as a figure; resamples where it is NaN don't count."""
         low = high = None
         if self.images > 1 and np.isfinite(values[1:]).any():
             tail = 100 * (1 - LEVEL) / 2
@@ -53,7 +53,11 @@ class ImageBootstrap:
         return self.figure((self.sums(values) / self.sums(np.ones_like(values)))[:, 0])
 
     def macro_f1(self, truth, guesses):
-        """Unweighted mean, over the answers that occur in `truth` (n,), of F1 = 2 TP / (true + guessed)."""
+        """Unweighted mean, over the answers that occur in `truth` (n,), of F1 = 2 TP / (true + guessed).
+
+        An answer that no question of a resample has keeps the F1 of the sample. Left out, as rare answers often would
+        be, it would leave the resamples a better mean than the sample's own.
+        """
         truth, guesses = np.asarray(truth, dtype=object), np.asarray(guesses, dtype=object)
         number = {answer: index for index, answer in enumerate(sorted(set(truth)))}
         width = len(number) + 1  # the last column has the guesses that are never true
@@ -63,7 +67,7 @@ class ImageBootstrap:
         support = self.sums(ones, true, width)[:, :-1]
         hits = self.sums((true == guessed).astype(float), true, width)[:, :-1]
         f1 = 2 * hits / np.maximum(support + self.sums(ones, guessed, width)[:, :-1], 1)
-        return self.figure(f1.sum(axis=1) / (support > 0).sum(axis=1))
+        return self.figure(np.where(support > 0, f1, f1[0]).mean(axis=1))
 
     def auc(self, labels, scores):
         """Area under the ROC curve: how often a positive question scores above a negative one, half for a tie.
