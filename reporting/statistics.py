@@ -16,8 +16,9 @@ BLOCK = 2**24  # numbers in memory at a time
 class ImageBootstrap:
     """Figures of n questions with percentile intervals over resampled images.
 
-    Every figure is a dict of `value` and the ends `low` and `high` of its interval, which are None where the questions
-    are about a single image: nothing then says how other images would do.
+    Every figure is a dict of `value` and the ends `low` and `high` of its interval, which are None where all resamples
+    are alike: of a single image, or of images that are all right or all wrong. An interval without width would claim
+    certainty, and nothing there says how other images would do.
 
     Args:
         images: (n,) the key of the image that each question is about.
@@ -41,10 +42,10 @@ class ImageBootstrap:
 
     def figure(self, values):
         """(R + 1,) values, that of the sample first, as a figure; resamples where it is NaN don't count."""
-        low = high = None
-        if self.images > 1 and np.isfinite(values[1:]).any():
-            tail = 100 * (1 - LEVEL) / 2
-            low, high = map(float, np.nanpercentile(values[1:], [tail, 100 - tail]))
+        found, tail = values[1:][~np.isnan(values[1:])], (1 - LEVEL) / 2
+        low, high = map(float, np.quantile(found, [tail, 1 - tail])) if len(found) else (None, None)
+        if low == high:
+            low = high = None
         return {"value": float(values[0]), "low": low, "high": high}
 
     def mean(self, values):
@@ -55,8 +56,9 @@ class ImageBootstrap:
     def macro_f1(self, truth, guesses):
         """Unweighted mean, over the answers that occur in `truth` (n,), of F1 = 2 TP / (true + guessed).
 
-        An answer that no question of a resample has keeps the F1 of the sample. Left out, as rare answers often would
-        be, it would leave the resamples a better mean than the sample's own.
+        A resample lacks rare answers more often than frequent ones, and its mean over those that it has is the higher
+        for it: the resamples are shifted by their mean distance from the sample, their bias (Efron and Tibshirani 1993,
+        chapter 10).
         """
         truth, guesses = np.asarray(truth, dtype=object), np.asarray(guesses, dtype=object)
         number = {answer: index for index, answer in enumerate(sorted(set(truth)))}
@@ -67,7 +69,9 @@ class ImageBootstrap:
         support = self.sums(ones, true, width)[:, :-1]
         hits = self.sums((true == guessed).astype(float), true, width)[:, :-1]
         f1 = 2 * hits / np.maximum(support + self.sums(ones, guessed, width)[:, :-1], 1)
-        return self.figure(np.where(support > 0, f1, f1[0]).mean(axis=1))
+        found = f1.sum(axis=1) / (support > 0).sum(axis=1)
+        found[1:] = np.clip(found[1:] - (found[1:].mean() - found[0]), 0, 1)
+        return self.figure(found)
 
     def auc(self, labels, scores):
         """Area under the ROC curve: how often a positive question scores above a negative one, half for a tie.
