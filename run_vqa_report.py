@@ -1,4 +1,4 @@
-"""What a run needs for its report: the settings of the model that sees no image, what it says of itself, no harm."""
+"""What a run needs for its report: settings of the model that sees no image, what it says of itself, and no harm."""
 
 import contextlib
 import copy
@@ -17,15 +17,13 @@ def blind_arguments(training_args):
 
 
 def describe_run(model, model_args, training_args):
-    """What a report says of its run; of a model that was trained elsewhere how that was."""
+    """What a report says of its run; of a model that is only evaluated, how it was trained."""
     card = model.config.model_card or {}
-    about = {
-        "title": os.path.basename(os.path.normpath(training_args.output_dir)),
-        "settings": card.get("settings", []),
-    }
+    about = {"title": os.path.basename(os.path.normpath(training_args.output_dir))}
     if training_args.do_train:
-        return {**about, "data": card.get("data", [])}
-    return {**about, "model": os.path.basename(os.path.normpath(model_args.model_name_or_path))}
+        return {**about, "data": card["data"], "settings": card["settings"]}
+    name = os.path.basename(os.path.normpath(model_args.model_name_or_path))
+    return {**about, "settings": [["model", name], *card.get("settings", [])]}
 
 
 @contextlib.contextmanager

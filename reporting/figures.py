@@ -45,15 +45,16 @@ def choose_columns(parts, asked=None):
                 there = ", ".join(own) or "none besides picture, question and answer"
                 raise ValueError(f"--report_columns: no evaluated part has a column {name!r}; there are {there}")
         return list(asked)
-    return [name for name, rows in own.items() if kinds_of(rows[name][:], name in KNOWN_COLUMNS)]
+    return [name for name, rows in own.items() if has_kinds(rows, name)]
 
 
-def kinds_of(values, known):
-    """Whether a column's values are kinds of questions."""
-    different = {str(value) for value in values}
-    few = len(different) <= min(MOST_VALUES, len(values) / 2)
-    strings = all(value is None or isinstance(value, str) for value in values)
-    return len(different) > 1 and (known or (few and strings))
+def has_kinds(rows, name):
+    """Whether a column's values look like kinds of questions."""
+    strings = getattr(rows.features[name], "dtype", None) in ("string", "large_string")
+    if name not in KNOWN_COLUMNS and not strings:
+        return False
+    different = len({str(value) for value in rows[name][:]})
+    return different > 1 and (name in KNOWN_COLUMNS or different <= min(MOST_VALUES, len(rows) / 2))
 
 
 def part_figures(results, heads, leakage=None):

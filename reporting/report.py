@@ -50,7 +50,7 @@ def write_report(folder, parts, logits, processor, blind_logits=None, columns=()
     os.makedirs(folder, exist_ok=True)
     write_results(os.path.join(folder, ROWS), [result for found in results.values() for result in found])
     with open(os.path.join(folder, FIGURES), "w", encoding="utf-8") as file:
-        json.dump(report, file, indent=1, ensure_ascii=False)
+        json.dump(report, file, indent=1, ensure_ascii=False, allow_nan=False)
     page = report_page(report, results, {name: parts[name]["image"] for name in logits})
     with open(os.path.join(folder, PAGE), "w", encoding="utf-8") as file:
         file.write(page)
