@@ -216,6 +216,10 @@ def calibration(group, answerer):
 
 
 def worst_errors(results):
-    """Places of the surest entirely wrong routed answers, surest first."""
+    """Places of the surest entirely wrong routed answers, surest first; the same question about a picture once."""
     wrong = [place for place, result in enumerate(results) if result["answers"]["routed"]["correct"] == 0]
-    return sorted(wrong, key=lambda place: -results[place]["answers"]["routed"]["score"])[:WORST]
+    wrong.sort(key=lambda place: -results[place]["answers"]["routed"]["score"])
+    different = {}
+    for place in wrong:
+        different.setdefault((results[place]["image"], results[place]["question"]), place)
+    return list(different.values())[:WORST]
