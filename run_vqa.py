@@ -1,7 +1,8 @@
 """Trains, evaluates and asks a DualVQA model: python run_vqa.py recipes/X.yaml [--any_flag value ...]"""
 
 import contextlib
-import json
+import copy
+import dataclasses
 import logging
 import os
 import sys
@@ -12,20 +13,17 @@ from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from modeling_dualvqa import CheckpointError, ContrastiveTrainer, DualVQATrainer, find_checkpoint
+from modeling_dualvqa.checkpoints import newest_checkpoint
 from modeling_dualvqa.inference import optimize_for_inference
 from processing import (
     AnswerMetrics,
-    AnswerVocabulary,
     PairCollator,
-    StreamedRows,
     VQACollator,
     build_augmentation,
     cache_images,
-    consensus,
     decoded,
     embed_parts,
     figures,
-    leakage_report,
     majority_answers,
     open_training_rows,
     prepare_datasets,
@@ -35,7 +33,10 @@ from processing import (
     summary_of,
     write_predictions,
 )
+from reporting.figures import choose_columns
+from reporting.report import write_report
 from run_vqa_arguments import check_request, parse_arguments, select_by_loss
+from run_vqa_data import check_parts, list_bad_rows, report_data, report_parameters
 from run_vqa_models import (
     ask_teacher,
     build,
@@ -45,6 +46,7 @@ from run_vqa_models import (
     load_together,
     renew_answers,
 )
+from run_vqa_report import blind_arguments, describe_run, only_warned
 
 logger = logging.getLogger("run_vqa")
 
@@ -62,6 +64,9 @@ SHOWN_WHILE_TRAINING = {
 }
 
 
+PREFIXES = {"validation": "eval", "test": "test"}  # of the figures of each part
+
+
 class ShortProgressCallback(ProgressCallback):
     """The Trainer's progress bar, with a line of the figures one watches; trainer_state.json has them all."""
 
@@ -71,71 +76,6 @@ class ShortProgressCallback(ProgressCallback):
         shown = [f"{label} {float(logs[key]):.4g}" for key, label in SHOWN_WHILE_TRAINING.items() if key in logs]
         if len(shown) > 1:
             self.training_bar.write(", ".join(shown))
-
-
-def report_data(parts, summary, processor):
-    """Logs sizes, vocabulary coverage, leakage and cut questions of every part."""
-    vocabulary = AnswerVocabulary(processor.answers)
-    streamed = isinstance(parts.get("train"), StreamedRows)
-    for name, rows in parts.items():
-        if name == "train":
-            images = "images that are read while training" if streamed else f"{summary.images} images"
-            logger.info("train: %d questions about %s", summary.rows, images)
-            report_lengths(name, summary.questions if streamed else rows["question"], processor)
-            report_coverage(name, vocabulary, summary.answers.elements())
-            continue
-        logger.info("%s: %d questions about %d images", name, len(rows), len(set(rows["image_key"])))
-        report_lengths(name, rows["question"], processor)
-        if "answer" in rows.column_names:
-            report_coverage(name, vocabulary, map(consensus, rows["answer"]))
-            if "train" in parts and not streamed:
-                leaks = leakage_report(parts["train"], rows)
-                logger.info("%s, seen in training: %s", name, json.dumps(leaks))
-                if leaks["images_seen"]:
-                    logger.warning("%s shares %d images with the training part", name, leaks["images_seen"])
-            elif streamed:
-                logger.warning("%s is not compared with the training part: that would have to be in memory", name)
-    logger.info("vocabulary: %d open-ended answers", len(vocabulary))
-
-
-def report_lengths(name, questions, processor):
-    limit, cut = processor.tokenizer.model_max_length, 0
-    questions = list(questions)
-    for start in range(0, len(questions), 1000):  # all encodings at once would be hundreds of megabytes
-        encoded = processor.tokenizer(questions[start : start + 1000], truncation=False)
-        cut += sum(len(ids) > limit for ids in encoded["input_ids"])
-    if cut:
-        logger.warning("%s: %d questions are longer than %d tokens and are cut", name, cut, limit)
-
-
-def report_coverage(name, vocabulary, answers):
-    coverage = vocabulary.coverage(answers)
-    if coverage is not None:
-        logger.info("%s: %.1f %% of the open-ended answers are in the vocabulary", name, 100 * coverage)
-
-
-def report_parameters(model):
-    """Logs the number of parameters of each part, and how many of them training changes."""
-    for name, count in model.parameter_counts().items():
-        logger.info("%-20s %12s parameters", name, f"{count:,}")
-    logger.info("%-20s %12s parameters", "trainable", f"{model.num_parameters(only_trainable=True):,}")
-
-
-def check_parts(training_args, parts):
-    """Refuses to start where what is asked for at the end has no data."""
-    if training_args.do_predict and "test" not in parts:
-        raise ValueError(f"--do_predict needs a test part, found {', '.join(parts)}; give --test_file")
-    if training_args.do_eval and not ({"validation", "test"} & set(parts)):
-        raise ValueError("--do_eval needs a validation or test part; give one, or a --validation_fraction above 0")
-
-
-def list_bad_rows(bad, folder):
-    """Writes the rows that were left out to bad_examples.jsonl."""
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "bad_examples.jsonl")
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
-    logger.warning("%d rows left out, listed in %s", len(bad), path)
 
 
 def check_embeddings(model, model_args, data_args, augmentation):
@@ -203,15 +143,59 @@ def build_metrics(processor, parts, name, summary):
     return AnswerMetrics(processor, parts[name]["answer"], majority)
 
 
-def record(trainer, name, metrics):
+def record(trainer, name, metrics, shown=True):
     """Logs and saves the figures of one part, and notes those of a training run for the model card."""
-    trainer.log_metrics(name, metrics)
+    if shown:
+        trainer.log_metrics(name, metrics)
     trainer.save_metrics(name, metrics)
     card = trainer.model.config.model_card
     if name == "train":
         card["settings"].append(["training time", f"{metrics['train_runtime'] / 60:.1f} minutes"])
     elif trainer.args.do_train:  # a model that is only evaluated keeps the card of its own training
         card["results"]["validation" if name == "eval" else name] = figures(metrics, name)
+
+
+def evaluate(trainer):
+    """Evaluates the validation part; gives the logits that its figures come from, or None where it has no answers."""
+    compute_metrics, kept = trainer.compute_metrics, []
+
+    def keep(prediction):
+        kept.append(prediction.predictions)
+        return compute_metrics(prediction)
+
+    trainer.compute_metrics = compute_metrics and keep
+    record(trainer, "eval", trainer.evaluate())
+    trainer.compute_metrics = compute_metrics
+    return kept[0] if kept else None
+
+
+def train_blind(trainer, parts, names, summary, data_args, resume):
+    """Trains a model without letting it see images; gives its logits for the parts that are named."""
+    folder, processor = trainer.args.output_dir, trainer.processing_class
+    embeddings = trainer.data_collator.embeddings
+    if embeddings:
+        blind = VQACollator(processor, blind=True)
+        embeddings = embed_parts(trainer.model, blind, parts, os.path.join(folder, "embeddings"), trainer.args.device)
+    for collator in (trainer.data_collator, trainer.train_collator):
+        collator.blind, collator.embeddings = True, embeddings
+    pixels = data_args.image_cache_dir or os.path.join(os.path.dirname(folder), "image_cache")
+    keep_images(trainer, parts, dataclasses.replace(data_args, image_cache_dir=pixels))
+    trainer.model.config.model_card["settings"].append(["pictures", "not seen: all pixels are the mean"])
+    logger.info("training again without images, for the report")
+    result = trainer.train(
+        resume_from_checkpoint=newest_checkpoint(folder) if resume and os.path.isdir(folder) else None
+    )
+    trainer.save_model(_internal_call=True)
+    trainer.save_state()
+    record(trainer, "train", result.metrics, shown=False)  # its figures are in the report, beside the others
+    logits = {}
+    for name in names:
+        trainer.compute_metrics, prefix = build_metrics(processor, parts, name, summary), PREFIXES[name]
+        output = trainer.predict(parts[name], metric_key_prefix=prefix)
+        record(trainer, prefix, output.metrics, shown=False)
+        logits[name] = output.predictions
+    trainer.create_model_card()
+    return logits
 
 
 @contextlib.contextmanager
@@ -256,6 +240,8 @@ def main(argv=None):
             parts["train"] = open_training_rows(data_args, training_args)
         summary = summary_of(parts["train"]) if "train" in parts else None
         check_parts(training_args, parts)
+        reported = [name for name in PREFIXES if name in parts and "answer" in parts[name].column_names]
+        columns = choose_columns({name: parts[name] for name in reported}, model_args.report_columns)
         if bad:
             list_bad_rows(bad, training_args.output_dir)
         model, processor = loaded or build(model_args, data_args, summary)
@@ -283,6 +269,7 @@ def main(argv=None):
         if model_args.teacher:
             check_teacher(*teaching, model, processor)
             teacher = ask_teacher(*teaching, parts["train"], processor, training_args)
+        blind = copy.deepcopy(model) if model_args.report_blind else None  # it starts where the other does
         trainer = build_trainer(
             model, processor, parts, summary, model_args, data_args, training_args, augmentation, embeddings, teacher
         )
@@ -298,8 +285,9 @@ def main(argv=None):
         trainer.save_state()
         record(trainer, "train", result.metrics)
 
+    logits = {}  # of the evaluated parts, for the report
     if training_args.do_eval and "validation" in parts:
-        record(trainer, "eval", trainer.evaluate())
+        logits["validation"] = evaluate(trainer)
 
     if "test" in parts and (training_args.do_eval or training_args.do_predict):
         trainer.compute_metrics = build_metrics(processor, parts, "test", summary)
@@ -307,6 +295,8 @@ def main(argv=None):
             trainer.preprocess_logits_for_metrics = lambda logits, _: ranked_arrays(logits, processor, model_args.top_k)
         output = trainer.predict(parts["test"], metric_key_prefix="test")
         record(trainer, "test", output.metrics)
+        if trainer.compute_metrics is not None:
+            logits["test"] = output.predictions
         if training_args.do_predict and trainer.is_world_process_zero():
             path = os.path.join(training_args.output_dir, "predictions.jsonl")
             arrays = output.predictions
@@ -317,6 +307,30 @@ def main(argv=None):
 
     if training_args.do_train:
         trainer.create_model_card()
+
+    if training_args.do_eval and model_args.report and not data_args.pretrain:
+        unseen = None
+        if blind is not None:
+            with only_warned("no model without images"):
+                blind_args = blind_arguments(training_args)
+                blind_trainer = build_trainer(
+                    blind,
+                    processor,
+                    parts,
+                    summary,
+                    model_args,
+                    data_args,
+                    blind_args,
+                    augmentation,
+                    embeddings,
+                    teacher,
+                )
+                unseen = train_blind(blind_trainer, parts, logits, summary, data_args, checkpoint)
+        if trainer.is_world_process_zero():
+            with only_warned("no report"):
+                about = describe_run(trainer.model, model_args, training_args)
+                write_report(training_args.output_dir, parts, logits, processor, unseen, columns, about)
+
     if training_args.push_to_hub:
         with plain_errors():
             trainer.push_to_hub()

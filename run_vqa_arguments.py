@@ -85,6 +85,20 @@ class ModelArguments:
         default=None, metadata={"help": "Stop after so many evaluations without a better one."}
     )
     top_k: int = field(default=5, metadata={"help": "Answers per question in the predictions file."})
+    report: bool = field(
+        default=True, metadata={"help": "With --do_eval: write report.html, report.json and report_rows.jsonl."}
+    )
+    report_columns: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Columns whose values the report shows apart; those that look like kinds when left out."},
+    )
+    report_blind: bool = field(
+        default=False,
+        metadata={
+            "help": "With --do_train and --do_eval: train the same model again without seeing images, in "
+            "OUTPUT_DIR/blind, and report on both."
+        },
+    )
 
     def __post_init__(self):
         if self.cache_embeddings not in ("auto", "true", "false"):
@@ -182,6 +196,14 @@ def check_request(training_args, model_args, data_args):
         raise ValueError("--pretrain needs --do_train")
     if data_args.pretrain and training_args.do_predict:
         raise ValueError("--pretrain trains no heads to answer with; add --do_predict false")
+    reported = training_args.do_eval and model_args.report and not data_args.pretrain
+    if model_args.report_blind and not (training_args.do_train and reported):
+        raise ValueError(
+            "--report_blind trains a second model, without images, for the report: it needs --do_train and --do_eval, "
+            "and can't be with --pretrain or --report false"
+        )
+    if model_args.report_columns and not reported:
+        raise ValueError("--report_columns needs --do_eval, and can't be with --pretrain or --report false")
     if data_args.streaming and training_args.questions_per_image:
         raise ValueError("--questions_per_image needs all rows at hand; leave it out with --streaming")
 

@@ -89,13 +89,14 @@ class VQACollator:
         seed: with epoch and image it fixes what augmentation does, whichever batch, worker or process the image is in.
         embeddings: [`FrozenEmbeddings`] that take the place of pixels and token ids.
         teacher: [`TeacherLogits`] that a student learns from.
+        blind: every pixel is the processor's mean, 0 after normalisation: what is learned is learned without images.
     """
 
-    def __init__(self, processor, augmentation=None, seed=0, embeddings=None, teacher=None):
+    def __init__(self, processor, augmentation=None, seed=0, embeddings=None, teacher=None, blind=False):
         self.processor = processor
         self.augmentation = augmentation
         self.seed = seed
-        self.embeddings, self.teacher = embeddings, teacher
+        self.embeddings, self.teacher, self.blind = embeddings, teacher, blind
         self.cache = None
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
         self.vocabulary = AnswerVocabulary(processor.answers)
@@ -116,6 +117,8 @@ class VQACollator:
             images = self.pixels([found[key] for key in keys], keys)
             resized = {} if self.augmentation else {"do_resize": False}
             batch |= self.processor(images=images, text=questions, return_tensors="pt", **resized)
+            if self.blind:
+                batch["pixel_values"].zero_()
         if "answer" in rows[0]:
             batch |= self.labels([consensus(row["answer"]) for row in rows])
         if self.teacher is not None:

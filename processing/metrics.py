@@ -1,73 +1,16 @@
-"""Scores over answer strings. Class indices are never compared."""
+"""The figures of an evaluation: the metric over answer strings, for all who answer."""
 
 from collections import Counter, defaultdict
 
-import datasets
-import evaluate
 import numpy as np
 import torch
-from sklearn.metrics import f1_score
 
-from .answers import AnswerVocabulary, consensus, normalise_answer, question_type_of
+from .answers import AnswerVocabulary, consensus, question_type_of
 from .processing_dualvqa import QUESTION_TYPES
+from .vqa_accuracy.answer_strings import answer_score, as_list
+from .vqa_accuracy.vqa_accuracy import VQAAccuracy
 
-DESCRIPTION = """Accuracy of visual question answering over normalised answer strings, in all and by question type: a
-question is binary when the answer that most people gave is yes or no, else open-ended."""
-INPUTS = """
-Args:
-    predictions: list of strings.
-    references: list of lists of strings, the answers that people gave to each question.
-Returns:
-    accuracy, binary_accuracy, open_ended_accuracy: shares in [0, 1]; a type without questions is left out.
-    macro_f1, binary_macro_f1, open_ended_macro_f1: unweighted mean of F1 over the answers that occur in the references.
-    samples, binary_samples, open_ended_samples: numbers of questions.
-"""
-CITATION = """@inproceedings{antol2015vqa, title={{VQA}: Visual Question Answering}, booktitle={ICCV}, year={2015},
-author={Antol, Stanislaw and Agrawal, Aishwarya and Lu, Jiasen and Mitchell, Margaret and Batra, Dhruv and
-Zitnick, C. Lawrence and Parikh, Devi}}"""
-
-
-def answer_score(prediction, references):
-    """min(matches / 3, 1) over the answers of several people (Antol et al. 2015); with fewer than three
-    people, the share that agrees. With one it is 1 or 0."""
-    matches = sum(normalise_answer(reference) == prediction for reference in references)
-    return min(matches / min(3, len(references)), 1.0)
-
-
-class VQAAccuracy(evaluate.Metric):
-    """The project's metric; see `INPUTS` for what it takes and gives."""
-
-    def _info(self):
-        return evaluate.MetricInfo(
-            description=DESCRIPTION,
-            citation=CITATION,
-            inputs_description=INPUTS,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("string"),
-                    "references": datasets.Sequence(datasets.Value("string")),
-                }
-            ),
-        )
-
-    def _compute(self, predictions, references):
-        predictions = [normalise_answer(answer) for answer in predictions]
-        answers = [consensus(people) for people in references]
-        scores = [answer_score(answer, people) for answer, people in zip(predictions, references)]
-        rows = defaultdict(list)
-        for row, answer in enumerate(answers):
-            rows[""].append(row)
-            rows[QUESTION_TYPES[question_type_of(answer)] + "_"].append(row)
-        results = {}
-        for prefix, chosen in rows.items():
-            truth = [answers[row] for row in chosen]
-            guesses = [predictions[row] for row in chosen]
-            results[f"{prefix}accuracy"] = float(np.mean([scores[row] for row in chosen]))
-            results[f"{prefix}macro_f1"] = float(
-                f1_score(truth, guesses, labels=sorted(set(truth)), average="macro", zero_division=0)
-            )
-            results[f"{prefix}samples"] = len(chosen)
-        return results
+__all__ = ["AnswerMetrics", "VQAAccuracy", "answer_score", "majority_answers", "named_logits"]
 
 
 def majority_answers(answers):
@@ -94,7 +37,7 @@ class AnswerMetrics:
 
     def __init__(self, processor, answers, majority=None):
         self.processor = processor
-        self.references = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
+        self.references = [as_list(answer) for answer in answers]
         self.answers = [consensus(people) for people in self.references]
         self.types = [QUESTION_TYPES[question_type_of(answer)] for answer in self.answers]
         self.majority = majority

@@ -1,0 +1,78 @@
+"""A report as one HTML page that needs no other file."""
+
+import base64
+import io
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from processing.collator import open_embedded
+from processing.image_processing_dualvqa import to_rgb
+
+from .figures import SAME_IMAGE
+from .plots import ANSWERERS, TYPES, accuracy_plot, reliability_plot, risk_coverage_plot
+from .statistics import LEVEL, RESAMPLES
+
+THUMBNAIL = 320  # pixels of the longer side, twice what is shown
+
+
+def percent(share, digits=1):
+    return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def signed(share):
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def data_uri(content, kind):
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def thumbnail(image):
+    """The data URI of a picture's small JPEG; None where it can't be read any more."""
+    try:
+        picture = to_rgb(open_embedded(image))
+        picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    except (OSError, ValueError, SyntaxError):
+        return None
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=82)
+    return data_uri(content.getvalue(), "jpeg")
+
+
+def render(template, **values):
+    """A page of this folder; everything that is put in is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "signed": signed}
+    fixed = {"answerers": ANSWERERS, "kinds": TYPES, "same_image": SAME_IMAGE, "level": LEVEL, "resamples": RESAMPLES}
+    return environment.get_template(template).render(**fixed, **values)
+
+
+def report_page(report, results, pictures):
+    """The HTML of a report.
+
+    Args:
+        report: as report.json has it.
+        results: part -> its results.
+        pictures: part -> the `image` column of its rows.
+    """
+    parts = {}
+    for name, figures in report["parts"].items():
+        svgs = {
+            "accuracy": accuracy_plot(figures),
+            "reliability": reliability_plot(figures),
+            "risk_coverage": risk_coverage_plot(figures),
+        }
+        parts[name] = {
+            "figures": figures,
+            "plots": {plot: data_uri(svg.encode(), "svg+xml") for plot, svg in svgs.items()},
+            "worst": [(results[name][place], thumbnail(pictures[name][place])) for place in figures["worst"]],
+        }
+    return render("page.html.j2", report=report, parts=parts)

@@ -1,0 +1,113 @@
+"""The plots of a report: SVG text, drawn without a window system."""
+
+import io
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+ANSWERERS = {
+    "routed": "routed",
+    "oracle": "oracle",
+    "blind_routed": "no pictures, routed",
+    "blind_oracle": "no pictures, oracle",
+    "copied": "copied",
+    "majority": "majority",
+}
+TYPES = {"all": "all", "binary": "yes/no", "open_ended": "open-ended"}
+BLUE, ORANGE, GREY, LIGHT = "#1f5fa8", "#d1731b", "#6b7280", "#d1d5db"
+COLORS = {"routed": BLUE, "oracle": BLUE, "blind_routed": ORANGE, "blind_oracle": ORANGE}
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: small, and searchable
+    "svg.hashsalt": "report",  # the same figure is the same file
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.edgecolor": LIGHT,
+    "axes.labelcolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+}
+
+
+def panels(height, draw, kinds, **axes):
+    """An SVG with one panel for each kind of question, drawn by `draw(axes, kind)`."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.1 * len(kinds) + 0.9, height), layout="constrained")
+        for place, kind in zip(figure.subplots(1, len(kinds), squeeze=False, **axes)[0], kinds):
+            place.set_title(TYPES[kind], loc="left")
+            draw(place, kind)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
+
+
+def percent_axis(axes, which):
+    getattr(axes, f"set_{which}lim")(0, 1)
+    getattr(axes, f"set_{which}ticks")([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
+
+
+def accuracy_plot(figures):
+    """Every answerer's accuracy with its interval, and the ceiling that the vocabulary puts on it."""
+    names = [name for name in ANSWERERS if name in figures["accuracy"]]
+
+    def draw(axes, kind):
+        for place, name in enumerate(names):
+            found, color = figures["accuracy"][name][kind], COLORS.get(name, GREY)
+            if found["low"] is not None:
+                axes.plot([found["low"], found["high"]], [place, place], color=color, linewidth=2)
+            filled = color if not name.endswith("oracle") else "white"
+            axes.plot(found["value"], place, "o", color=color, markerfacecolor=filled, markersize=6)
+        axes.axvline(figures["coverage"][kind], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
+        axes.set_yticks(range(len(names)), [ANSWERERS[name] for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.grid(axis="x", color=LIGHT, linewidth=0.5)
+        axes.tick_params(length=0)
+        percent_axis(axes, "x")
+
+    return panels(0.7 + 0.27 * len(names), draw, list(figures["types"]), sharey=True)
+
+
+def reliability_plot(figures):
+    """Accuracy by score; the size of a point is the share of the questions that it stands for."""
+
+    def draw(axes, kind):
+        axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=1)
+        for name, filled in (("oracle", "white"), ("routed", BLUE)):
+            bins = figures["calibration"][name][kind]["bins"]
+            total = sum(b["count"] for b in bins)
+            x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
+            axes.plot(x, y, color=BLUE, linewidth=1, linestyle="-" if name == "routed" else ":")
+            sizes = [8 + 160 * b["count"] / total for b in bins]
+            axes.scatter(x, y, sizes, facecolor=filled, edgecolor=BLUE, linewidth=1, zorder=3, label=name, alpha=0.85)
+        axes.set(aspect="equal", xlabel="score", ylabel="accuracy")
+        percent_axis(axes, "x")
+        percent_axis(axes, "y")
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        if kind == next(iter(figures["types"])):
+            legend = axes.legend(frameon=False, loc="upper left", labelcolor=GREY)
+            for handle in legend.legend_handles:
+                handle.set_sizes([30])
+
+    return panels(3.3, draw, list(figures["types"]))
+
+
+def risk_coverage_plot(figures):
+    """The error among those answered, if only the surest are."""
+
+    def draw(axes, kind):
+        for name, line in (("oracle", ":"), ("routed", "-")):
+            coverages, risks = figures["calibration"][name][kind]["risk_coverage"]
+            axes.plot(coverages, risks, line, color=BLUE, linewidth=1.5, label=name)
+        axes.set(xlabel="answered", ylabel="wrong among them")
+        axes.grid(axis="y", color=LIGHT, linewidth=0.5)
+        axes.tick_params(length=0)
+        percent_axis(axes, "x")
+        percent_axis(axes, "y")
+        if kind == next(iter(figures["types"])):
+            axes.legend(frameon=False, loc="upper left", labelcolor=GREY)
+
+    return panels(2.5, draw, list(figures["types"]))

@@ -1,0 +1,36 @@
+"""What a run needs for its report: settings of the model that sees no image, what it says of itself, and no harm."""
+
+import contextlib
+import copy
+import logging
+import os
+
+logger = logging.getLogger("run_vqa")
+
+
+def blind_arguments(training_args):
+    """The same settings for the model that sees no image; only its place is another, and it stays there."""
+    args = copy.copy(training_args)
+    args.output_dir = os.path.join(training_args.output_dir, "blind")
+    args.push_to_hub, args.report_to = False, []
+    return args
+
+
+def describe_run(model, model_args, training_args):
+    """What a report says of its run; of a model that is only evaluated, how it was trained."""
+    card = model.config.model_card or {}
+    about = {"title": os.path.basename(os.path.normpath(training_args.output_dir))}
+    if training_args.do_train:
+        return {**about, "data": card["data"], "settings": card["settings"]}
+    name = os.path.basename(os.path.normpath(model_args.model_name_or_path))
+    return {**about, "settings": [["model", name], *card.get("settings", [])]}
+
+
+@contextlib.contextmanager
+def only_warned(what):
+    """Whatever goes wrong in what comes after the run's own results doesn't take them away."""
+    try:
+        yield
+    except Exception as error:
+        logger.warning("%s: %s: %s. All other results of the run are kept", what, type(error).__name__, error)
+        logger.debug("where it happened", exc_info=True)
