@@ -150,10 +150,21 @@ class DualVQATrainer(Trainer):
         """
         checkpoint = find_checkpoint(resume_from_checkpoint, self.args.output_dir)
         self.check_resumed(checkpoint)
+        self.forget_calibration()
         if checkpoint:
             self.resumed_progress = read_progress(checkpoint)
             self.compare_plans(checkpoint)
         return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+
+    def forget_calibration(self):
+        """Drops what earlier calibration found: it holds for the weights that it was fitted on."""
+        model = self.accelerator.unwrap_model(self.model)
+        calibrated = getattr(self.processing_class, "calibration", None)
+        if calibrated or model.config.familiarity:
+            logger.warning("the calibration of the model that training goes on from is dropped; calibrate it anew")
+        if calibrated:
+            self.processing_class.calibration = None
+        model.forget_familiarity()
 
     def check_resumed(self, checkpoint):
         """Refuses a checkpoint of another architecture or vocabulary; None is fine.

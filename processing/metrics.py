@@ -130,8 +130,9 @@ class AnswerMetrics:
 
 def named_logits(arrays, processor):
     """The Trainer's prediction arrays as a dict of tensors, as the model's output names them."""
-    arrays = arrays if isinstance(arrays, tuple) else (arrays,)
+    arrays = list(arrays) if isinstance(arrays, tuple) else [arrays]
+    novelty = {"novelty": arrays.pop()} if arrays[-1].ndim == 1 else {}
     names = ["binary_logits", "open_ended_logits", "question_type_logits"]
     if len(arrays) == 1:
         names = ["open_ended_logits"] if processor.answers else ["binary_logits"]
-    return {name: torch.as_tensor(array) for name, array in zip(names, arrays)}
+    return {name: torch.as_tensor(array) for name, array in {**dict(zip(names, arrays)), **novelty}.items()}
