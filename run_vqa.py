@@ -36,6 +36,7 @@ from processing import (
     write_predictions,
 )
 from run_vqa_arguments import check_request, parse_arguments, select_by_loss
+from run_vqa_calibration import calibrate, wants_calibration
 from run_vqa_models import (
     ask_teacher,
     build,
@@ -210,8 +211,8 @@ def record(trainer, name, metrics):
     card = trainer.model.config.model_card
     if name == "train":
         card["settings"].append(["training time", f"{metrics['train_runtime'] / 60:.1f} minutes"])
-    elif trainer.args.do_train:  # a model that is only evaluated keeps the card of its own training
-        card["results"]["validation" if name == "eval" else name] = figures(metrics, name)
+    elif trainer.args.do_train or name == "calibration":  # a model that is only evaluated keeps its training's card
+        card.setdefault("results", {})["validation" if name == "eval" else name] = figures(metrics, name)
 
 
 @contextlib.contextmanager
@@ -265,8 +266,9 @@ def main(argv=None):
             renew_answers(model, processor, data_args, summary)
         report_data(parts, summary, processor)
         report_parameters(model)
+        calibrating = wants_calibration(model_args, training_args, data_args, parts, processor, model.config.heads)
         if model_args.ensemble_with:
-            model = together[0]
+            model, processor = together[0], processor.without_calibration()
         if model_args.quantization:
             model = optimize_for_inference(model, model_args.quantization)
         if training_args.do_train:
@@ -300,6 +302,10 @@ def main(argv=None):
 
     if training_args.do_eval and "validation" in parts:
         record(trainer, "eval", trainer.evaluate())
+
+    if calibrating:
+        record(trainer, "calibration", calibrate(trainer, parts, model_args))
+        trainer.save_model(_internal_call=True)
 
     if "test" in parts and (training_args.do_eval or training_args.do_predict):
         trainer.compute_metrics = build_metrics(processor, parts, "test", summary)

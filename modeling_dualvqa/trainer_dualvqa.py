@@ -164,6 +164,7 @@ class DualVQATrainer(Trainer):
             logger.warning("the calibration of the model that training goes on from is dropped; calibrate it anew")
         if calibrated:
             self.processing_class.calibration = None
+        ((model.config.model_card or {}).get("results") or {}).pop("calibration", None)
         model.forget_familiarity()
 
     def check_resumed(self, checkpoint):
@@ -355,6 +356,7 @@ class DualVQATrainer(Trainer):
             return output
         heads = self.accelerator.unwrap_model(self.model).config.heads
         arrays = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
+        arrays = [array for array in arrays if array.ndim > 1]  # without the novelty
         logits = dict(zip([*heads, "question_type"], map(torch.as_tensor, arrays)))
         labels = dict(zip(TASKS, map(torch.as_tensor, output.label_ids)))
         alphas = {task: alpha.cpu() for task, alpha in self.alphas.items()}

@@ -6,6 +6,8 @@ from collections import Counter
 
 from .processing_dualvqa import BINARY_ANSWERS
 
+IGNORE_INDEX = -100
+
 # The rules of the VQA evaluation (Antol et al. 2015, "VQA: Visual Question Answering"), with three
 # departures: "none" stays a word (it is an answer of its own in radiology), a minus before a number stays, and
 # apostrophes are dropped, so that "don't" and "dont" are one answer without a list of contractions.
@@ -38,6 +40,13 @@ def consensus(answers):
 def question_type_of(answer):
     """0 if the normalised answer is yes or no, else 1: the index in `QUESTION_TYPES`."""
     return 0 if answer in BINARY_ANSWERS else 1
+
+
+def answer_score(prediction, references):
+    """min(matches / 3, 1) over the answers of several people (Antol et al. 2015); with fewer than three
+    people, the share that agrees. With one it is 1 or 0."""
+    matches = sum(normalise_answer(reference) == prediction for reference in references)
+    return min(matches / min(3, len(references)), 1.0)
 
 
 class AnswerVocabulary:
@@ -81,7 +90,17 @@ class AnswerVocabulary:
 
     def encode(self, answer):
         """Index of a normalised answer, or -100 if it is not in the vocabulary."""
-        return self.index.get(answer, -100)
+        return self.index.get(answer, IGNORE_INDEX)
+
+    def labels(self, answers):
+        """`<head>_labels` of normalised answers, a list for each head and one for the router; -100 for none."""
+        types = [question_type_of(answer) for answer in answers]
+        return {
+            "binary_labels": [BINARY_ANSWERS.index(a) if t == 0 else IGNORE_INDEX for a, t in zip(answers, types)],
+            # A vocabulary with yes and no is that of a model with one head for all questions.
+            "open_ended_labels": [self.encode(answer) for answer in answers],
+            "question_type_labels": types,
+        }
 
     def coverage(self, answers):
         """Share of the open-ended ones among normalised `answers` that the vocabulary has: no accuracy can be higher.

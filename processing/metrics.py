@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from sklearn.metrics import f1_score
 
-from .answers import AnswerVocabulary, consensus, normalise_answer, question_type_of
+from .abstention import selective
+from .answers import AnswerVocabulary, answer_score, consensus, normalise_answer, question_type_of
+from .calibration import LabelledLogits, before_and_after
 from .processing_dualvqa import QUESTION_TYPES
 
 DESCRIPTION = """Accuracy of visual question answering over normalised answer strings, in all and by question type: a
@@ -25,13 +27,6 @@ Returns:
 CITATION = """@inproceedings{antol2015vqa, title={{VQA}: Visual Question Answering}, booktitle={ICCV}, year={2015},
 author={Antol, Stanislaw and Agrawal, Aishwarya and Lu, Jiasen and Mitchell, Margaret and Batra, Dhruv and
 Zitnick, C. Lawrence and Parikh, Devi}}"""
-
-
-def answer_score(prediction, references):
-    """min(matches / 3, 1) over the answers of several people (Antol et al. 2015); with fewer than three
-    people, the share that agrees. With one it is 1 or 0."""
-    matches = sum(normalise_answer(reference) == prediction for reference in references)
-    return min(matches / min(3, len(references)), 1.0)
 
 
 class VQAAccuracy(evaluate.Metric):
@@ -86,6 +81,11 @@ class AnswerMetrics:
     besides, of a model with two heads, `router_accuracy`, and `coverage`, the share of open-ended questions whose
     answer is in the vocabulary.
 
+    All of these score best guesses, whatever the processor leaves unanswered. Of a calibrated processor there are
+    besides `calibration_*`: the errors of `LabelledLogits.errors` without and with its temperatures; and where it has a
+    threshold, `abstention_coverage`, the share of questions answered, and `abstention_risk`, the share of wrong answers
+    among these.
+
     Args:
         processor: decodes the logits.
         answers: for each row a string, or a list of strings.
@@ -113,8 +113,8 @@ class AnswerMetrics:
         decode = self.processor.post_process_question_answering
         heads = [name for name in QUESTION_TYPES if f"{name}_logits" in outputs]
         oracle_types = [name if name in heads else heads[0] for name in self.types]
-        routed = [best[0] for best in decode(outputs)]
-        oracle = [best[0] for best in decode(outputs, question_type=oracle_types)]
+        routed = [best[0] for best in decode(outputs, abstain=False)]
+        oracle = [best[0] for best in decode(outputs, question_type=oracle_types, abstain=False)]
         results = {
             **self.score([best["answer"] for best in routed], "routed"),
             **self.score([best["answer"] for best in oracle], "oracle"),
@@ -122,10 +122,27 @@ class AnswerMetrics:
         if len(heads) == 2:
             right = [best["question_type"] == name for best, name in zip(routed, self.types)]
             results["router_accuracy"] = float(np.mean(right))
+        results |= self.reliability(outputs)
         if self.majority:
             results |= self.score([self.majority.get(name, "") for name in self.types], "majority")
         coverage = AnswerVocabulary(self.processor.answers).coverage(self.answers)
         return results if coverage is None else {**results, "coverage": coverage}
+
+    def reliability(self, outputs):
+        """How true a calibrated processor's scores are; nothing of one that isn't."""
+        calibration = self.processor.calibration or {}
+        if not calibration:
+            return {}
+        labelled = LabelledLogits(self.processor, outputs, self.references)
+        calibrated = labelled.ranked(calibration.get("temperatures", {}))
+        errors = before_and_after(labelled.errors(labelled.ranked({})), labelled.errors(calibrated))
+        results = {f"calibration_{name}": value for name, value in errors.items()}
+        if self.processor.threshold() is not None:
+            coverage, risk = selective(*labelled.routed(calibrated), self.processor.threshold())
+            results["abstention_coverage"] = coverage
+            if risk is not None:
+                results["abstention_risk"] = risk
+        return results
 
 
 def named_logits(arrays, processor):

@@ -53,5 +53,7 @@ def write_predictions(path, answers, row_numbers, raw):
                     value = value.get("path")
                 line[f"source_{name}" if name in NAMES else name] = value
             line |= best[0]
-            line["top_k"] = [{"answer": item.get("best_guess", item["answer"]), "score": item["score"]} for item in best]
+            line["top_k"] = [
+                {"answer": item.get("best_guess", item["answer"]), "score": item["score"]} for item in best
+            ]
             file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
