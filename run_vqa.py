@@ -252,7 +252,7 @@ def main(argv=None):
             )
         if model_args.teacher:
             teaching = load_together(model_args.teacher, "probabilities")
-        parts, raw, bad = prepare_datasets(data_args, training_args.do_train)
+        parts, raw, bad = prepare_datasets(data_args, training_args.do_train or model_args.fit_familiarity)
         if data_args.streaming and training_args.do_train:
             parts["train"] = open_training_rows(data_args, training_args)
         summary = summary_of(parts["train"]) if "train" in parts else None

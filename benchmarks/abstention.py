@@ -1,7 +1,8 @@
 """Are scores true, and does the promised risk hold? Saved models on random halves of the images of their data.
 
 python benchmarks/abstention.py --output docs/abstention.md --max_risk 0.01 0.05 0.1 \\
-    --run easy-VQA runs/easy_vqa recipes/easy_vqa.yaml --run VQA-RAD runs/vqa_rad "recipes/vqa_rad.yaml --train_file ..."
+    --run easy-VQA runs/easy_vqa recipes/easy_vqa.yaml \\
+    --run VQA-RAD runs/vqa_rad "recipes/vqa_rad.yaml --train_file ..."
 
 Nothing is trained. The rows are the data's test part, or the validation part where there is none with answers.
 """
@@ -22,8 +23,9 @@ Written by
 {command}
 ```
 
-Each of {splits} times half of the images is drawn (seed {seed}). On the questions about them temperatures are fitted and a
-threshold is chosen, as a run does on its validation part; the figures are those of the questions about the other half.
+Each of {splits} times half of the images is drawn (seed {seed}). On the questions about them temperatures are fitted
+and a threshold is chosen, as a run does on its validation part; the figures are those of the questions about the other
+half.
 
 """
 ERRORS = """## Expected calibration error, %
@@ -35,11 +37,10 @@ probability included. Open-ended answers that the vocabulary lacks count as wron
 PROMISE = """
 ## The promise: at most so many of the answers given are wrong
 
-`--max_risk` with `--risk_confidence {confidence}`. *Kept* counts the splits in which the share of wrong answers among those
-given to the other half was within the wanted risk; where no threshold could be shown to be good enough everything would be
-answered, and nothing is promised: these splits are left out, and their number is that of the splits less those *with a
-threshold*. Coverage is the share of the other half's questions that was answered, wrong the share among these, both the
-mean over the splits with a threshold.
+`--max_risk` with `--risk_confidence {confidence}`. Where no threshold could be shown to be good enough, nothing is
+promised; *splits with a threshold* are the others. Of these, *kept* counts those in which the share of wrong answers
+among those given to the other half was within the wanted risk. *Coverage* is the share of the other half's questions
+that was answered and *wrong* the share of wrong ones among these answers, both the mean over the same splits.
 
 """
 HEADS = {"binary": "yes/no", "open_ended": "open-ended", "question_type": "router", "routed": "all"}

@@ -27,7 +27,7 @@ def rows_of(flags):
     from run_vqa_arguments import parse_arguments
 
     _, data_args, _, _ = parse_arguments(shlex.split(flags))
-    parts, *_ = prepare_datasets(data_args)
+    parts, *_ = prepare_datasets(data_args, needs_training=bool(data_args.train_file or not data_args.files))
     part = "test" if "answer" in getattr(parts.get("test"), "column_names", ()) else "validation"
     if part not in parts:
         raise SystemExit(f"error: {flags}: no test or validation part with answers")

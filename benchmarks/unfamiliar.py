@@ -1,7 +1,8 @@
 """Are questions and pictures of another kind noticed? Two saved models, each asked about the other's data.
 
 python benchmarks/unfamiliar.py --output docs/unfamiliar.md \\
-    --run easy-VQA runs/easy_vqa recipes/easy_vqa.yaml --run VQA-RAD runs/vqa_rad "recipes/vqa_rad.yaml --train_file ..."
+    --run easy-VQA runs/easy_vqa recipes/easy_vqa.yaml \\
+    --run VQA-RAD runs/vqa_rad "recipes/vqa_rad.yaml --train_file ..."
 
 Nothing is trained. Folders that were trained or calibrated with --fit_familiarity have a distance to show.
 """
@@ -25,12 +26,12 @@ Written by
 ```
 
 Each model is asked about its own data's test part (validation part, where there is none with answers), which it wasn't
-trained on, and about the other's, up to {most} questions, drawn with seed {seed}; in the mixed cases pictures of one and
-questions of the other are paired at random. *Distance* is the Mahalanobis distance of the fused state to the training
-states, *energy* that of the logits of the head that answers, *either* the larger of the two as the stored limits take them,
-*score* one less the answer's score. AUROC: how often a foreign question has the larger value than an own one. Limits come
-from the questions about half of the own images, for 1 % and 5 % false alarms; *detected* are the foreign questions beyond
-them, *false alarms* the questions about the other half of the own images that are beyond them too.
+trained on, and about the other's, up to {most} questions, drawn with seed {seed}; in the mixed cases pictures of one
+and questions of the other are paired at random. *Distance* is the Mahalanobis distance of the fused state to the
+training states, *energy* that of the logits of the head that answers, *either* the two together as a saved model's flag
+takes them, *score* one less the answer's score. AUROC: how often a foreign question is the less familiar of a foreign
+and an own one. Limits come from the questions about half of the own images, for 1 % and 5 % false alarms; *detected*
+are the foreign questions beyond them, *false alarms* those about the other half of the own images, both in %.
 
 """
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import beta, binom
+from scipy.stats import beta, betabinom, binom
 
 from processing.abstention import (
     NoThresholdError,
@@ -15,7 +15,7 @@ from processing.abstention import (
 
 
 def test_the_bound_holds_whatever_the_risk_is():
-    """By brute force over all numbers of old and new errors. At some risk it is nearly reached, so it isn't too wide."""
+    """By brute force over all numbers of old and new errors. At some risk it is nearly reached: it isn't too wide."""
     n, confidence = 40, 0.9
     bounds = np.array([prediction_bound(wrong, n, confidence) for wrong in range(n + 1)])
     beyond = np.arange(n + 1)[None] / n > bounds[:, None] + 1e-12  # (old, new) errors
@@ -26,12 +26,10 @@ def test_the_bound_holds_whatever_the_risk_is():
     assert 0.05 < max(misses) <= 1 - confidence
 
 
-def test_with_very_many_new_answers_it_would_be_clopper_and_pearsons(monkeypatch):
-    """A tenth of 300 answers wrong: the bound on the true risk is narrower, for the new ones have noise of their own."""
+def test_with_very_many_new_answers_it_would_be_clopper_and_pearsons():
+    """A tenth of 300 answers wrong: the bound on the true risk is narrower, for new ones have noise of their own."""
     clopper_pearson = beta.ppf(0.95, 31, 270)
     assert clopper_pearson < prediction_bound(30, 300, 0.95) < 2 * clopper_pearson
-    from scipy.stats import betabinom
-
     assert betabinom.ppf(0.95, 10**6, 31, 270) / 10**6 == pytest.approx(clopper_pearson, abs=1e-4)
 
 

@@ -48,7 +48,7 @@ def test_answers_that_are_all_right_give_a_temperature_and_not_zero():
 
 @pytest.fixture
 def labelled(processor):
-    """6,000 questions about 1,000 images; binary and open-ended head are too sure by their factors of `TEMPERATURES`."""
+    """6,000 questions about 1,000 images; both answering heads are too sure by their factors of `TEMPERATURES`."""
     types = torch.arange(6000) % 2
     router = 2 + torch.randn(6000, 2, generator=torch.Generator().manual_seed(3)).abs()
     router = router * torch.nn.functional.one_hot(types)  # always right
