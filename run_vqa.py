@@ -36,6 +36,7 @@ from processing import (
 from reporting.figures import choose_columns
 from reporting.report import write_report
 from run_vqa_arguments import check_request, parse_arguments, select_by_loss
+from run_vqa_calibration import calibrate, wants_calibration
 from run_vqa_data import check_parts, list_bad_rows, report_data, report_parameters
 from run_vqa_models import (
     ask_teacher,
@@ -151,8 +152,8 @@ def record(trainer, name, metrics, shown=True):
     card = trainer.model.config.model_card
     if name == "train":
         card["settings"].append(["training time", f"{metrics['train_runtime'] / 60:.1f} minutes"])
-    elif trainer.args.do_train:  # a model that is only evaluated keeps the card of its own training
-        card["results"]["validation" if name == "eval" else name] = figures(metrics, name)
+    elif trainer.args.do_train or name == "calibration":  # a model that is only evaluated keeps its training's card
+        card.setdefault("results", {})["validation" if name == "eval" else name] = figures(metrics, name)
 
 
 def evaluate(trainer):
@@ -235,7 +236,7 @@ def main(argv=None):
             )
         if model_args.teacher:
             teaching = load_together(model_args.teacher, "probabilities")
-        parts, raw, bad = prepare_datasets(data_args, training_args.do_train)
+        parts, raw, bad = prepare_datasets(data_args, training_args.do_train or model_args.fit_familiarity)
         if data_args.streaming and training_args.do_train:
             parts["train"] = open_training_rows(data_args, training_args)
         summary = summary_of(parts["train"]) if "train" in parts else None
@@ -251,8 +252,9 @@ def main(argv=None):
             renew_answers(model, processor, data_args, summary)
         report_data(parts, summary, processor)
         report_parameters(model)
+        calibrating = wants_calibration(model_args, training_args, data_args, parts, processor, model.config.heads)
         if model_args.ensemble_with:
-            model = together[0]
+            model, processor = together[0], processor.without_calibration()
         if model_args.quantization:
             model = optimize_for_inference(model, model_args.quantization)
         if training_args.do_train:
@@ -289,6 +291,10 @@ def main(argv=None):
     if training_args.do_eval and "validation" in parts:
         logits["validation"] = evaluate(trainer)
 
+    if calibrating:
+        record(trainer, "calibration", calibrate(trainer, parts, model_args))
+        trainer.save_model(_internal_call=True)
+
     if "test" in parts and (training_args.do_eval or training_args.do_predict):
         trainer.compute_metrics = build_metrics(processor, parts, "test", summary)
         if trainer.compute_metrics is None:  # nothing needs all the logits; of many rows they fill the memory
@@ -315,7 +321,7 @@ def main(argv=None):
                 blind_args = blind_arguments(training_args)
                 blind_trainer = build_trainer(
                     blind,
-                    processor,
+                    processor.without_calibration(),  # a copy: training drops what its processor knows
                     parts,
                     summary,
                     model_args,

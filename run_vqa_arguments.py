@@ -12,6 +12,7 @@ from transformers import HfArgumentParser
 from modeling_dualvqa import DualVQAConfig, DualVQATrainingArguments
 from modeling_dualvqa.contrastive import MEASURED
 from processing import AugmentationArguments, DataArguments
+from run_vqa_calibration import CalibrationArguments
 
 logger = logging.getLogger("run_vqa")
 
@@ -19,8 +20,8 @@ DESCRIPTION = "Trains, evaluates and asks a DualVQA model: python run_vqa.py rec
 
 
 @dataclass
-class ModelArguments:
-    """Which model, and what it starts from."""
+class ModelArguments(CalibrationArguments):
+    """Which model, what it starts from, and how it is calibrated."""
 
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Saved DualVQA folder or Hub id to go on from."}
@@ -103,6 +104,7 @@ class ModelArguments:
     def __post_init__(self):
         if self.cache_embeddings not in ("auto", "true", "false"):
             raise ValueError(f"cache_embeddings must be auto, true or false, found {self.cache_embeddings!r}")
+        self.check_calibration()
 
 
 def parse_arguments(argv):
@@ -176,10 +178,16 @@ def config_fields(settings):
 
 def check_request(training_args, model_args, data_args):
     """Refuses a combination of flags that could only fail later."""
-    if not (training_args.do_train or training_args.do_eval or training_args.do_predict):
-        raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict")
+    calibrates = model_args.asks_for_calibration
+    if not (training_args.do_train or training_args.do_eval or training_args.do_predict or calibrates):
+        raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict, --calibrate true")
     if not training_args.do_train and not model_args.model_name_or_path:
-        raise ValueError("evaluation and prediction without training need --model_name_or_path")
+        raise ValueError("evaluation, prediction and calibration without training need --model_name_or_path")
+    if calibrates and (model_args.ensemble_with or model_args.quantization):
+        raise ValueError(
+            "calibration belongs to one saved model: leave out --ensemble_with and --quantization, or --calibrate, "
+            "--max_risk and --fit_familiarity"
+        )
     if model_args.new_answers and not (training_args.do_train and model_args.model_name_or_path):
         raise ValueError("--new_answers needs --model_name_or_path, the model to go on from, and --do_train")
     if model_args.ensemble_with and (training_args.do_train or not model_args.model_name_or_path):

@@ -4,6 +4,7 @@ python -m deployment.onnx_export runs/mine --output_dir runs/mine_onnx [--heads 
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import logging
@@ -52,7 +53,10 @@ class TextPart(nn.Module):
 
 
 class PooledHeadsPart(nn.Module):
-    """Embeddings of U images and V questions and the (B,) rows that ask them -> the logits of the heads."""
+    """Embeddings of U images and V questions and the (B,) rows that ask them -> the logits of the heads.
+
+    Of a model with familiarity the novelty (B,) too.
+    """
 
     inputs = {"image_embeds": ("images",), "text_embeds": ("questions",)}
     inputs |= {"image_index": ("rows",), "question_index": ("rows",)}
@@ -62,6 +66,8 @@ class PooledHeadsPart(nn.Module):
         self.model = model
         names = [*heads, "question_type"] if len(heads) == 2 else heads
         self.outputs = tuple(f"{name}_logits" for name in names)
+        if model.familiarity is not None:
+            self.outputs += ("novelty",)
 
     def forward(self, image_embeds, text_embeds, image_index, question_index):
         return self.chosen(self.model.answer(image_embeds, text_embeds, None, image_index, question_index))
@@ -116,10 +122,11 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
     if isinstance(model, (str, Path)):
         processor = DualVQAProcessor.from_pretrained(model)
         model = DualVQAForQuestionAnswering.from_pretrained(model)
-    heads = list(model.config.heads if heads is None else heads)
+    known_heads = list(model.config.heads)
+    heads = list(known_heads if heads is None else heads)
     for given, known, name in (
         (parts, PARTS, "parts"),
-        (heads, model.config.heads, "heads"),
+        (heads, known_heads, "heads"),
         ([quantization], QUANTIZATIONS, "quantization"),
     ):
         if not given or not set(given) <= set(known):
@@ -139,6 +146,10 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
     model.config.heads = heads
     model.config.save_pretrained(output_dir)
     if processor is not None:
+        if len(heads) == 1 and len(known_heads) == 2 and processor.calibration:
+            # Its threshold was chosen on scores that have the router's probability in them.
+            processor = copy.copy(processor)
+            processor.calibration = {k: v for k, v in processor.calibration.items() if k != "abstention"}
         processor.save_pretrained(output_dir)
     manifest = {"format": FORMAT, "quantization": quantization, "files": files, "torch": torch.__version__}
     (output_dir / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -205,15 +216,19 @@ def sample_inputs(part, size):
 
 
 def quantize_file(path):
-    """Makes the weights of a file 8-bit, in place."""
+    """Makes the weights of a file 8-bit, in place, but for those of the novelty, whose limit is exact."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    nodes = onnx.load(path).graph.node
+    exact = [node.name for node in nodes if any("familiarity" in name for name in node.input)]
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         quantized = Path(folder, path.name)
         quantize_dynamic(
             path,
             quantized,
             op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+            nodes_to_exclude=exact,
             per_channel=True,
             weight_type=QuantType.QInt8,
             # Without VNNI instructions, sums of two 8-bit products can overflow.

@@ -106,7 +106,10 @@ def check_architecture(checkpoint, config):
     with open(os.path.join(checkpoint, "config.json"), encoding="utf-8") as file:
         saved = json.load(file)
     built = json.loads(config.to_json_string(use_diff=True))
-    own = type(config).__annotations__.keys() - {"model_card"}  # the rest is what transformers keeps beside it
+    own = type(config).__annotations__.keys() - {
+        "model_card",
+        "familiarity",
+    }  # the rest is what transformers keeps beside it
     saved, built = (flatten({name: fields.get(name) for name in own}) for fields in (saved, built))
     different = [
         f"{name} {saved.get(name)} there, {built.get(name)} here"

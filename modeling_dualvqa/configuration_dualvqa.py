@@ -59,6 +59,8 @@ class DualVQAConfig(PreTrainedConfig):
         focal_gamma: focusing parameter of the focal loss (Lin et al. 2017, equation 4); 0 is cross-entropy.
         binary_loss_weight, open_ended_loss_weight, question_type_loss_weight: weights of the three loss terms.
         load_balancing_loss_weight: weight of the loss that spreads questions over the experts.
+        familiarity: whether the model has the mean and covariance of its training states; see
+            `familiarity_dualvqa.Familiarity`.
         layer_norm_eps: epsilon of the layer norms of fusion and heads.
         initializer_range: standard deviation of the linear layers of fusion and heads at the start.
         model_card: what the README.md of a saved folder says of training and results; see `model_card_dualvqa`.
@@ -109,6 +111,7 @@ class DualVQAConfig(PreTrainedConfig):
     open_ended_loss_weight: float = 1.0
     question_type_loss_weight: float = 0.1
     load_balancing_loss_weight: float = 0.01
+    familiarity: bool = False
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     model_card: dict | None = None

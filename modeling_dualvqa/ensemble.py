@@ -96,7 +96,8 @@ class EnsemblePipeline(DualVQAPipeline):
     EnsemblePipeline([pipeline("vqa", model=folder, trust_remote_code=True) for folder in folders])
     ```
 
-    Towers, image sizes and tokenizers may differ.
+    Towers, image sizes and tokenizers may differ. The members' calibration is not used: their temperatures, thresholds
+    and limits hold for each of them alone.
 
     Args:
         pipelines: two or more.
@@ -109,7 +110,7 @@ class EnsemblePipeline(DualVQAPipeline):
     def __init__(self, pipelines, average="logits"):
         check_members([pipe.model for pipe in pipelines], [pipe.processor for pipe in pipelines], average)
         first = pipelines[0]
-        super().__init__(first.model, first.processor, device=first.device)
+        super().__init__(first.model, first.processor.without_calibration(), device=first.device)
         self.members, self.average = pipelines, average
 
     def prepare(self, image):

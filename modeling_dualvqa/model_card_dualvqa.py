@@ -7,7 +7,8 @@ is not known:
 - `data`: list of dicts `part`, `source`, `questions`, `images`, and `coverage` where there are open-ended answers
 - `settings`: list of [name, value], of the training; a list because configurations are saved with sorted keys
 - `pretraining`: "contrastive" where fusion and heads are untrained, else None
-- `results`: dict part ("validation", "test") -> dict figure -> value, as the metric names them: `routed_accuracy`, ...
+- `results`: dict part ("validation", "test") -> dict figure -> value, as the metric names them: `routed_accuracy`, ...;
+  and "calibration", where the processor has one, likewise
 """
 
 import hashlib
@@ -66,8 +67,8 @@ pipe = pipeline("visual-question-answering", model="{name}", trust_remote_code=T
 
 - It knows {answers}, and nothing else. A question with another answer is answered
   wrongly; the coverage above says how often that must happen.
-- A score is the model's own probability. It has not been calibrated.
-- Pictures and questions unlike those it was trained on get an answer all the same, and nothing warns of it.
+- {scores}
+- {unfamiliar}
 - It has not been validated for medical or any other use in which a wrong answer does harm.
 
 ## Parameters
@@ -82,6 +83,20 @@ The Python files that `trust_remote_code=True` executes:
 
 {code}"""
 
+
+CALIBRATED = (
+    "A score is the model's probability, made truer by temperatures that were fitted on {rows} validation questions "
+    "about {images} pictures. The expected calibration error of answers to questions that they weren't fitted on: "
+    "{after:.1%}, without them {before:.1%}."
+)
+ABSTAINS = (
+    " Questions whose score is below {threshold:.3f} stay unanswered, so that of the answers given at most {risk:.1%} "
+    "are wrong, if pictures and questions are like those of the validation part; {coverage:.1%} of these were answered."
+)
+FLAGS = (
+    "Pictures and questions unlike those it was trained on get an answer all the same. Many of them are flagged as "
+    "`unfamiliar`, not all; about 1 % of ordinary questions are flagged too."
+)
 
 UNTRAINED = """
 **Its answers mean nothing yet.** Contrastive pre-training on pictures and texts has trained its towers and projections,
@@ -129,10 +144,29 @@ def render(config, parameters):
         settings=settings_table(record.get("settings")),
         results=result_tables(measured(record)),
         answers=" and the ".join(answers[head] for head in config.heads),
+        **limits(record),
         parameters="\n".join(f"| {part} | {count:,} |" for part, count in parameters.items()),
         code=CODE_TABLE,
     )
     return f"---\n{metadata(record).to_yaml()}\n---\n{text}"
+
+
+def limits(record):
+    """What the card says of scores and of unfamiliar questions."""
+    found = (record.get("results") or {}).get("calibration")
+    scores = "A score is the model's own probability. It has not been calibrated."
+    unfamiliar = (
+        "Pictures and questions unlike those it was trained on get an answer all the same, and nothing warns of it."
+    )
+    if found:
+        before, after = found["routed_ece_before"], found["routed_ece_after"]
+        scores = CALIBRATED.format(rows=found["rows"], images=found["images"], before=before, after=after)
+        if "threshold" in found:
+            threshold, risk, coverage = found["threshold"], found["max_risk"], found["coverage"]
+            scores += ABSTAINS.format(threshold=threshold, risk=risk, coverage=coverage)
+        if any(name.endswith("_limit") for name in found):
+            unfamiliar = FLAGS
+    return {"scores": scores, "unfamiliar": unfamiliar}
 
 
 def measured(record):

@@ -23,6 +23,7 @@ from .encoders_dualvqa import (
     is_torchvision_name,
     load_torchvision_weights,
 )
+from .familiarity_dualvqa import Familiarity
 from .feed_forward_dualvqa import load_balancing_loss
 from .fusion_dualvqa import build_fusion, masked_mean
 from .loss_dualvqa import dual_head_loss
@@ -39,6 +40,7 @@ class DualVQAOutput(ModelOutput):
         binary_logits: (B, 2) scores of no and yes; None without that head.
         open_ended_logits: (B, N) scores of the answers of the vocabulary; None without that head.
         question_type_logits: (B, 2) scores of the question being yes/no and open-ended; None with one head.
+        novelty: (B,) squared distance of the fused state to those of training, of a model with `familiarity`.
         fused_state: (B, D) what the heads read.
         image_embeds: (U, 1 + S, C_vision) pooled state and grid, or (U, 1, C_vision) when the fusion reads only the
             pooled state; can be given back to the model in place of pixels.
@@ -61,6 +63,7 @@ class DualVQAOutput(ModelOutput):
     binary_logits: torch.Tensor | None = None
     open_ended_logits: torch.Tensor | None = None
     question_type_logits: torch.Tensor | None = None
+    novelty: torch.Tensor | None = None
     fused_state: torch.Tensor | None = None
     image_embeds: torch.Tensor | None = None
     text_embeds: torch.Tensor | None = None
@@ -129,6 +132,9 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")  # He et al. 2015
             if module.bias is not None:
                 init.zeros_(module.bias)
+        elif isinstance(module, Familiarity):
+            init.zeros_(module.mean)
+            init.zeros_(module.whitening)
         else:
             super()._init_weights(module)
 
@@ -198,6 +204,7 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
             self.open_ended_head = AnswerHead(config, config.open_ended_head_sizes, config.num_answers)
         if len(config.heads) == 2:
             self.question_type_head = nn.Linear(self.text_encoder.hidden_size, 2)
+        self.familiarity = Familiarity(config.fusion_hidden_size) if config.familiarity else None
         self.post_init()
         present = {type(module).__name__ for module in self.modules()}  # FSDP refuses the names of classes that aren't
         self._no_split_modules = [name for name in self._no_split_modules if name in present]
@@ -253,6 +260,22 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         self.config.num_answers = num_answers
         head = AnswerHead(self.config, self.config.open_ended_head_sizes, num_answers)
         self.open_ended_head = head.apply(self._initialize_weights).to(self.device, self.dtype)
+
+    def set_familiarity(self, mean, whitening):
+        """Lets the model say how far a question is from those of training; it is saved with the weights.
+
+        Args:
+            mean, whitening: (D,) and (D, D), see `Familiarity`.
+        """
+        self.config.familiarity = True
+        self.familiarity = Familiarity(self.config.fusion_hidden_size).to(self.device, self.dtype)
+        with torch.no_grad():
+            self.familiarity.mean.copy_(mean)
+            self.familiarity.whitening.copy_(whitening)
+
+    def forget_familiarity(self):
+        """Undoes `set_familiarity`: after more training the states are others."""
+        self.config.familiarity, self.familiarity = False, None
 
     def freeze_encoders(self, vision=True, text=True):
         """Freezes (True) or thaws (False) each tower: no gradients, and no moving statistics or dropout in training.
@@ -340,6 +363,7 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         output = DualVQAOutput(
             loss=loss,
             **{f"{task}_logits": scores for task, scores in logits.items()},
+            novelty=None if self.familiarity is None else self.familiarity(fusion.state),
             fused_state=fusion.state,
             image_embeds=image.states,
             text_embeds=text.states,

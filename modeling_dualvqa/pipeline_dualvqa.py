@@ -47,8 +47,8 @@ class DualVQAPipeline(Pipeline):
         self.images = EmbeddingCache(int(embedding_cache_mib * 2**20))
         self.questions = EmbeddingCache(int(embedding_cache_mib * 2**20))
 
-    def _sanitize_parameters(self, top_k=None, question_type=None):
-        given = {"top_k": top_k, "question_type": question_type}
+    def _sanitize_parameters(self, top_k=None, question_type=None, abstain=None):
+        given = {"top_k": top_k, "question_type": question_type, "abstain": abstain}
         return {}, {}, {name: value for name, value in given.items() if value is not None}
 
     def __call__(self, image=None, question=None, **kwargs):
@@ -60,11 +60,14 @@ class DualVQAPipeline(Pipeline):
             question: see above. In a dict too it may be a list.
             top_k: how many answers to give, best first; 1 when left out.
             question_type: "binary" or "open_ended" chooses the head; the model does when left out.
+            abstain: False answers every question, True leaves those below the stored threshold unanswered; when left
+                out they are where there is a threshold.
             batch_size: how many images are encoded together, with all their questions.
 
         Returns:
-            For each question a list of dicts `answer`, `score` (a probability) and `question_type`. One question gives
-            one such list; a list in a list; generators and data sets an iterator, which computes when it is asked.
+            For each question a list of dicts `answer`, `score` (a probability) and `question_type`; see the processor's
+            `post_process_question_answering`. One question gives one such list; a list in a list; generators and data
+            sets an iterator, which computes when it is asked.
         """
         if question is None:
             # What neither transformers nor torch knows as a stream: a datasets.Dataset, an iterator of one's own.
@@ -141,8 +144,8 @@ class DualVQAPipeline(Pipeline):
             model_inputs["question_index"],
             return_dict=True,
         )
-        logits = {name: scores for name, scores in outputs.items() if name.endswith("_logits")}
-        return {**logits, "item_index": model_inputs["item_index"], "several": model_inputs["several"]}
+        kept = {name: value for name, value in outputs.items() if name.endswith("_logits") or name == "novelty"}
+        return {**kept, "item_index": model_inputs["item_index"], "several": model_inputs["several"]}
 
     def embed_images(self, images):
         """(U, 1 + S, C_vision) of the images of a batch, computed or known."""
@@ -172,9 +175,9 @@ class DualVQAPipeline(Pipeline):
         attention_mask = (torch.arange(int(lengths.max()), device=input_ids.device) < lengths[:, None]).long()
         return pad_sequence(embeds, batch_first=True), attention_mask
 
-    def postprocess(self, model_outputs, top_k=1, question_type=None):
+    def postprocess(self, model_outputs, top_k=1, question_type=None, abstain=None):
         """For each image of the batch its question's answers, or a list of them where it had a list of questions."""
-        answers = self.processor.post_process_question_answering(model_outputs, top_k, question_type)
+        answers = self.processor.post_process_question_answering(model_outputs, top_k, question_type, abstain)
         by_item = [[] for _ in model_outputs["several"]]
         for place, best in zip(model_outputs["item_index"].tolist(), answers):
             by_item[place].append(best)

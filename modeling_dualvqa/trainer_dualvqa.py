@@ -150,10 +150,22 @@ class DualVQATrainer(Trainer):
         """
         checkpoint = find_checkpoint(resume_from_checkpoint, self.args.output_dir)
         self.check_resumed(checkpoint)
+        self.forget_calibration()
         if checkpoint:
             self.resumed_progress = read_progress(checkpoint)
             self.compare_plans(checkpoint)
         return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+
+    def forget_calibration(self):
+        """Drops what earlier calibration found: it holds for the weights that it was fitted on."""
+        model = self.accelerator.unwrap_model(self.model)
+        calibrated = getattr(self.processing_class, "calibration", None)
+        if calibrated or model.config.familiarity:
+            logger.warning("the calibration of the model that training goes on from is dropped; calibrate it anew")
+        if calibrated:
+            self.processing_class.calibration = None
+        ((model.config.model_card or {}).get("results") or {}).pop("calibration", None)
+        model.forget_familiarity()
 
     def check_resumed(self, checkpoint):
         """Refuses a checkpoint of another architecture or vocabulary; None is fine.
@@ -344,6 +356,7 @@ class DualVQATrainer(Trainer):
             return output
         heads = self.accelerator.unwrap_model(self.model).config.heads
         arrays = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
+        arrays = [array for array in arrays if array.ndim > 1]  # without the novelty
         logits = dict(zip([*heads, "question_type"], map(torch.as_tensor, arrays)))
         labels = dict(zip(TASKS, map(torch.as_tensor, output.label_ids)))
         alphas = {task: alpha.cpu() for task, alpha in self.alphas.items()}

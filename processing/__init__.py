@@ -9,14 +9,17 @@ from .processing_dualvqa import DualVQAProcessor
 
 # Imported when they are asked for: who only answers questions doesn't wait for pandas, datasets and scikit-learn.
 HOMES = {
+    "abstention": ["NoThresholdError", "choose_threshold"],
     "answers": ["AnswerVocabulary", "consensus", "normalise_answer"],
+    "calibration": ["LabelledLogits", "answer_names", "answer_problems", "before_and_after"],
     "collator": ["AugmentationArguments", "PairCollator", "EnsembleCollator", "VQACollator", "build_augmentation"],
     "datasets": ["BadExampleError", "DataArguments", "leakage_report", "prepare_datasets", "split_by_image"],
     "embeddings": ["embed_parts", "fingerprint", "reason_against"],
+    "familiarity": ["MOST_STATES", "fit_gaussian", "fit_limits"],
     "image_cache": ["ImageCache", "cache_images"],
     "metrics": ["AnswerMetrics", "VQAAccuracy", "majority_answers", "named_logits"],
     "predictions": ["decoded", "ranked_arrays", "write_predictions"],
-    "processing_dualvqa": ["BINARY_ANSWERS", "train_tokenizer"],
+    "processing_dualvqa": ["BINARY_ANSWERS", "QUESTION_TYPES", "train_tokenizer"],
     "record": ["figures", "run_record"],
     "teacher": ["TeacherLogits", "find_teacher_logits"],
     "streaming": ["StreamedRows", "open_training_rows"],

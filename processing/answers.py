@@ -2,9 +2,12 @@
 
 from collections import Counter
 
-from .vqa_accuracy.answer_strings import consensus, normalise_answer, question_type_of
+from .processing_dualvqa import BINARY_ANSWERS
+from .vqa_accuracy.answer_strings import answer_score, consensus, normalise_answer, question_type_of
 
-__all__ = ["AnswerVocabulary", "consensus", "normalise_answer", "question_type_of"]
+__all__ = ["AnswerVocabulary", "answer_score", "consensus", "normalise_answer", "question_type_of"]
+
+IGNORE_INDEX = -100
 
 
 class AnswerVocabulary:
@@ -48,7 +51,17 @@ class AnswerVocabulary:
 
     def encode(self, answer):
         """Index of a normalised answer, or -100 if it is not in the vocabulary."""
-        return self.index.get(answer, -100)
+        return self.index.get(answer, IGNORE_INDEX)
+
+    def labels(self, answers):
+        """`<head>_labels` of normalised answers, a list for each head and one for the router; -100 for none."""
+        types = [question_type_of(answer) for answer in answers]
+        return {
+            "binary_labels": [BINARY_ANSWERS.index(a) if t == 0 else IGNORE_INDEX for a, t in zip(answers, types)],
+            # A vocabulary with yes and no is that of a model with one head for all questions.
+            "open_ended_labels": [self.encode(answer) for answer in answers],
+            "question_type_labels": types,
+        }
 
     def coverage(self, answers):
         """Share of the open-ended ones among normalised `answers` that the vocabulary has: no accuracy can be higher.

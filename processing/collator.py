@@ -9,13 +9,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from .answers import AnswerVocabulary, consensus, question_type_of
+from .answers import AnswerVocabulary, consensus
 from .image_processing_dualvqa import open_image, to_rgb
-from .processing_dualvqa import BINARY_ANSWERS
 
 logger = logging.getLogger(__name__)
 
-IGNORE_INDEX = -100
 LARGEST_MARGIN = 2.0  # how much larger than the model's images those that are augmented are, at most
 
 
@@ -155,16 +153,7 @@ class VQACollator:
             return self.augmentation(image)
 
     def labels(self, answers):
-        types = [question_type_of(answer) for answer in answers]
-        # A vocabulary with yes and no is that of a model with one head for all questions.
-        encoded = [self.vocabulary.encode(answer) for answer in answers]
-        return {
-            "binary_labels": torch.tensor(
-                [BINARY_ANSWERS.index(a) if t == 0 else IGNORE_INDEX for a, t in zip(answers, types)]
-            ),
-            "open_ended_labels": torch.tensor(encoded),
-            "question_type_labels": torch.tensor(types),
-        }
+        return {name: torch.tensor(labels) for name, labels in self.vocabulary.labels(answers).items()}
 
 
 class PairCollator(VQACollator):

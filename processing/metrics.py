@@ -5,7 +5,9 @@ from collections import Counter, defaultdict
 import numpy as np
 import torch
 
+from .abstention import selective
 from .answers import AnswerVocabulary, consensus, question_type_of
+from .calibration import LabelledLogits, before_and_after
 from .processing_dualvqa import QUESTION_TYPES
 from .vqa_accuracy.answer_strings import answer_score, as_list
 from .vqa_accuracy.vqa_accuracy import VQAAccuracy
@@ -28,6 +30,11 @@ class AnswerMetrics:
     head that the model chooses, `majority_*` for always giving the training part's most frequent answer of the type;
     besides, of a model with two heads, `router_accuracy`, and `coverage`, the share of open-ended questions whose
     answer is in the vocabulary.
+
+    All of these score best guesses, whatever the processor leaves unanswered. Of a calibrated processor there are
+    besides `calibration_*`: the errors of `LabelledLogits.errors` without and with its temperatures; and where it has a
+    threshold, `abstention_coverage`, the share of questions answered, and `abstention_risk`, the share of wrong answers
+    among these.
 
     Args:
         processor: decodes the logits.
@@ -56,8 +63,8 @@ class AnswerMetrics:
         decode = self.processor.post_process_question_answering
         heads = [name for name in QUESTION_TYPES if f"{name}_logits" in outputs]
         oracle_types = [name if name in heads else heads[0] for name in self.types]
-        routed = [best[0] for best in decode(outputs)]
-        oracle = [best[0] for best in decode(outputs, question_type=oracle_types)]
+        routed = [best[0] for best in decode(outputs, abstain=False)]
+        oracle = [best[0] for best in decode(outputs, question_type=oracle_types, abstain=False)]
         results = {
             **self.score([best["answer"] for best in routed], "routed"),
             **self.score([best["answer"] for best in oracle], "oracle"),
@@ -65,16 +72,34 @@ class AnswerMetrics:
         if len(heads) == 2:
             right = [best["question_type"] == name for best, name in zip(routed, self.types)]
             results["router_accuracy"] = float(np.mean(right))
+        results |= self.reliability(outputs)
         if self.majority:
             results |= self.score([self.majority.get(name, "") for name in self.types], "majority")
         coverage = AnswerVocabulary(self.processor.answers).coverage(self.answers)
         return results if coverage is None else {**results, "coverage": coverage}
 
+    def reliability(self, outputs):
+        """How true a calibrated processor's scores are; nothing of one that isn't."""
+        calibration = self.processor.calibration or {}
+        if not calibration:
+            return {}
+        labelled = LabelledLogits(self.processor, outputs, self.references)
+        calibrated = labelled.ranked(calibration.get("temperatures", {}))
+        errors = before_and_after(labelled.errors(labelled.ranked({})), labelled.errors(calibrated))
+        results = {f"calibration_{name}": value for name, value in errors.items()}
+        if self.processor.threshold() is not None:
+            coverage, risk = selective(*labelled.routed(calibrated), self.processor.threshold())
+            results["abstention_coverage"] = coverage
+            if risk is not None:
+                results["abstention_risk"] = risk
+        return results
+
 
 def named_logits(arrays, processor):
     """The Trainer's prediction arrays as a dict of tensors, as the model's output names them."""
-    arrays = arrays if isinstance(arrays, tuple) else (arrays,)
+    arrays = list(arrays) if isinstance(arrays, tuple) else [arrays]
+    novelty = {"novelty": arrays.pop()} if arrays[-1].ndim == 1 else {}
     names = ["binary_logits", "open_ended_logits", "question_type_logits"]
     if len(arrays) == 1:
         names = ["open_ended_logits"] if processor.answers else ["binary_logits"]
-    return {name: torch.as_tensor(array) for name, array in zip(names, arrays)}
+    return {name: torch.as_tensor(array) for name, array in {**dict(zip(names, arrays)), **novelty}.items()}

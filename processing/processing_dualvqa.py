@@ -1,9 +1,12 @@
 """The processor: questions and images in, tensors out; logits in, answers out."""
 
+import copy
 import hashlib
+import math
 import re
 from pathlib import Path
 
+import torch
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from .image_processing_dualvqa import DualVQAImageProcessor  # noqa: F401 - a saved folder ships it
@@ -25,13 +28,19 @@ class DualVQAProcessor(ProcessorMixin):
         image_processor: [`DualVQAImageProcessor`] or any other image processor.
         tokenizer: a transformers tokenizer.
         answers: the N answers of the open-ended head, in the order of its logits.
+        calibration: what was learned about this model's scores on questions with known answers, None for nothing; a
+            dict with any of
+            - `temperatures`: head, or "question_type" for the router -> what its logits are divided by;
+            - `abstention`: `threshold`, the lowest score that is answered, and what it was chosen for;
+            - `familiarity`: score of `novelty` -> the largest value that is familiar.
     """
 
     valid_processor_kwargs = DualVQAProcessorKwargs
 
-    def __init__(self, image_processor=None, tokenizer=None, answers=None, chat_template=None):
+    def __init__(self, image_processor=None, tokenizer=None, answers=None, calibration=None, chat_template=None):
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
         self.answers = list(answers or [])
+        self.calibration = calibration
 
     def __call__(self, images=None, text=None, **kwargs):
         """Encodes questions and images.
@@ -58,7 +67,7 @@ class DualVQAProcessor(ProcessorMixin):
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}; see the tokenizer's and image processor's")
         return super().__call__(images=images, text=text, **kwargs)
 
-    def post_process_question_answering(self, outputs, top_k=1, question_type=None):
+    def post_process_question_answering(self, outputs, top_k=1, question_type=None, abstain=None):
         """Turns logits into answers; the only place where that is done.
 
         Args:
@@ -66,29 +75,36 @@ class DualVQAProcessor(ProcessorMixin):
             top_k: how many answers per question at most.
             question_type: None lets the model choose the head of each question; "binary" or "open_ended", or a list
                 with one of them per question, chooses for it.
+            abstain: whether questions below the stored threshold are left unanswered; None does so where there is one.
 
         Returns:
             For each question a list of at most `top_k` dicts, best first: `answer`, `score` and `question_type` (whose
             head answered). A score is the probability of that answer: within the head, times that of the question
-            being of that type unless the type was given.
+            being of that type unless the type was given. Where the question is left unanswered, `answer` is None and
+            `best_guess` what it would have been; where it is unlike those of training, `unfamiliar` is True. Neither
+            key is there otherwise.
+
+            What the threshold is compared with has the type's probability in it, given or not.
 
         Raises:
-            ValueError: the vocabulary and the logits differ in size, or a question type that isn't one or that the
-                model has no head for.
+            ValueError: the vocabulary and the logits differ in size, a question type that isn't one or that the model
+                has no head for, or abstention without a threshold.
         """
-        return self.decode(self.rank(outputs, top_k), question_type)
+        return self.decode(self.rank(outputs, top_k), question_type, abstain)
 
     def rank(self, outputs, top_k=1):
         """The best answers of each head, as tensors: all that `decode` needs, and much less than the logits.
 
         Returns:
             A dict with `<head>_scores` and `<head>_indices` (B, min(top_k, answers)), best first, for each head of the
-            model, and `question_type_scores` (B, 2) where it has two.
+            model, `question_type_scores` (B, 2) where it has two, and `unfamiliar` (B,), 0 or 1, where there are limits
+            to what is familiar.
 
         Raises:
             ValueError: the vocabulary and the logits differ in size.
         """
-        ranked = {}
+        ranked, calibration = {}, self.calibration or {}
+        temperatures = calibration.get("temperatures", {})
         for name in QUESTION_TYPES:
             logits = outputs.get(f"{name}_logits")
             if logits is None:
@@ -98,34 +114,70 @@ class DualVQAProcessor(ProcessorMixin):
                     f"the open-ended head has {logits.shape[-1]} answers and this processor's vocabulary "
                     f"{len(self.answers)}; take model and processor from the same folder"
                 )
-            scores = logits.float().softmax(dim=-1)
+            scores = (logits.float() / temperatures.get(name, 1.0)).softmax(dim=-1)
             ranked[f"{name}_scores"], ranked[f"{name}_indices"] = scores.topk(min(top_k, scores.shape[-1]), dim=-1)
         if outputs.get("question_type_logits") is not None:
-            ranked["question_type_scores"] = outputs["question_type_logits"].float().softmax(dim=-1)
+            logits = outputs["question_type_logits"].float() / temperatures.get("question_type", 1.0)
+            ranked["question_type_scores"] = logits.softmax(dim=-1)
+        if calibration.get("familiarity"):
+            novelty = self.novelty(outputs)
+            over = [novelty[name] > limit for name, limit in calibration["familiarity"].items() if name in novelty]
+            if over:
+                ranked["unfamiliar"] = torch.stack(over).any(dim=0).long()
         return ranked
 
-    def decode(self, ranked, question_type=None):
+    def novelty(self, outputs):
+        """How unlike those of training each question and its image are, by several scores.
+
+        Returns:
+            A dict with `distance` (B,), the model's own `novelty` where it has it, and for each head `<head>_energy`
+            (B,): the negative log-sum-exp of its logits (Liu et al. 2020, equation 4, at temperature 1) for questions
+            that the model gives to that head, minus infinity for the others.
+        """
+        heads = [name for name in QUESTION_TYPES if outputs.get(f"{name}_logits") is not None]
+        router = outputs.get("question_type_logits")
+        scores = {} if outputs.get("novelty") is None else {"distance": outputs["novelty"].float()}
+        for name in heads:
+            energy = -outputs[f"{name}_logits"].float().logsumexp(dim=-1)
+            if router is not None:
+                chosen = router.argmax(dim=-1) == QUESTION_TYPES.index(name)
+                energy = energy.masked_fill(~chosen, -math.inf)
+            scores[f"{name}_energy"] = energy
+        return scores
+
+    def decode(self, ranked, question_type=None, abstain=None):
         """The answers of `post_process_question_answering` from what `rank` gave."""
         heads = [name for name in QUESTION_TYPES if f"{name}_scores" in ranked]
         count = len(ranked[f"{heads[0]}_scores"])
-        types, type_scores = self.choose_heads(ranked, heads, count, question_type)
+        types = self.choose_heads(ranked, heads, count, question_type)
+        type_scores = [1.0] * count
+        if "question_type_scores" in ranked:
+            chosen = torch.tensor([QUESTION_TYPES.index(name) for name in types], dtype=torch.long)
+            type_scores = ranked["question_type_scores"].cpu().gather(1, chosen[:, None])[:, 0].tolist()
+        threshold = self.threshold(abstain)
+        unfamiliar = ranked["unfamiliar"].tolist() if "unfamiliar" in ranked else [0] * count
         results = [None] * count
         for name in heads:
             rows = [row for row in range(count) if types[row] == name]
             answers = BINARY_ANSWERS if name == "binary" else self.answers
             best = zip(ranked[f"{name}_scores"][rows].tolist(), ranked[f"{name}_indices"][rows].tolist())
             for row, (values, indices) in zip(rows, best):
-                results[row] = [
-                    {"answer": answers[index], "score": value * type_scores[row], "question_type": name}
+                share = type_scores[row] if question_type is None else 1.0
+                items = [
+                    {"answer": answers[index], "score": value * share, "question_type": name}
                     for value, index in zip(values, indices)
                 ]
+                if threshold is not None and values[0] * type_scores[row] < threshold:
+                    items = [{**item, "answer": None, "best_guess": item["answer"]} for item in items]
+                if unfamiliar[row]:
+                    items = [{**item, "unfamiliar": True} for item in items]
+                results[row] = items
         return results
 
     def choose_heads(self, ranked, heads, count, question_type):
-        """The head of each question, and the probability that it is the right one."""
+        """The head of each question."""
         if question_type is None and len(heads) == 2:
-            scores, indices = ranked["question_type_scores"].max(dim=-1)
-            return [QUESTION_TYPES[index] for index in indices.tolist()], scores.tolist()
+            return [QUESTION_TYPES[index] for index in ranked["question_type_scores"].argmax(dim=-1).tolist()]
         if question_type is None:
             question_type = heads[0]
         types = [question_type] * count if isinstance(question_type, str) else list(question_type)
@@ -134,7 +186,27 @@ class DualVQAProcessor(ProcessorMixin):
                 f"question_type must be None, one of {', '.join(heads)}, or a list of {count} of these; "
                 f"found {question_type!r}"
             )
-        return types, [1.0] * count
+        return types
+
+    def threshold(self, abstain=None):
+        """The lowest score that is answered, or None where all are.
+
+        Raises:
+            ValueError: `abstain` is True and no threshold was chosen.
+        """
+        chosen = (self.calibration or {}).get("abstention")
+        if abstain and chosen is None:
+            raise ValueError(
+                "abstain=True needs a threshold, and this processor has none: choose one with run_vqa.py "
+                "--model_name_or_path FOLDER --max_risk 0.1 --validation_file FILE --output_dir OTHER"
+            )
+        return None if chosen is None or abstain is False else chosen["threshold"]
+
+    def without_calibration(self):
+        """The same processor, for logits that its calibration doesn't hold for."""
+        other = copy.copy(self)
+        other.calibration = None
+        return other
 
     def check_model(self, model):
         """Makes sure that this is the model's processor, as far as sizes can tell.
@@ -165,6 +237,13 @@ class DualVQAProcessor(ProcessorMixin):
         """As in transformers; without `trust_remote_code` nobody is asked about code that isn't needed here."""
         kwargs.setdefault("trust_remote_code", False)
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    def to_dict(self):
+        """As in transformers; nothing about a calibration that isn't there."""
+        fields = super().to_dict()
+        if fields["calibration"] is None:
+            del fields["calibration"]
+        return fields
 
     def save_pretrained(self, save_directory, **kwargs):
         """As in transformers; a model card beside it learns of the processor's Python files."""

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from .answers import AnswerVocabulary, consensus
 
 LOSSES = ("binary", "open_ended", "question_type")
-FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage")
+FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage", "calibration_", "abstention_")
 
 
 def run_record(model_args, data_args, augmentation_args, training_args, parts, summary, answers):
@@ -108,5 +108,9 @@ def describe_task_weighting(training_args):
 
 def figures(metrics, prefix):
     """Those of the Trainer's metrics that a card shows, without the Trainer's prefix."""
-    plain = {name.removeprefix(f"{prefix}_"): value for name, value in metrics.items()}
-    return {name: round(value, 6) for name, value in plain.items() if name.startswith(FIGURES)}
+    kept = {
+        name.removeprefix(f"{prefix}_"): value
+        for name, value in metrics.items()
+        if name.removeprefix(f"{prefix}_").startswith(FIGURES) or prefix == "calibration"
+    }
+    return {name: round(value, 6) for name, value in kept.items()}

@@ -1,10 +1,11 @@
-"""The benchmarks of speed run, at sizes that say nothing of speed."""
+"""The benchmarks run, at sizes that say nothing of what they measure."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,3 +60,23 @@ def test_a_claim_holds_where_the_interval_of_the_seeds_does_not_have_zero():
     assert verdict_on([9.0]) == "not told"
     with pytest.raises(SystemExit, match=r"no row 'ful'; did you mean full\?"):
         check_rows(["ful"], ["full", "concat"])
+
+
+def test_reliability_is_measured_of_saved_folders(picture_folder, tmp_path, tiny_model, processor):
+    folders = {}
+    for name, familiar in (("one", True), ("other", False)):
+        model = tiny_model(fusion_type="cross_attention")
+        if familiar:
+            model.set_familiarity(torch.zeros(16), torch.eye(16))
+        folders[name] = tmp_path / name
+        model.save_pretrained(folders[name])
+        processor.save_pretrained(folders[name])
+    flags = f"--test_file {picture_folder / 'train.jsonl'} --image_dir {picture_folder} --output_dir {tmp_path / 'no'}"
+    runs = [word for name, folder in folders.items() for word in ("--run", name, folder, flags)]
+    benchmark("abstention", "--output", tmp_path / "abstention.md", "--splits", 3, "--max_risk", 0.1, *runs)
+    rows = [line.split(" | ") for line in (tmp_path / "abstention.md").read_text().splitlines() if line[:5] == "| one"]
+    assert rows[0][3].count(" → ") == 1 and rows[1][4] == "0 of 3"  # 16 questions show nothing
+    benchmark("unfamiliar", "--output", tmp_path / "unfamiliar.md", *runs)
+    lines = (tmp_path / "unfamiliar.md").read_text().splitlines()
+    scores = [line.split(" | ")[3] for line in lines if line.startswith(("| one", "| other"))]
+    assert scores == ["distance", "energy", "either", "score"] * 3 + ["energy", "score"] * 3
