@@ -71,16 +71,17 @@ def main():
     parser.add_argument("--steps", type=int, default=230, help="of training, 320 questions each")
     parser.add_argument("--pretraining_steps", type=int, default=345, help="three epochs of all training questions")
     parser.add_argument("--per_image", type=int, default=4, help="texts about an image in a batch of pre-training")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="what pre-training reads")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="more flags of run_vqa.py, for all runs")
     args = parser.parse_args()
     with ThreadPoolExecutor(args.jobs) as pool:
-        pending = {(name, seed): pool.submit(arm, name, seed, args) for seed in args.seeds for name in ARMS}
+        pending = {(name, seed): pool.submit(arm, name, seed, args) for seed in args.seeds for name in args.arms}
     found = {key: job.result() for key, job in pending.items()}
-    first = found["none", args.seeds[0]][0]
+    first = found[args.arms[0], args.seeds[0]][0]
     rows, searches = [], []
-    for name in ARMS:
+    for name in args.arms:
         runs = [found[name, seed][0] for seed in args.seeds]
         for kind in KINDS:
             cells = [spread([100 * one[f"test_{kind}_{figure}"] for one in runs], 2) for figure in TYPES.values()]
