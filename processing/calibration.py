@@ -117,7 +117,8 @@ class LabelledLogits:
 
     def routed(self, ranked):
         """What a user gets: (n,) scores of the best answers, and how right these are, in [0, 1]."""
-        best = [items[0] for items in self.processor.decode(ranked)]
+        first = {name: values if name == "question_type_scores" else values[:, :1] for name, values in ranked.items()}
+        best = [items[0] for items in self.processor.decode(first)]
         return np.array([item["score"] for item in best]), self.right([item["answer"] for item in best])
 
     def right(self, answers):

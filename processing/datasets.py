@@ -396,7 +396,7 @@ def prepare_datasets(args, needs_training=True):
     raw = load_sources(args)
     needs_training = needs_training and not args.streaming
     if needs_training and "train" not in raw:
-        raise ValueError(f"training needs a train part, found {', '.join(raw)}; give --train_file")
+        raise ValueError(f"training and --fit_familiarity need a train part, found {', '.join(raw)}; give --train_file")
     if not needs_training:
         raw.pop("train", None)
     if args.pretrain:

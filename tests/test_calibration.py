@@ -287,6 +287,7 @@ def test_a_run_calibrates_reports_and_saves(recipe, picture_folder, many, tmp_pa
         (["--max_risk", "10"], "max_risk must be between 0 and 1, found 10.0"),
         (["--max_risk", "0.1", "--risk_confidence", "95"], "risk_confidence must be in"),
         (["--max_risk", "0.1", "--calibrate", "false"], "part of calibration"),
+        (["--pretrain", "contrastive", "--calibrate", "true"], "--pretrain trains no heads"),
         (["--do_train", "false", "--max_risk", "0.1"], "need --model_name_or_path"),
         (
             ["--do_train", "false", "--max_risk", "0.1", "--model_name_or_path", "a", "--ensemble_with", "b"],

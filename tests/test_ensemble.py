@@ -67,6 +67,14 @@ def test_pipeline_averages_members_of_different_kinds(two, average):
     assert len(list(ensemble({"image": image, "question": "is it red?"} for image in images))) == 2
 
 
+def test_members_calibration_is_theirs_alone(two):
+    plain = EnsemblePipeline(two)(image=Image.new("RGB", (50, 40), "red"), question="is it red?")
+    for pipe in two:
+        pipe.processor.calibration = {"temperatures": {"binary": 9.0}, "abstention": {"threshold": 1.0}}
+    assert EnsemblePipeline(two)(image=Image.new("RGB", (50, 40), "red"), question="is it red?") == plain
+    assert two[0](image=Image.new("RGB", (50, 40), "red"), question="is it red?")[0]["answer"] is None
+
+
 def test_what_cannot_answer_together_is_named(two, tiny_model, processor):
     with pytest.raises(ValueError, match="two or more models, found 1"):
         EnsemblePipeline(two[:1])

@@ -195,7 +195,7 @@ def test_a_run_learns_what_is_familiar(recipe, picture_folder, many, tmp_path, c
     run_vqa.main([recipe(do_train=False, train_file=None), *flags[:-2], "--output_dir", str(asked)])
     assert [line["unfamiliar"] for line in lines_of(asked / "predictions.jsonl")] == [True] * 6
 
-    with pytest.raises(SystemExit, match="--fit_familiarity needs a training part that isn't streamed, found none"):
+    with pytest.raises(SystemExit, match="--fit_familiarity need a train part, found validation; give --train_file"):
         run_vqa.main(
             [recipe(do_train=False, train_file=None), *flags[:2], "--validation_file", more, "--fit_familiarity"]
         )

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 from PIL import Image
 from torch.distributed.fsdp import FSDPModule
@@ -193,6 +194,36 @@ def test_it_answers_where_nothing_but_transformers_is_importable(elsewhere, fold
     assert set(answers) == {"classes", "pipeline", "vqa", "instance"}
     for (found,) in answers.values():
         assert found == {**expected, "score": pytest.approx(expected["score"], abs=1e-6)}
+    assert contents(tmp_path / "again") == contents(folder)
+
+
+ASK = """
+import json
+from transformers import pipeline
+folder, image, again = sys.argv[1:]
+pipe = pipeline("visual-question-answering", model=folder, trust_remote_code=True)
+print(json.dumps([pipe(image=image, question="is it red?", abstain=abstain) for abstain in (None, False)]))
+pipe.save_pretrained(again)
+"""
+
+
+def test_calibration_and_familiarity_go_with_it(elsewhere, folder, model, processor, tmp_path):
+    image = tmp_path / "image.png"
+    Image.effect_noise((40, 30), 80).convert("RGB").save(image)
+    model.set_familiarity(torch.zeros(16), torch.eye(16))
+    processor.calibration = {
+        "temperatures": {"binary": 0.1 + 0.2, "open_ended": 3.0, "question_type": 2.0},
+        "abstention": {"threshold": 1.0, "max_risk": 0.1, "confidence": 0.95, "rows": 300},
+        "familiarity": {"distance": -1.0},
+    }
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    done = elsewhere(ASK, folder, image, tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    (withheld,), (guess,) = json.loads(done.stdout.splitlines()[-1])
+    (expected,) = DualVQAPipeline(model, processor)(image=str(image), question="is it red?", abstain=False)
+    assert guess == {**expected, "score": pytest.approx(expected["score"], abs=1e-6)} and guess["unfamiliar"]
+    assert withheld == {**guess, "answer": None, "best_guess": guess["answer"]}
     assert contents(tmp_path / "again") == contents(folder)
 
 
