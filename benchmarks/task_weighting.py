@@ -29,6 +29,10 @@ SHORT = [
     "false",
     "--disable_tqdm",
     "true",
+    "--calibrate",
+    "false",
+    "--report",
+    "false",
 ]
 DATASETS = {
     # The weights of the design's schedule, for a third of the run each.
