@@ -74,7 +74,7 @@ class LabelledLogits:
         processor: the model's; of its calibration nothing is used.
         outputs: `<head>_logits` -> (n, N), as the model names them.
         references: for each question a string, or a list of strings where several people answered.
-        images: (n,) key of each question's image; needed for everything but `ranked` and `errors`.
+        images: (n,) key of each question's image, for `problems` and `cross_fitted`.
     """
 
     def __init__(self, processor, outputs, references, images=None):
@@ -137,10 +137,9 @@ class LabelledLogits:
         names = answer_names(self.processor)
         for head in self.heads:
             labels = self.labels[head]
-            rows = (
-                (self.labels["question_type"] == QUESTION_TYPES.index(head)) if head in QUESTION_TYPES else labels >= 0
-            )
-            rows = rows | (labels >= 0)  # a single head answers the questions of both types
+            rows = labels >= 0  # a single head answers the questions of both types
+            if head in QUESTION_TYPES:
+                rows = rows | (self.labels["question_type"] == QUESTION_TYPES.index(head))
             if not rows.any():
                 continue
             if head == "question_type":
