@@ -387,8 +387,9 @@ def prepare_datasets(args, needs_training=True):
 
     Args:
         args: [`DataArguments`].
-        needs_training: whether a training part must exist; without it none is made and nothing is split. With
-            `streaming` there is none here: see `StreamedRows`.
+        needs_training: whether a training part must exist; without it none is made. Where there is no other part
+            either, the validation part is the one that training would have held out. With `streaming` there is no
+            training part here: see `StreamedRows`.
 
     Returns:
         DatasetDict with the canonical columns; the raw parts (for prediction files); the rows left out.
@@ -397,7 +398,9 @@ def prepare_datasets(args, needs_training=True):
     needs_training = needs_training and not args.streaming
     if needs_training and "train" not in raw:
         raise ValueError(f"training and --fit_familiarity need a train part, found {', '.join(raw)}; give --train_file")
-    if not needs_training:
+    splits = "validation" not in raw and args.validation_fraction and not args.streaming
+    splits = splits and (needs_training or set(raw) == {"train"})
+    if not needs_training and not splits:
         raw.pop("train", None)
     if args.pretrain:
         raw.pop("test", None)  # neither read nor scored: it is kept for what comes after
@@ -405,10 +408,12 @@ def prepare_datasets(args, needs_training=True):
     for part, rows in raw.items():
         parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test" and args.reads_answers)
         bad += left_out
-    if needs_training and "validation" not in parts and args.validation_fraction:
+    if splits:
         parts["train"], parts["validation"] = split_by_image(parts["train"], args.validation_fraction, args.split_seed)
         raw["validation"] = raw["train"]
-    if needs_training and args.train_fraction < 1:
+    if not needs_training:
+        parts.pop("train", None)
+    elif args.train_fraction < 1:
         parts["train"] = fraction_of(parts["train"], args.train_fraction, args.split_seed)
     return DatasetDict(parts), raw, bad
 

@@ -75,8 +75,9 @@ def add_answers(results, outputs, processor):
     ranked = processor.rank(outputs, top_k=max(len(processor.answers), len(BINARY_ANSWERS)))
     heads = [head for head in QUESTION_TYPES if f"{head}_scores" in ranked]
     types = [result["type"] if result["type"] in heads else heads[0] for result in results]
-    routed = processor.decode({name: cut(tensor, name) for name, tensor in ranked.items()})
-    oracle = processor.decode({name: cut(tensor, name) for name, tensor in ranked.items()}, question_type=types)
+    first = {name: cut(tensor, name) for name, tensor in ranked.items()}
+    routed = processor.decode(first, abstain=False)  # a best guess is scored, also where it would not be told
+    oracle = processor.decode(first, question_type=types, abstain=False)
     within = {head: unranked(ranked, head) for head in heads}  # (B, answers of the head)
     answers = {"binary": BINARY_ANSWERS, "open_ended": processor.answers}
     shares = ranked.get("question_type_scores", torch.ones(len(results), 1))
@@ -101,8 +102,8 @@ def add_answers(results, outputs, processor):
 
 
 def cut(tensor, name):
-    """The best answer of each question alone; what the router says stays as it is."""
-    return tensor if name == "question_type_scores" else tensor[:, :1]
+    """The best answer of each question alone; what is said of the question itself stays as it is."""
+    return tensor if name in ("question_type_scores", "unfamiliar") else tensor[:, :1]
 
 
 def unranked(ranked, head):

@@ -203,3 +203,14 @@ def test_a_data_set_with_embedded_images_is_loaded_by_name(picture_folder):
     from_file, _, _ = prepare_datasets(DataArguments(train_file=file, validation_fraction=0.25))
     assert list(from_file["train"]["image_key"]) == list(parts["train"]["image_key"])
     assert parts["train"][0]["image"]["bytes"] and list(parts["test"]["answer"])[-1] == rows[-1]["answer"]
+
+
+def test_without_training_the_validation_part_is_what_training_would_have_held_out(picture_folder):
+    """So a saved model is evaluated, alone or with others, on pictures that it wasn't trained on."""
+    args = DataArguments(train_file=str(picture_folder / "train.jsonl"), image_dir=str(picture_folder))
+    trained, *_ = prepare_datasets(args)
+    parts, raw, _ = prepare_datasets(args, needs_training=False)
+    assert set(parts) == {"validation"} and parts["validation"]["row"] == trained["validation"]["row"]
+    assert raw["validation"][0]["qid"] == 0
+    args.test_file = args.train_file
+    assert set(prepare_datasets(args, needs_training=False)[0]) == {"test"}

@@ -180,6 +180,7 @@ def test_a_run_learns_what_is_familiar(recipe, picture_folder, many, tmp_path, c
     run_vqa.main([recipe(), *flags, *(["--single_head"] if single else [])])
     processor = DualVQAProcessor.from_pretrained(out)
     assert "distance" in processor.calibration["familiarity"]
+    assert (out / "report.html").exists()
     results = json.loads((out / "all_results.json").read_text())
     assert results["calibration_distance_limit"] == processor.calibration["familiarity"]["distance"]
     assert DualVQAForQuestionAnswering.from_pretrained(out).familiarity.whitening.abs().max() > 0
