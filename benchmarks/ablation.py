@@ -39,6 +39,7 @@ SEEDS = (42, 0, 1, 2, 3)
 TASKS = ("binary", "open_ended")
 KINDS = ("routed", "oracle")
 FIGURES = ("_binary_accuracy", "_open_ended_accuracy", "_accuracy")  # yes/no, open-ended, all
+USAGE = "usage.json"  # the last file of a finished run
 TIMED = {"images": 32, "tokens": 12}
 NOTE = """# Ablation, {dataset}
 
@@ -90,7 +91,7 @@ def flags_of(data, row, budget, seed, extra):
 
 def run(recipe, folder, flags, threads):
     """Figures of one run, from its folder if it is finished; with its processor time, and its largest memory in MiB."""
-    results, usage = folder / "all_results.json", folder / "usage.json"
+    results, usage = folder / "all_results.json", folder / USAGE
     if not (results.exists() and usage.exists()):
         folder.mkdir(parents=True, exist_ok=True)
         arguments = [sys.executable, str(ROOT / "run_vqa.py"), recipe, "--output_dir", str(folder), *flags]
@@ -119,9 +120,15 @@ class Runs:
         self.specs, self.run_one, self.flags, self.folder, self.budget = specs, run_one, flags, folder, budget
         self.locks = defaultdict(Lock)
 
+    def path(self, name, seed):
+        return self.folder / f"{name}_{self.budget}_{seed}"
+
+    def finished(self, name, seed):
+        return (self.path(name, seed) / USAGE).exists()
+
     def get(self, name, seed):
         """Folders of the models that answer, and figures."""
-        spec, folder = self.specs[name], self.folder / f"{name}_{self.budget}_{seed}"
+        spec, folder = self.specs[name], self.path(name, seed)
         flags, models, seconds = self.flags(spec, seed), [folder], 0
         if "teacher" in spec:
             flags += ["--teacher", *map(str, self.get(spec["teacher"], seed)[0])]
@@ -333,6 +340,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3, help=f"how many of {', '.join(map(str, SEEDS))}")
     parser.add_argument("--budget", type=int, help="steps of every run")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
+    parser.add_argument("--finished", action="store_true", help="run nothing: the table of the runs that are there")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/ablation")
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[])
@@ -379,6 +387,8 @@ def main():
         args.output.write_text(text, encoding="utf-8")
 
     jobs = [(row, part, seed) for seed in seeds for row in rows for part in row.parts]
+    if args.finished:
+        jobs = [(row, part, seed) for row, part, seed in jobs if runs.finished(row.parts[part], seed)]
     with ThreadPoolExecutor(args.jobs) as pool:
         finished = pool.map(lambda job: runs.get(job[0].parts[job[1]], job[2]), jobs)
         for (row, part, seed), (folders, figures) in zip(jobs, finished):
