@@ -394,7 +394,8 @@ def main():
         for (row, part, seed), (folders, figures) in zip(jobs, finished):
             row.runs[part, seed] = folders, figures
             print(f"{row.label} {part} seed {seed}: {figures['processor_seconds']:.0f} s", flush=True)
-            write()
+            if not args.finished:  # it loads every model, for their sizes
+                write()
     write(finished=True)
     print(args.output.read_text(encoding="utf-8"))
 
