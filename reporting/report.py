@@ -47,6 +47,7 @@ def write_report(folder, parts, logits, processor, blind_logits=None, columns=()
         heads = [head for head in QUESTION_TYPES if f"{head}_logits" in named_logits(arrays, processor)]
         figures[name] = part_figures(results[name], heads, leakage_report(train, rows) if train is not None else None)
     report = {**(about or {"title": os.path.basename(os.path.normpath(folder))}), "parts": figures}
+    report["calibrated"] = bool((processor.calibration or {}).get("temperatures"))
     os.makedirs(folder, exist_ok=True)
     write_results(os.path.join(folder, ROWS), [result for found in results.values() for result in found])
     with open(os.path.join(folder, FIGURES), "w", encoding="utf-8") as file:
