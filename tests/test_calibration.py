@@ -233,7 +233,7 @@ def test_a_run_calibrates_reports_and_saves(recipe, picture_folder, many, tmp_pa
     caplog.set_level("INFO")
     out = tmp_path / "out"
     flags = ["--validation_file", many, "--do_eval", "--do_predict", "--test_file", str(picture_folder / "test.jsonl")]
-    run_vqa.main([recipe(), *flags, "--max_risk", "0.05"])
+    run_vqa.main([recipe(max_steps=60, learning_rate="1e-2"), *flags, "--max_risk", "0.05"])
     results = json.loads((out / "all_results.json").read_text())
     processor = DualVQAProcessor.from_pretrained(out)
     temperatures = processor.calibration["temperatures"]
