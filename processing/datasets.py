@@ -18,6 +18,7 @@ from datasets import Dataset, DatasetDict, Image, concatenate_datasets, get_data
 from PIL import Image as PILImage
 
 from .answers import consensus
+from .splits import fold_of, fraction_of, split_by_image
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,14 @@ class DataArguments:
     split_seed: int = field(
         default=0, metadata={"help": "Seed of that split and of --train_fraction; the run's own doesn't touch it."}
     )
+    folds: int | None = field(
+        default=None,
+        metadata={
+            "help": "For cross-validation: cut the images into so many folds in place of --validation_fraction, and "
+            "keep the one that --fold names for validation."
+        },
+    )
+    fold: int = field(default=0, metadata={"help": "Which of the folds, from 0."})
     train_fraction: float = field(
         default=1.0,
         metadata={"help": "Share of the training questions that are used, drawn by split_seed after the split."},
@@ -101,6 +110,14 @@ class DataArguments:
             raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be in [0, 1), found {self.validation_fraction}")
+        if self.folds is None and self.fold:
+            raise ValueError(f"--fold {self.fold} needs --folds, the number of them")
+        if self.folds is not None and not (self.folds > 1 and 0 <= self.fold < self.folds):
+            raise ValueError(
+                f"folds must be at least 2 and fold from 0 to folds - 1, found folds {self.folds} and fold {self.fold}"
+            )
+        if self.folds and (self.validation_file or self.streaming):
+            raise ValueError("--folds cuts the training part itself: leave out --validation_file and --streaming")
         if not 0 < self.train_fraction <= 1:
             raise ValueError(f"train_fraction must be in (0, 1], found {self.train_fraction}")
         if self.train_fraction < 1 and self.streaming:
@@ -359,29 +376,6 @@ def image_key(image):
         return error
 
 
-def split_by_image(dataset, fraction, seed):
-    """Two parts of `dataset` without a common image: about 1 - `fraction` and `fraction` of the images.
-
-    Raises:
-        ValueError: fewer than two different images.
-    """
-    keys = sorted(set(dataset["image_key"]))
-    if len(keys) < 2:
-        raise ValueError(f"a validation part by image needs at least 2 different images, found {len(keys)}")
-    order = sorted(keys, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest())
-    held_out = set(order[: max(1, round(fraction * len(keys)))])
-    parts = {True: [], False: []}
-    for index, key in enumerate(dataset["image_key"]):
-        parts[key in held_out].append(index)
-    return dataset.select(parts[False]), dataset.select(parts[True])
-
-
-def fraction_of(dataset, fraction, seed):
-    """About `fraction` of the rows, in their order; of a smaller fraction and the same seed they are a part."""
-    order = sorted(range(len(dataset)), key=lambda row: hashlib.sha256(f"{seed} {row}".encode()).digest())
-    return dataset.select(sorted(order[: max(1, round(fraction * len(dataset)))]))
-
-
 def prepare_datasets(args, needs_training=True):
     """Loads and checks all parts before anything long starts.
 
@@ -398,7 +392,9 @@ def prepare_datasets(args, needs_training=True):
     needs_training = needs_training and not args.streaming
     if needs_training and "train" not in raw:
         raise ValueError(f"training and --fit_familiarity need a train part, found {', '.join(raw)}; give --train_file")
-    splits = "validation" not in raw and args.validation_fraction and not args.streaming
+    if args.folds and "validation" in raw:
+        raise ValueError("--folds cuts the training part, and the data have a validation part of their own")
+    splits = "validation" not in raw and (args.folds or args.validation_fraction) and not args.streaming
     splits = splits and (needs_training or set(raw) == {"train"})
     if not needs_training and not splits:
         raw.pop("train", None)
@@ -409,31 +405,14 @@ def prepare_datasets(args, needs_training=True):
         parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test" and args.reads_answers)
         bad += left_out
     if splits:
-        parts["train"], parts["validation"] = split_by_image(parts["train"], args.validation_fraction, args.split_seed)
+        train = parts["train"]
+        if args.folds:
+            parts["train"], parts["validation"] = fold_of(train, args.folds, args.fold, args.split_seed)
+        else:
+            parts["train"], parts["validation"] = split_by_image(train, args.validation_fraction, args.split_seed)
         raw["validation"] = raw["train"]
     if not needs_training:
         parts.pop("train", None)
     elif args.train_fraction < 1:
         parts["train"] = fraction_of(parts["train"], args.train_fraction, args.split_seed)
     return DatasetDict(parts), raw, bad
-
-
-def leakage_report(train, evaluation):
-    """How much of an evaluation part was already in the training part.
-
-    Returns:
-        A dict: `images`, `images_seen` (different pictures), `questions`, and how many questions have their picture
-        and answer (`image_answer_pairs_seen`), and their picture, question and answer (`examples_seen`) in training.
-    """
-    pairs = set(zip(train["image_key"], map(consensus, train["answer"])))
-    examples = set(zip(train["image_key"], train["question"], map(consensus, train["answer"])))
-    seen = set(train["image_key"])
-    answers = [consensus(answer) for answer in evaluation["answer"]]
-    keys = evaluation["image_key"]
-    return {
-        "images": len(set(keys)),
-        "images_seen": len(set(keys) & seen),
-        "questions": len(evaluation),
-        "image_answer_pairs_seen": sum(pair in pairs for pair in zip(keys, answers)),
-        "examples_seen": sum(row in examples for row in zip(keys, evaluation["question"], answers)),
-    }

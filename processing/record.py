@@ -57,7 +57,10 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
     """The settings that someone needs to train the same model: [name, value] in the order of reading."""
     rates = {name: getattr(training_args, f"{name}learning_rate") for name in ("", "vision_", "text_")}
     batch = training_args.per_device_train_batch_size
-    held_out = f"{data_args.validation_fraction:.0%} of the training pictures, split seed {data_args.split_seed}"
+    share = f"{data_args.validation_fraction:.0%} of the training pictures"
+    if data_args.folds:
+        share = f"fold {data_args.fold} of {data_args.folds} of the training pictures"
+    held_out = f"{share}, split seed {data_args.split_seed}"
     best = training_args.metric_for_best_model if training_args.load_best_model_at_end else None
     settings = {
         "pictures read by": model_args.vision_model_name_or_path

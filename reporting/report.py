@@ -6,9 +6,9 @@ import os
 
 from datasets import Dataset
 
-from processing.datasets import leakage_report
 from processing.metrics import named_logits
 from processing.processing_dualvqa import QUESTION_TYPES
+from processing.splits import leakage_report
 
 from .baselines import baseline_answers
 from .figures import part_figures

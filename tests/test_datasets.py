@@ -5,7 +5,7 @@ import pytest
 from conftest import write_jsonl
 from datasets import Dataset, Image
 
-from processing import BadExampleError, DataArguments, leakage_report, prepare_datasets, split_by_image
+from processing import BadExampleError, DataArguments, prepare_datasets
 from processing.datasets import load_easy_vqa, prepare_part
 
 
@@ -90,35 +90,6 @@ def test_no_row_of_a_test_part_is_excluded(picture_folder):
     assert (len(parts["train"]), len(parts["test"])) == (8, 16)
 
 
-def test_no_image_is_in_both_parts_of_a_split(picture_folder):
-    train = prepare_datasets(arguments(picture_folder))[0]["train"]
-    first, second = split_by_image(train, 0.25, seed=1)
-    assert len(first) + len(second) == 16 and len(set(second["image_key"])) == 2
-    assert not set(first["image_key"]) & set(second["image_key"])
-    assert list(split_by_image(train, 0.25, seed=1)[1]["row"]) == list(second["row"])
-    assert any(list(split_by_image(train, 0.25, seed)[1]["row"]) != list(second["row"]) for seed in range(2, 6))
-
-
-def test_leakage_report_counts_pictures_by_their_content(picture_folder):
-    train = prepare_datasets(arguments(picture_folder))[0]["train"]
-    (picture_folder / "copy.png").write_bytes((picture_folder / "0.png").read_bytes())
-    rows = [
-        {"image": "copy.png", "question": "what color is it?", "answer": "Red."},  # seen word for word
-        {"image": "copy.png", "question": "which colour?", "answer": "red"},  # picture and answer seen
-        {"image": "copy.png", "question": "which colour?", "answer": "purple"},  # picture seen
-    ]
-    path = write_jsonl(picture_folder / "val.jsonl", rows)
-    validation = prepare_datasets(arguments(picture_folder, validation_file=path))[0]["validation"]
-    assert leakage_report(train, validation) == {
-        "images": 1,
-        "images_seen": 1,
-        "questions": 3,
-        "image_answer_pairs_seen": 2,
-        "examples_seen": 1,
-    }
-    assert leakage_report(*split_by_image(train, 0.5, 0))["images_seen"] == 0
-
-
 def spoil(folder, **fields):
     rows = rows_of(folder)
     rows[4].update(fields)
@@ -168,6 +139,11 @@ def test_files_that_can_not_be_read_are_named(picture_folder, content, message):
         ({"exclude_rows": ["qid"]}, "exclude_rows expects column=value"),
         ({"on_bad_example": "ignore"}, "must be error or skip"),
         ({"exclude_rows": ["question=is it red?", "question=what color is it?"]}, "has no rows left"),
+        ({"fold": 1}, "--fold 1 needs --folds"),
+        ({"folds": 1}, "folds must be at least 2 and fold from 0 to folds - 1, found folds 1 and fold 0"),
+        ({"folds": 4, "fold": 4}, "found folds 4 and fold 4"),
+        ({"folds": 9}, "at least 9 different images, found 8"),
+        ({"folds": 2, "validation_file": "some.jsonl"}, "leave out --validation_file"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(picture_folder, fields, message):
