@@ -1,0 +1,196 @@
+"""What each part of a recipe is worth, by cross-validation over images and several seeds.
+
+python benchmarks/cross_validation.py --output docs/vqa_rad_small.md [--arms recipe "no averaging" ...] [--seeds 3]
+    [--folds 5 --rounds 5 --jobs 2] [--flags FLAGS OF run_vqa.py ...]
+
+benchmarks/cross_validation.yaml says what the arms are: changes to its recipe. Every image is in one of --folds folds; a
+model is scored on a fold that it wasn't trained on. Of each seed --rounds folds are run, the next seed beginning one
+fold later, the same ones for all arms. Runs go to runs/cross_validation; one that is finished is not run again.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import mean, stdev
+
+import yaml
+from ablation import SEEDS, check_rows, verdict_on
+from measure import ROOT, command, machine, table
+from quantization import rows_of
+from seeds import KINDS, TYPES
+
+sys.path.insert(0, str(ROOT))
+
+# No fold chooses the model that it scores: the last state is scored.
+LAST = "--eval_strategy no --save_strategy no --load_best_model_at_end false --early_stopping_patience 0".split()
+QUIET = "--disable_tqdm true --report false --calibrate false --do_predict false".split()
+USAGE = "usage.json"  # the last file of a finished run
+NOTE = """# {title}
+
+Written by
+
+```bash
+{command}
+```
+
+{about}
+Each image, with all its questions, is in one of {folds} folds, and a model answers questions about a fold that it wasn't
+trained on; nothing is chosen by that fold, the last state of training is scored. Seeds {seeds}, of which each has
+{rounds} of the folds. Accuracies in % are those of all answered questions together, mean ± standard deviation over the
+seeds, routed (the model chooses the head). *Gain* is the first line's accuracy less the arm's, or what a change adds:
+see its sign; it compares the same seeds and folds, and *told* says whether its 95 % interval (Student's t over
+the seeds) lies on one side of zero. *Processor* is the processor time of one training, all threads together.
+
+{machine}; {jobs} runs at a time with one thread each.
+
+"""
+
+
+def plan(path):
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def flags_of(arm, seed, fold, folds, extra):
+    """Flags of run_vqa.py for one run: the command line's, and the arm's over them."""
+    flags = [*LAST, *QUIET, "--seed", str(seed), "--folds", str(folds), "--fold", str(fold), *extra]
+    for name, value in arm.get("flags", {}).items():
+        flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    settings = [f"{name}={json.dumps(value)}" for name, value in arm.get("config", {}).items()]
+    return [*flags, *(["--config", *settings] if settings else [])]
+
+
+def run(recipe, folder, flags):
+    """One run in this process, unless it is finished; gives its figures."""
+    if not (folder / USAGE).exists():
+        import torch
+
+        import run_vqa
+
+        torch.set_num_threads(1)
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.process_time()
+        with open(folder / "log.txt", "w", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+            try:
+                run_vqa.main([recipe, "--output_dir", str(folder), *flags])
+            except SystemExit as error:
+                raise RuntimeError(f"a run failed: {error.code}, see {folder / 'log.txt'}") from error
+        (folder / USAGE).write_text(json.dumps({"processor_seconds": time.process_time() - started}))
+    return json.loads((folder / "all_results.json").read_text()) | json.loads((folder / USAGE).read_text())
+
+
+def pooled(found, counts):
+    """Accuracies in % of one seed's folds together, by (kind, type).
+
+    Args:
+        found: the figures of each fold.
+        counts: of each fold, type -> number of questions.
+    """
+    accuracies = {}
+    for kind in KINDS:
+        for name, figure in TYPES.items():
+            right = sum(one[f"eval_{kind}_{figure}"] * count[name] for one, count in zip(found, counts))
+            accuracies[kind, name] = 100 * right / sum(count[name] for count in counts)
+    return accuracies
+
+
+def counts_of(rows):
+    """How many questions of each type there are."""
+    from processing.answers import consensus, question_type_of
+
+    types = [question_type_of(consensus(answer)) for answer in rows["answer"]]
+    return {"yes/no": types.count(0), "open-ended": types.count(1), "all": len(types)}
+
+
+def spread(values):
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def lines_of(arms, found, seeds, counts):
+    """Lines of the table, for the arms whose runs are all there."""
+    first, lines = None, []
+    for name, arm in arms.items():
+        if not all((name, seed) in found for seed in seeds):
+            continue
+        accuracies = [pooled(found[name, seed], counts[seed]) for seed in seeds]
+        points = [one["routed", "all"] for one in accuracies]
+        first = first or points
+        gains = [b - a for a, b in zip(first, points)]
+        told = "" if points is first else verdict_on([abs_sign(gains) * gain for gain in gains]).replace("holds", "yes")
+        seconds = [one["processor_seconds"] for seed in seeds for one in found[name, seed]]
+        cells = [spread([one["routed", kind] for one in accuracies]) for kind in TYPES]
+        cells += [spread([one["oracle", "all"] for one in accuracies])]
+        gain = "" if points is first else f"{mean(gains):+.1f}" + (f" ± {stdev(gains):.1f}" if len(gains) > 1 else "")
+        lines.append([arm["label"], *cells, gain, told, f"{mean(seconds):.0f}"])
+        if points is first:
+            majority = [[one["majority", kind] for one in accuracies] for kind in TYPES]
+    if first:
+        lines.append(["always the most frequent answer of the true type", *map(spread, majority), "", "", "", ""])
+    return lines
+
+
+def abs_sign(gains):
+    """1 where the mean gain is above zero, else -1: a verdict on the side that it is on."""
+    return 1 if mean(gains) > 0 else -1
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--plan", type=Path, default=Path(__file__).with_suffix(".yaml"))
+    parser.add_argument("--arms", nargs="+", help="default: all of the plan")
+    parser.add_argument("--seeds", type=int, default=3, help=f"how many of {', '.join(map(str, SEEDS))}")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="folds that are run of each seed; all when left out")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/cross_validation")
+    parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="more flags of run_vqa.py, for all runs")
+    args = parser.parse_args()
+    wanted = plan(args.plan)
+    check_rows(args.arms or [], wanted["arms"])
+    arms = {name: wanted["arms"][name] for name in args.arms or wanted["arms"]}
+    seeds, recipe = SEEDS[: args.seeds], str(ROOT / wanted["recipe"])
+    rounds = min(args.rounds or args.folds, args.folds)
+    folds = {seed: [(number + n) % args.folds for n in range(rounds)] for number, seed in enumerate(seeds)}
+    sizes = {}
+    for fold in sorted({fold for several in folds.values() for fold in several}):
+        flags = flags_of({}, 0, fold, args.folds, args.flags)
+        sizes[fold] = counts_of(rows_of([recipe, *flags, "--output_dir", "runs/x"]))
+    counts = {seed: [sizes[fold] for fold in several] for seed, several in folds.items()}
+    text = NOTE.format(
+        title=wanted["title"],
+        about=wanted["about"].strip(),
+        command=command(),
+        machine=machine(),
+        folds=args.folds,
+        rounds=rounds,
+        seeds=", ".join(map(str, seeds)),
+        jobs=args.jobs,
+    )
+    head = ["", *TYPES, "all, oracle", "gain", "told", "processor, s"]
+    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pending = {}
+        for name, arm in arms.items():
+            for seed in seeds:
+                for fold in folds[seed]:
+                    flags = flags_of(arm, seed, fold, args.folds, args.flags)
+                    folder = args.runs / f"{name.replace(' ', '_')}_{fold}_{seed}"
+                    pending[name, seed, fold] = pool.submit(run, recipe, folder, flags)
+        found = {}
+        for name, arm in arms.items():
+            for seed in seeds:
+                found[name, seed] = [pending[name, seed, fold].result() for fold in folds[seed]]
+            lines = lines_of(arms, found, seeds, counts)
+            print(table(head, lines[-2:-1]), flush=True)
+            args.output.write_text(text + table(head, lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
