@@ -17,6 +17,7 @@ from modeling_dualvqa.checkpoints import newest_checkpoint
 from modeling_dualvqa.inference import optimize_for_inference
 from processing import (
     AnswerMetrics,
+    FrozenEmbeddings,
     PairCollator,
     VQACollator,
     build_augmentation,
@@ -28,7 +29,7 @@ from processing import (
     open_training_rows,
     prepare_datasets,
     ranked_arrays,
-    reason_against,
+    reasons_against,
     run_record,
     summary_of,
     write_predictions,
@@ -80,15 +81,17 @@ class ShortProgressCallback(ProgressCallback):
 
 
 def check_embeddings(model, model_args, data_args, augmentation):
-    """Whether frozen towers are run once for the whole run; refused where that is asked for and can't be."""
+    """The frozen towers that are run once for the whole run; refused where that is asked for and can't be."""
     if model_args.cache_embeddings == "false":
-        return False
-    reason = reason_against(model, augmentation, data_args.streaming)
-    if reason and model_args.cache_embeddings == "true":
-        raise ValueError(f"--cache_embeddings true: {reason}")
-    if reason and model.config.freeze_vision and model.config.freeze_text:
-        logger.info("both towers are frozen, but run in every epoch: %s", reason)
-    return reason is None
+        return []
+    reasons = reasons_against(model, augmentation, data_args.streaming)
+    frozen = [tower for tower in reasons if getattr(model.config, f"freeze_{tower}")]
+    refused = " ".join(reasons[tower] for tower in frozen or reasons if reasons[tower])
+    if refused and model_args.cache_embeddings == "true":
+        raise ValueError(f"--cache_embeddings true: {refused}")
+    if refused and frozen:
+        logger.info("not all frozen towers run once: %s", refused)
+    return [tower for tower in frozen if not reasons[tower]]
 
 
 def build_trainer(
@@ -123,7 +126,8 @@ def keep_images(trainer, parts, data_args):
     what can go.
     """
     args = trainer.args
-    if not (data_args.image_cache and args.do_train) or trainer.data_collator.embeddings:
+    embeddings = trainer.data_collator.embeddings
+    if not (data_args.image_cache and args.do_train) or (embeddings and embeddings.images):
         return
     folder = data_args.image_cache_dir or os.path.join(args.output_dir, "image_cache")
     collators = {"validation": trainer.data_collator} if args.eval_strategy != "no" else {}
@@ -174,9 +178,10 @@ def train_blind(trainer, parts, names, summary, data_args, resume):
     """Trains a model without letting it see images; gives its logits for the parts that are named."""
     folder, processor = trainer.args.output_dir, trainer.processing_class
     embeddings = trainer.data_collator.embeddings
-    if embeddings:
-        blind = VQACollator(processor, blind=True)
-        embeddings = embed_parts(trainer.model, blind, parts, os.path.join(folder, "embeddings"), trainer.args.device)
+    if embeddings and embeddings.images:
+        blind, place = VQACollator(processor, blind=True), os.path.join(folder, "embeddings")
+        unseen = embed_parts(trainer.model, blind, parts, place, trainer.args.device, towers=["vision"])
+        embeddings = unseen and FrozenEmbeddings(unseen.images, embeddings.questions)
     for collator in (trainer.data_collator, trainer.train_collator):
         collator.blind, collator.embeddings = True, embeddings
     pixels = data_args.image_cache_dir or os.path.join(os.path.dirname(folder), "image_cache")
@@ -264,9 +269,10 @@ def main(argv=None):
                 model_args, data_args, augmentation_args, training_args, parts, summary, processor.answers
             )
         embeddings = None
-        if training_args.do_train and check_embeddings(model, model_args, data_args, augmentation):
+        towers = check_embeddings(model, model_args, data_args, augmentation) if training_args.do_train else []
+        if towers:
             folder = os.path.join(training_args.output_dir, "embeddings")
-            embeddings = embed_parts(model, VQACollator(processor), parts, folder, training_args.device)
+            embeddings = embed_parts(model, VQACollator(processor), parts, folder, training_args.device, towers=towers)
         teacher = None
         if model_args.teacher:
             check_teacher(*teaching, model, processor)

@@ -71,7 +71,7 @@ class ModelArguments(CalibrationArguments):
         default="auto",
         metadata={
             "help": "Run frozen towers once per image and question, and keep what they give in OUTPUT_DIR/embeddings: "
-            "auto, where both are frozen and augmentation is off; true, or say why not; false."
+            "auto, for each that is frozen, the vision tower where augmentation is off; true, or say why not; false."
         },
     )
     quantization: str | None = field(

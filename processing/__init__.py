@@ -14,7 +14,7 @@ HOMES = {
     "calibration": ["LabelledLogits", "answer_names", "answer_problems", "before_and_after"],
     "collator": ["AugmentationArguments", "PairCollator", "EnsembleCollator", "VQACollator", "build_augmentation"],
     "datasets": ["BadExampleError", "DataArguments", "prepare_datasets"],
-    "embeddings": ["embed_parts", "fingerprint", "reason_against"],
+    "embeddings": ["FrozenEmbeddings", "embed_parts", "fingerprint", "reasons_against"],
     "familiarity": ["MOST_STATES", "fit_gaussian", "fit_limits"],
     "image_cache": ["ImageCache", "cache_images"],
     "metrics": ["AnswerMetrics", "VQAAccuracy", "majority_answers", "named_logits"],

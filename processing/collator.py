@@ -108,15 +108,21 @@ class VQACollator:
         questions, question_index = different([row["question"] for row in rows])
         # The Trainer reads the number of rows off the first tensor.
         batch = {"question_index": question_index, "image_index": image_index}
-        if self.embeddings:
-            batch |= self.embeddings.batch(keys, questions)
+        inputs = {}
+        if self.embeddings and self.embeddings.images:
+            batch |= self.embeddings.of_images(keys)
         else:
             found = {row["image_key"]: row["image"] for row in rows}
-            images = self.pixels([found[key] for key in keys], keys)
-            resized = {} if self.augmentation else {"do_resize": False}
-            batch |= self.processor(images=images, text=questions, return_tensors="pt", **resized)
-            if self.blind:
-                batch["pixel_values"].zero_()
+            inputs = {"images": self.pixels([found[key] for key in keys], keys)}
+            inputs |= {} if self.augmentation else {"do_resize": False}
+        if self.embeddings and self.embeddings.questions:
+            batch |= self.embeddings.of_questions(questions)
+        else:
+            inputs["text"] = questions
+        if inputs:
+            batch |= self.processor(**inputs, return_tensors="pt")
+        if self.blind and "pixel_values" in batch:
+            batch["pixel_values"].zero_()
         if "answer" in rows[0]:
             batch |= self.labels([consensus(row["answer"]) for row in rows])
         if self.teacher is not None:

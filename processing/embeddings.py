@@ -44,49 +44,54 @@ class FrozenEmbeddings:
     """The part of a batch that frozen towers would compute.
 
     Args:
-        images, questions: [`EmbeddingStore`]s by image key and by question.
+        images, questions: [`EmbeddingStore`]s by image key and by question; None for a tower that runs in every step.
     """
 
-    def __init__(self, images, questions):
+    def __init__(self, images=None, questions=None):
         self.images, self.questions = images, questions
 
-    def batch(self, image_keys, questions):
-        """`image_embeds` (U, 1 + S, C_vision), `text_embeds` (V, T, C_text) and `attention_mask` (V, T)."""
+    def of_images(self, keys):
+        """`image_embeds` (U, 1 + S, C_vision)."""
+        return {"image_embeds": torch.stack(self.images.get(keys))}
+
+    def of_questions(self, questions):
+        """`text_embeds` (V, T, C_text) and `attention_mask` (V, T)."""
         texts = self.questions.get(questions)
         lengths = torch.tensor([len(text) for text in texts])
-        return {
-            "image_embeds": torch.stack(self.images.get(image_keys)),
-            "text_embeds": pad_sequence(texts, batch_first=True),
-            "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
-        }
+        mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        return {"text_embeds": pad_sequence(texts, batch_first=True), "attention_mask": mask}
 
 
-def reason_against(model, augmentation, streaming):
-    """Why the towers' embeddings can't be computed once for a whole run; None where they can."""
-    trained = [name for name in ("vision", "text") if not getattr(model.config, f"freeze_{name}")]
-    if trained:
-        frozen = " ".join(f"freeze_{name}=true" for name in trained)
-        return f"the {' and the '.join(trained)} tower changes in training; freeze it with --config {frozen}"
-    if augmentation is not None:
-        return "augmentation changes the images in every epoch; turn it off with --random_crop_scale 1 --color_jitter 0"
+def reasons_against(model, augmentation, streaming):
+    """Why embeddings can't be computed once for a whole run: "vision" and "text" -> reason, or None where they can."""
+    common = None
     if streaming:
-        return "streamed rows are not known beforehand; leave out --streaming"
-    if any(hasattr(parameter, "ds_numel") for parameter in model.parameters()):
-        return "ZeRO-3 has spread the towers over the processes; use DDP, ZeRO-2 or FSDP"
-    return None
+        common = "streamed rows are not known beforehand; leave out --streaming"
+    elif any(hasattr(parameter, "ds_numel") for parameter in model.parameters()):
+        common = "ZeRO-3 has spread the towers over the processes; use DDP, ZeRO-2 or FSDP"
+    reasons = {}
+    for tower in ("vision", "text"):
+        reasons[tower] = common
+        if not getattr(model.config, f"freeze_{tower}"):
+            reasons[tower] = f"the {tower} tower changes in training; freeze it with --config freeze_{tower}=true"
+        elif tower == "vision" and augmentation is not None and not common:
+            turn_off = "turn it off with --random_crop_scale 1 --color_jitter 0"
+            reasons[tower] = f"augmentation changes the images in every epoch; {turn_off}"
+    return reasons
 
 
-def embed_parts(model, collator, parts, folder, device="cpu", batch_size=64, num_workers=0):
+def embed_parts(model, collator, parts, folder, device="cpu", batch_size=64, num_workers=0, towers=("vision", "text")):
     """The embeddings of all images and questions of all parts, from the folder where it has them.
 
     Files of other towers, settings or data, and damaged ones, are made again. Where nothing can be written the
     embeddings stay in memory, up to 2 GiB.
 
     Args:
-        model: a model whose towers are frozen; it is left on `device`.
+        model: a model of which these towers are frozen; it is left on `device`.
         collator: makes its batches, without augmentation.
         parts: name -> canonical rows.
         folder: where the files go.
+        towers: "vision" for the images, "text" for the questions.
 
     Returns:
         [`FrozenEmbeddings`], or None where they fit neither on the disk nor in memory.
@@ -123,10 +128,15 @@ def embed_parts(model, collator, parts, folder, device="cpu", batch_size=64, num
                 yield text, embedding[real] if len(embedding) == len(real) else embedding
 
     model.to(device)
+    found = {}
     with PartialState().main_process_first(), torch.inference_mode():
-        images = open_or_build(os.path.join(folder, "images"), image_print, set(rows_of_images), image_items)
-        texts = open_or_build(os.path.join(folder, "questions"), text_print, set(questions), question_items)
-    return None if images is None or texts is None else FrozenEmbeddings(images, texts)
+        if "vision" in towers:
+            keys = set(rows_of_images)
+            found["images"] = open_or_build(os.path.join(folder, "images"), image_print, keys, image_items)
+        if "text" in towers:
+            keys = set(questions)
+            found["questions"] = open_or_build(os.path.join(folder, "questions"), text_print, keys, question_items)
+    return None if None in found.values() else FrozenEmbeddings(**found)
 
 
 def fingerprint(tower, *settings):

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 import run_vqa
-from processing import DataArguments, VQACollator, embed_parts, embeddings, prepare_datasets, reason_against
+from processing import DataArguments, VQACollator, embed_parts, embeddings, prepare_datasets, reasons_against
 
 
 @pytest.fixture
@@ -48,6 +48,17 @@ def test_a_batch_of_embeddings_answers_as_one_of_pixels(frozen, processor, parts
         expected, found = model(**plain), model(**embedded)
     for name in ("loss", "binary_logits", "open_ended_logits", "question_type_logits"):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("tower, name, left", [("vision", "image", "input_ids"), ("text", "text", "pixel_values")])
+def test_one_frozen_tower_is_run_once_while_the_other_learns(tiny_model, processor, parts, tmp_path, tower, name, left):
+    model = tiny_model(**{f"freeze_{tower}": True}).eval()
+    collator, rows = VQACollator(processor), list(parts["train"])[:7]
+    stored = embed_parts(model, collator, parts, str(tmp_path), towers=[tower])
+    embedded = VQACollator(processor, embeddings=stored)(rows)
+    assert left in embedded and f"{name}_embeds" in embedded
+    with torch.no_grad():
+        torch.testing.assert_close(model(**embedded).loss, model(**collator(rows)).loss, rtol=1e-5, atol=1e-6)
 
 
 def test_each_image_and_question_is_encoded_once_and_read_from_then_on(frozen, processor, parts, tmp_path, encoded):
@@ -127,10 +138,12 @@ def test_a_folder_that_can_not_be_written(frozen, processor, parts, tmp_path, mo
 
 
 def test_reasons_against(tiny_model, frozen):
-    assert "freeze_text=true" in reason_against(tiny_model(freeze_vision=True), None, False)
-    assert "--random_crop_scale 1" in reason_against(frozen(), lambda image: image, False)
-    assert "--streaming" in reason_against(frozen(), None, True)
-    assert reason_against(frozen(), None, False) is None
+    half = reasons_against(tiny_model(freeze_vision=True), None, False)
+    assert half["vision"] is None and "freeze_text=true" in half["text"]
+    augmented = reasons_against(frozen(), lambda image: image, False)
+    assert "--random_crop_scale 1" in augmented["vision"] and augmented["text"] is None
+    assert all("--streaming" in reason for reason in reasons_against(frozen(), None, True).values())
+    assert reasons_against(frozen(), None, False) == {"vision": None, "text": None}
 
 
 SETTINGS = (
