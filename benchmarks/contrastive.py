@@ -30,7 +30,7 @@ are answered. Written by
 ```
 
 Each model is trained on 10 % of the questions of easy-VQA's official training part, drawn one by one with
-`--train_fraction 0.1` (the same ones for all), for {steps} steps of the recipe's batches, and scored on the official
+`--train_fraction 0.1` (the same ones for all), for {steps} steps, and scored on the official
 test part. Pre-training comes before that, with {pretraining_steps} steps of its own and {per_image} texts about an
 image at a time; the model without it gets no steps in their place. Accuracies in %, mean ± standard deviation over
 seeds {seeds}; the last state is scored, not the best one.
