@@ -14,6 +14,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from modeling_dualvqa import CheckpointError, ContrastiveTrainer, DualVQATrainer, find_checkpoint
 from modeling_dualvqa.checkpoints import newest_checkpoint
+from modeling_dualvqa.freezing import freeze_parameters
 from modeling_dualvqa.inference import optimize_for_inference
 from processing import (
     AnswerMetrics,
@@ -251,6 +252,8 @@ def main(argv=None):
         if model_args.new_answers:
             renew_answers(model, processor, data_args, summary)
         report_data(parts, summary, processor)
+        if training_args.do_train:
+            freeze_parameters(model, training_args.freeze_parameters)  # also by the Trainer, but that comes late
         report_parameters(model)
         calibrating = wants_calibration(model_args, training_args, data_args, parts, processor, model.config.heads)
         if model_args.ensemble_with:
@@ -278,6 +281,8 @@ def main(argv=None):
         if model_args.ensemble_with:
             trainer.data_collator = together[1]
         trainer.check_resumed(checkpoint)
+        if training_args.do_train:
+            trainer.freeze_parameters()
         keep_images(trainer, parts, data_args)
 
     if training_args.do_train:

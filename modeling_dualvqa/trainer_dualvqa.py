@@ -27,6 +27,7 @@ from .checkpoints import (
     read_progress,
 )
 from .feed_forward_dualvqa import choices
+from .freezing import freeze_parameters
 from .loss_dualvqa import IGNORE_INDEX, class_weights, count_valid, distillation_loss, dual_head_loss
 from .model_card_dualvqa import write_model_card
 from .sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator, evaluation_order, question_lengths
@@ -145,16 +146,32 @@ class DualVQATrainer(Trainer):
             resume_from_checkpoint: True, or a path: see `find_checkpoint`.
 
         Raises:
-            ValueError: no complete checkpoint, or one of another architecture or vocabulary.
+            ValueError: no complete checkpoint, or one of another architecture or vocabulary, or nothing to train.
             CheckpointError: a checkpoint can't be written. Those before it are intact.
         """
         checkpoint = find_checkpoint(resume_from_checkpoint, self.args.output_dir)
         self.check_resumed(checkpoint)
+        self.freeze_parameters()
         self.forget_calibration()
         if checkpoint:
             self.resumed_progress = read_progress(checkpoint)
             self.compare_plans(checkpoint)
         return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+
+    def freeze_parameters(self):
+        """Lets stand still what the run doesn't train.
+
+        Raises:
+            ValueError: see `freezing.freeze_parameters`, or what both heads share is frozen under mgda.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        freeze_parameters(model, self.args.freeze_parameters)
+        shared = [p for name, p in model.named_parameters() if not name.split(".")[0].endswith("_head")]
+        if self.task_weighting.reads_fused_state and not any(parameter.requires_grad for parameter in shared):
+            raise ValueError(
+                f"task_weighting {self.args.task_weighting} weighs the heads by what they do to parameters that both "
+                f"share, and all of these are frozen; freeze fewer, or use another weighting"
+            )
 
     def forget_calibration(self):
         """Drops what earlier calibration found: it holds for the weights that it was fitted on."""
@@ -168,7 +185,7 @@ class DualVQATrainer(Trainer):
         model.forget_familiarity()
 
     def check_resumed(self, checkpoint):
-        """Refuses a checkpoint of another architecture or vocabulary; None is fine.
+        """Refuses a checkpoint of another architecture, vocabulary or choice of parameters; None is fine.
 
         Raises:
             ValueError: as said.
@@ -177,6 +194,13 @@ class DualVQATrainer(Trainer):
             check_architecture(checkpoint, self.accelerator.unwrap_model(self.model).config)
             if hasattr(self.processing_class, "answers"):
                 check_processor(checkpoint, self.processing_class)
+            frozen = read_progress(checkpoint).get("freeze_parameters")
+            if (frozen or None) != (self.args.freeze_parameters or None):
+                raise ValueError(
+                    f"{checkpoint} was written with freeze_parameters {frozen!r}, found "
+                    f"{self.args.freeze_parameters!r}: its optimizer has other parameters. Give the same expression, "
+                    f"or start a new run from it with --model_name_or_path"
+                )
 
     def plan(self):
         """How a step's questions are cut."""
@@ -230,6 +254,7 @@ class DualVQATrainer(Trainer):
         running = self.over_processes(self._tr_loss.clone()).item() / self.args.world_size
         return {
             "plan": self.plan(),
+            "freeze_parameters": self.args.freeze_parameters,
             "losses": {
                 "sums": {task: self.over_processes(total.clone()).item() for task, total in self.loss_sums.items()},
                 "running": running,

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
@@ -35,6 +36,14 @@ class DualVQATrainingArguments(TrainingArguments):
     )
     text_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the text tower; learning_rate when left out."}
+    )
+    freeze_parameters: str | None = field(
+        default=None,
+        metadata={
+            "help": "Regular expression: parameters in whose name it is found stand still in this run, such as "
+            r"'text_encoder\..*(embeddings|layer\.[0-3]\.)'. Batch-norm statistics and dropout go on; for whole towers "
+            "freeze_vision and freeze_text of the configuration hold these too."
+        },
     )
     binary_loss_weight: float | None = field(
         default=None, metadata={"help": "Weight of the yes/no loss; the model configuration's when left out."}
@@ -109,6 +118,12 @@ class DualVQATrainingArguments(TrainingArguments):
             raise ValueError(
                 f"train_sampling_strategy must be random or group_by_length, found {self.train_sampling_strategy}"
             )
+        try:
+            re.compile(self.freeze_parameters or "")
+        except re.error as error:
+            raise ValueError(
+                f"freeze_parameters must be a regular expression, found {self.freeze_parameters!r}: {error}"
+            ) from error
         class_weights([1], self.class_weighting, self.effective_beta)  # refuses what doesn't exist
         if not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(f"label_smoothing_factor must be in [0, 1), found {self.label_smoothing_factor}")

@@ -67,6 +67,7 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "continued from": model_args.model_name_or_path and os.path.basename(model_args.model_name_or_path),
         # Later settings replace earlier ones of the same field.
         "configuration": ", ".join(" ".join(pair) for pair in dict(s.split("=", 1) for s in model_args.config).items()),
+        "parameters that stood still": training_args.freeze_parameters,
         "teacher": model_args.teacher
         and f"{', '.join(map(os.path.basename, model_args.teacher))}, temperature "
         f"{training_args.distillation_temperature:g}, weight {training_args.distillation_weight:g}",
