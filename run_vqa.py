@@ -13,7 +13,7 @@ from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from modeling_dualvqa import CheckpointError, ContrastiveTrainer, DualVQATrainer, find_checkpoint
-from modeling_dualvqa.checkpoints import newest_checkpoint
+from modeling_dualvqa.checkpoints import newest_checkpoint, refuse_other_runs
 from modeling_dualvqa.freezing import freeze_parameters
 from modeling_dualvqa.inference import optimize_for_inference
 from processing import (
@@ -153,6 +153,8 @@ def record(trainer, name, metrics, shown=True):
     card = trainer.model.config.model_card
     if name == "train":
         card["settings"].append(["training time", f"{metrics['train_runtime'] / 60:.1f} minutes"])
+        if metrics.get("averaged_checkpoints"):
+            card["settings"].append(["weights", f"mean of the last {metrics['averaged_checkpoints']} checkpoints"])
     elif trainer.args.do_train or name == "calibration":  # a model that is only evaluated keeps its training's card
         card.setdefault("results", {})["validation" if name == "eval" else name] = figures(metrics, name)
 
@@ -184,9 +186,7 @@ def train_blind(trainer, parts, names, summary, data_args, resume):
     keep_images(trainer, parts, dataclasses.replace(data_args, image_cache_dir=pixels))
     trainer.model.config.model_card["settings"].append(["pictures", "not seen: all pixels are the mean"])
     logger.info("training again without images, for the report")
-    result = trainer.train(
-        resume_from_checkpoint=newest_checkpoint(folder) if resume and os.path.isdir(folder) else None
-    )
+    result = trainer.train(resume_from_checkpoint=newest_checkpoint(folder) if resume else None)
     trainer.save_model(_internal_call=True)
     trainer.save_state()
     record(trainer, "train", result.metrics, shown=False)  # its figures are in the report, beside the others
@@ -223,6 +223,8 @@ def main(argv=None):
         if data_args.pretrain:
             select_by_loss(training_args)
         checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
+        if training_args.do_train and training_args.average_checkpoints:
+            refuse_other_runs(training_args.output_dir, checkpoint)
         set_seed(training_args.seed)
         augmentation = build_augmentation(augmentation_args)
         loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import time
+from itertools import islice
 
 import numpy as np
 import torch
@@ -21,10 +22,13 @@ from .checkpoints import (
     CheckpointError,
     check_architecture,
     check_processor,
+    complete_checkpoints,
     find_checkpoint,
     find_problem,
+    mean_weights,
     newest_checkpoint,
     read_progress,
+    refuse_other_runs,
 )
 from .feed_forward_dualvqa import choices
 from .freezing import freeze_parameters
@@ -132,6 +136,8 @@ class DualVQATrainer(Trainer):
                 f"task_weighting {self.args.task_weighting} needs a backward pass through the heads alone, which "
                 f"DeepSpeed doesn't have; use another weighting, or DDP or FSDP"
             )
+        if self.args.average_checkpoints and (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+            raise ValueError("average_checkpoints works on one device or with DDP, not with DeepSpeed or FSDP")
         plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
         if self.is_fsdp_enabled and "FULL" not in str(plugin.state_dict_type):
             raise ValueError(
@@ -142,21 +148,44 @@ class DualVQATrainer(Trainer):
     def train(self, resume_from_checkpoint=None, **kwargs):
         """As in transformers; what is resumed is complete and belongs to this run, or refused.
 
+        With `average_checkpoints` the model then has the mean of its last checkpoints' weights, and the metrics say in
+        `averaged_checkpoints` of how many.
+
         Args:
             resume_from_checkpoint: True, or a path: see `find_checkpoint`.
 
         Raises:
-            ValueError: no complete checkpoint, or one of another architecture or vocabulary, or nothing to train.
+            ValueError: no complete checkpoint, or one of another architecture or vocabulary; nothing to train; other
+                runs' checkpoints among those to be averaged.
             CheckpointError: a checkpoint can't be written. Those before it are intact.
         """
         checkpoint = find_checkpoint(resume_from_checkpoint, self.args.output_dir)
         self.check_resumed(checkpoint)
         self.freeze_parameters()
+        if self.args.average_checkpoints:
+            refuse_other_runs(self.args.output_dir, checkpoint)
         self.forget_calibration()
         if checkpoint:
             self.resumed_progress = read_progress(checkpoint)
             self.compare_plans(checkpoint)
-        return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        result = super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        if self.args.average_checkpoints:
+            result.metrics["averaged_checkpoints"] = self.average_checkpoints()
+        return result
+
+    def average_checkpoints(self):
+        """Gives the model the mean of the weights of the run's last checkpoints; returns how many there were."""
+        self.accelerator.wait_for_everyone()  # the last one is written by one process, and all read it
+        wanted, last = self.args.average_checkpoints, self.state.global_step
+        own = (path for step, path in complete_checkpoints(self.args.output_dir) if step <= last)
+        checkpoints = list(islice(own, wanted))
+        if len(checkpoints) < wanted:
+            logger.warning("there are %d checkpoints to average in place of %d", len(checkpoints), wanted)
+        if checkpoints:
+            model = self.accelerator.unwrap_model(self.model)
+            self._issue_warnings_after_load(model.load_state_dict(mean_weights(checkpoints), strict=False))
+            logger.info("the weights are the mean of %s", ", ".join(map(os.path.basename, checkpoints)))
+        return len(checkpoints)
 
     def freeze_parameters(self):
         """Lets stand still what the run doesn't train.
@@ -548,7 +577,7 @@ class DualVQATrainer(Trainer):
             if os.path.isdir(folder) and not find_problem(folder):
                 raise  # the checkpoint is there, something after it failed
             shutil.rmtree(folder, ignore_errors=True)
-            last = newest_checkpoint(run_dir) if os.path.isdir(run_dir) else None
+            last = newest_checkpoint(run_dir)
             advice = f"go on with --resume_from_checkpoint {last}" if last else "start again: there is no earlier one"
             raise CheckpointError(
                 f"{folder} could not be written: {error}. Free some space on the disk and {advice}"

@@ -94,6 +94,14 @@ class DualVQATrainingArguments(TrainingArguments):
             "encoded once for them; 0 shuffles questions one by one."
         },
     )
+    average_checkpoints: int = field(
+        default=0,
+        metadata={
+            "help": "After training, take the mean of the weights of the run's last so many checkpoints (Izmailov et "
+            "al. 2018); 0 takes those of the last step. A vision tower that is not frozen has the statistics of its "
+            "batch norms averaged too, and not computed anew."
+        },
+    )
     dataloader_num_workers: int | None = field(
         default=None, metadata={"help": "Processes that make batches; chosen from the machine when left out."}
     )
@@ -132,6 +140,7 @@ class DualVQATrainingArguments(TrainingArguments):
         if not 0 <= self.distillation_weight <= 1:
             raise ValueError(f"distillation_weight must be in [0, 1], found {self.distillation_weight}")
         self.check_task_weighting()
+        self.check_averaging()
         if int(os.environ.get("WORLD_SIZE", 1)) > 1 and self.world_size == 1:
             raise ValueError(
                 f"{os.environ['WORLD_SIZE']} processes were started, and each would train alone in the same folder: "
@@ -157,6 +166,22 @@ class DualVQATrainingArguments(TrainingArguments):
             processes = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
             self.dataloader_num_workers = default_workers(self.device.type, usable_cores(), processes)
             self.dataloader_persistent_workers = self.dataloader_num_workers > 0
+
+    def check_averaging(self):
+        wanted, limit = self.average_checkpoints, self.save_total_limit or 0
+        problem = None
+        if wanted < 0 or wanted == 1:
+            problem = f"must be at least 2, or 0 for none, found {wanted}"
+        elif wanted and self.save_strategy == "no":
+            problem = "needs checkpoints, found save_strategy no; give epoch or steps"
+        elif wanted and self.save_only_model:
+            problem = "needs complete checkpoints; leave save_only_model out"
+        elif 0 < limit < wanted:
+            problem = f"{wanted} needs as many checkpoints, found save_total_limit {limit}; raise it or leave it out"
+        elif wanted and self.load_best_model_at_end:
+            problem = "and load_best_model_at_end, which takes one of the checkpoints, don't go together; turn one off"
+        if problem:
+            raise ValueError(f"average_checkpoints {problem}")
 
     def check_task_weighting(self):
         if self.task_weighting not in TASK_WEIGHTINGS:
