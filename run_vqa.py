@@ -38,7 +38,7 @@ from reporting.figures import choose_columns
 from reporting.report import write_report
 from run_vqa_arguments import check_request, parse_arguments, select_by_loss
 from run_vqa_calibration import calibrate, wants_calibration
-from run_vqa_data import check_parts, list_bad_rows, report_data, report_parameters
+from run_vqa_data import answers_to_balance, check_parts, list_bad_rows, report_data, report_parameters
 from run_vqa_models import (
     ask_teacher,
     build,
@@ -97,6 +97,7 @@ def build_trainer(
 ):
     """The Trainer with its collators, its metric and a short progress line."""
     validation = parts.get("validation")
+    balanced = training_args.balanced_sampling and "train" in parts
     classes = (ContrastiveTrainer, PairCollator) if data_args.pretrain else (DualVQATrainer, VQACollator)
     trainer_class, collator = classes
     trainer = trainer_class(
@@ -107,6 +108,7 @@ def build_trainer(
         data_collator=collator(processor, embeddings=embeddings),
         train_collator=collator(processor, augmentation, training_args.seed, embeddings, teacher),
         answer_counts=[summary.answers[answer] for answer in processor.answers] if summary else None,
+        train_answers=answers_to_balance(parts["train"], processor) if balanced else None,
         processing_class=processor,
         compute_metrics=None if data_args.pretrain else build_metrics(processor, parts, "validation", summary),
     )

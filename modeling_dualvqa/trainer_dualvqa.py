@@ -34,7 +34,14 @@ from .feed_forward_dualvqa import choices
 from .freezing import freeze_parameters
 from .loss_dualvqa import IGNORE_INDEX, class_weights, count_valid, distillation_loss, dual_head_loss
 from .model_card_dualvqa import write_model_card
-from .sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator, evaluation_order, question_lengths
+from .sampling import (
+    ImageGroupedSampler,
+    MarkedRows,
+    RepeatMaskingCollator,
+    balanced_weights,
+    evaluation_order,
+    question_lengths,
+)
 from .task_weighting import build_task_weighting
 from .training_arguments import TASKS
 
@@ -92,16 +99,21 @@ class DualVQATrainer(Trainer):
         train_collator: makes the training batches, with augmentation; `data_collator` when left out, which always makes
             those of evaluation and prediction.
         answer_counts: (N,) how often each answer of the vocabulary occurs in training, for `class_weighting`.
+        train_answers: a pair (group, answer) for each training row, for `balanced_sampling`: see `balanced_weights`.
 
     Raises:
-        ValueError: class weights are asked for without counts to compute them from, or their number isn't N.
+        ValueError: class weights are asked for without counts to compute them from, or their number isn't N; balanced
+            sampling is asked for without the answers of all rows, or of a stream.
     """
 
     loss_is_scaled_for_ga = True  # dual_head_loss divides by the counts of all accumulation steps
 
-    def __init__(self, *args, train_collator=None, answer_counts=None, **kwargs):
+    def __init__(self, *args, train_collator=None, answer_counts=None, train_answers=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.train_collator = train_collator or self.data_collator
+        self.train_answers = train_answers
+        if self.args.balanced_sampling and self.train_dataset is not None:
+            self.check_answers()
         config = self.accelerator.unwrap_model(self.model).config
         self.focal_gamma = config.focal_gamma
         weights = {}
@@ -128,6 +140,16 @@ class DualVQATrainer(Trainer):
         self.step_statistics = self.resumed_progress = self.train_sampler = None
         self.runtime_before = 0.0
         self.add_callback(StepByStep(self))
+
+    def check_answers(self):
+        """Refuses to balance answers that aren't known."""
+        if isinstance(self.train_dataset, IterableDataset):
+            raise ValueError("balanced_sampling needs all rows at hand, found a stream")
+        found = "none" if self.train_answers is None else len(self.train_answers)
+        if found != len(self.train_dataset):
+            raise ValueError(
+                f"balanced_sampling needs the answers of {len(self.train_dataset)} training rows, found {found}"
+            )
 
     def check_sharding(self):
         """Refuses what DeepSpeed and FSDP can't do, before anything is trained."""
@@ -540,7 +562,9 @@ class DualVQATrainer(Trainer):
         multiple = world * self._train_batch_size if world > 1 else 1
         lengths = self.train_lengths() if self.args.train_sampling_strategy == "group_by_length" else None
         batch = world * self._train_batch_size
-        self.train_sampler = ImageGroupedSampler(keys, grouped or 1, seed, multiple, lengths, batch)
+        power = self.args.balanced_sampling
+        weights = balanced_weights(self.train_answers, power) if power else None
+        self.train_sampler = ImageGroupedSampler(keys, grouped or 1, seed, multiple, lengths, batch, weights)
         return self.train_sampler
 
     def train_lengths(self):

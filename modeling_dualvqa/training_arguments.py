@@ -94,6 +94,13 @@ class DualVQATrainingArguments(TrainingArguments):
             "encoded once for them; 0 shuffles questions one by one."
         },
     )
+    balanced_sampling: float = field(
+        default=0.0,
+        metadata={
+            "help": "Draw training questions by their answer's frequency n, each in proportion to n^-P: 0, off; 1, "
+            "every answer equally often; 0.5, in between. Yes/no questions keep their share."
+        },
+    )
     average_checkpoints: int = field(
         default=0,
         metadata={
@@ -137,8 +144,9 @@ class DualVQATrainingArguments(TrainingArguments):
             raise ValueError(f"label_smoothing_factor must be in [0, 1), found {self.label_smoothing_factor}")
         if self.distillation_temperature <= 0:
             raise ValueError(f"distillation_temperature must be above 0, found {self.distillation_temperature}")
-        if not 0 <= self.distillation_weight <= 1:
-            raise ValueError(f"distillation_weight must be in [0, 1], found {self.distillation_weight}")
+        for name in ("distillation_weight", "balanced_sampling"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
         self.check_task_weighting()
         self.check_averaging()
         if int(os.environ.get("WORLD_SIZE", 1)) > 1 and self.world_size == 1:

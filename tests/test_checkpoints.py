@@ -4,6 +4,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from test_resuming import one_thread  # noqa: F401 - a fixture, of all tests
 from test_run_vqa import recipe  # noqa: F401 - a fixture
 from test_trainer_dualvqa import arguments
 
