@@ -13,7 +13,8 @@ from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from modeling_dualvqa import CheckpointError, ContrastiveTrainer, DualVQATrainer, find_checkpoint
-from modeling_dualvqa.checkpoints import newest_checkpoint
+from modeling_dualvqa.checkpoints import newest_checkpoint, refuse_other_runs
+from modeling_dualvqa.freezing import freeze_parameters
 from modeling_dualvqa.inference import optimize_for_inference
 from processing import (
     AnswerMetrics,
@@ -38,7 +39,7 @@ from reporting.figures import choose_columns
 from reporting.report import write_report
 from run_vqa_arguments import check_request, parse_arguments, select_by_loss
 from run_vqa_calibration import calibrate, wants_calibration
-from run_vqa_data import check_parts, list_bad_rows, report_data, report_parameters
+from run_vqa_data import answers_to_balance, check_parts, list_bad_rows, report_data, report_parameters
 from run_vqa_models import (
     ask_teacher,
     build,
@@ -99,6 +100,7 @@ def build_trainer(
 ):
     """The Trainer with its collators, its metric and a short progress line."""
     validation = parts.get("validation")
+    balanced = training_args.balanced_sampling and "train" in parts
     classes = (ContrastiveTrainer, PairCollator) if data_args.pretrain else (DualVQATrainer, VQACollator)
     trainer_class, collator = classes
     trainer = trainer_class(
@@ -109,6 +111,7 @@ def build_trainer(
         data_collator=collator(processor, embeddings=embeddings),
         train_collator=collator(processor, augmentation, training_args.seed, embeddings, teacher),
         answer_counts=[summary.answers[answer] for answer in processor.answers] if summary else None,
+        train_answers=answers_to_balance(parts["train"], processor) if balanced else None,
         processing_class=processor,
         compute_metrics=None if data_args.pretrain else build_metrics(processor, parts, "validation", summary),
     )
@@ -156,6 +159,8 @@ def record(trainer, name, metrics, shown=True):
     card = trainer.model.config.model_card
     if name == "train":
         card["settings"].append(["training time", f"{metrics['train_runtime'] / 60:.1f} minutes"])
+        if metrics.get("averaged_checkpoints"):
+            card["settings"].append(["weights", f"mean of the last {metrics['averaged_checkpoints']} checkpoints"])
     elif trainer.args.do_train or name == "calibration":  # a model that is only evaluated keeps its training's card
         card.setdefault("results", {})["validation" if name == "eval" else name] = figures(metrics, name)
 
@@ -188,9 +193,7 @@ def train_blind(trainer, parts, names, summary, data_args, resume):
     keep_images(trainer, parts, dataclasses.replace(data_args, image_cache_dir=pixels))
     trainer.model.config.model_card["settings"].append(["pictures", "not seen: all pixels are the mean"])
     logger.info("training again without images, for the report")
-    result = trainer.train(
-        resume_from_checkpoint=newest_checkpoint(folder) if resume and os.path.isdir(folder) else None
-    )
+    result = trainer.train(resume_from_checkpoint=newest_checkpoint(folder) if resume else None)
     trainer.save_model(_internal_call=True)
     trainer.save_state()
     record(trainer, "train", result.metrics, shown=False)  # its figures are in the report, beside the others
@@ -227,6 +230,8 @@ def main(argv=None):
         if data_args.pretrain:
             select_by_loss(training_args)
         checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
+        if training_args.do_train and training_args.average_checkpoints:
+            refuse_other_runs(training_args.output_dir, checkpoint)
         set_seed(training_args.seed)
         augmentation = build_augmentation(augmentation_args)
         loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
@@ -256,6 +261,8 @@ def main(argv=None):
         if model_args.new_answers:
             renew_answers(model, processor, data_args, summary)
         report_data(parts, summary, processor)
+        if training_args.do_train:
+            freeze_parameters(model, training_args.freeze_parameters)  # also by the Trainer, but that comes late
         report_parameters(model)
         calibrating = wants_calibration(model_args, training_args, data_args, parts, processor, model.config.heads)
         if model_args.ensemble_with:
@@ -284,6 +291,8 @@ def main(argv=None):
         if model_args.ensemble_with:
             trainer.data_collator = together[1]
         trainer.check_resumed(checkpoint)
+        if training_args.do_train:
+            trainer.freeze_parameters()
         keep_images(trainer, parts, data_args)
 
     if training_args.do_train:

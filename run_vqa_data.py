@@ -4,7 +4,7 @@ import json
 import logging
 import os
 
-from processing import AnswerVocabulary, StreamedRows, consensus, leakage_report
+from processing import AnswerVocabulary, StreamedRows, consensus, leakage_report, question_type_of
 
 logger = logging.getLogger("run_vqa")
 
@@ -48,6 +48,17 @@ def report_coverage(name, vocabulary, answers):
     coverage = vocabulary.coverage(answers)
     if coverage is not None:
         logger.info("%s: %.1f %% of the open-ended answers are in the vocabulary", name, 100 * coverage)
+
+
+def answers_to_balance(rows, processor):
+    """(group, answer) of each training row: a group for each question type.
+
+    Rows whose answer is not in the vocabulary, so that no head learns it, are one more group with one answer: as the
+    rarest of all they would otherwise be drawn most.
+    """
+    vocabulary = AnswerVocabulary(processor.answers)
+    pairs = ((question_type_of(answer), answer) for answer in map(consensus, rows["answer"]))
+    return [pair if pair[0] == 0 or pair[1] in vocabulary.index else ("unknown", "") for pair in pairs]
 
 
 def report_parameters(model):

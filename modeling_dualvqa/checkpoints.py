@@ -1,9 +1,10 @@
-"""Checkpoints to go on from: which are complete, and whether they belong to the run."""
+"""Checkpoints to go on from or to average: which are complete, and whether they belong to the run."""
 
 import json
 import logging
 import os
 import zipfile
+from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from transformers.trainer import TRAINER_STATE_NAME
@@ -52,17 +53,71 @@ def find_checkpoint(value, output_dir):
 
 def newest_checkpoint(folder):
     """The complete checkpoint in a run's folder with the most steps, or None. Incomplete newer ones are logged."""
+    return next((path for _, path in complete_checkpoints(folder)), None)
+
+
+def complete_checkpoints(folder):
+    """Steps and paths of the complete checkpoints in a run's folder, newest first. Incomplete ones are logged."""
     steps = {}
-    for name in os.listdir(folder):
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
         prefix, _, step = name.partition("-")
         if prefix == PREFIX_CHECKPOINT_DIR and step.isdigit():
             steps[int(step)] = os.path.join(folder, name)
     for step in sorted(steps, reverse=True):
         problem = find_problem(steps[step])
-        if not problem:
-            return steps[step]
-        logger.warning("%s is passed over: %s", steps[step], problem)
-    return None
+        if problem:
+            logger.warning("%s is passed over: %s", steps[step], problem)
+        else:
+            yield step, steps[step]
+
+
+def refuse_other_runs(folder, checkpoint):
+    """Refuses to begin in a folder whose checkpoints would be averaged with those of the run.
+
+    Args:
+        folder: the run's.
+        checkpoint: what it goes on from, or None.
+
+    Raises:
+        ValueError: a complete checkpoint that is neither `checkpoint` nor, beside it, one with fewer steps.
+    """
+    found = list(complete_checkpoints(folder))
+    own = (step for step, path in found if checkpoint and os.path.abspath(path) == os.path.abspath(checkpoint))
+    start = next(own, -1)
+    others = [path for step, path in found if step > start]
+    if others:
+        raise ValueError(
+            f"average_checkpoints takes the last checkpoints in the run's folder, and {others[0]} is not of this run: "
+            f"move it away, go on from it with --resume_from_checkpoint, or give another --output_dir"
+        )
+
+
+def mean_weights(checkpoints):
+    """The mean of several checkpoints' weights (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and
+    Better Generalization"; Vaswani et al. 2017, "Attention Is All You Need", section 6.1).
+
+    Tensors are read one by one, so that memory holds the mean alone. It runs along in float32, which leaves what is
+    equal in all of them as it is, to the last bit. Batch-norm statistics are averaged like weights; whole numbers, such
+    as `num_batches_tracked`, are those of the first checkpoint.
+
+    Args:
+        checkpoints: paths of folders, newest first.
+
+    Returns:
+        dict name -> tensor of the type that the first checkpoint has.
+    """
+    mean, types = {}, {}
+    for number, folder in enumerate(checkpoints, 1):
+        for path in sorted(Path(folder).glob("model*.safetensors")):
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # it is no dict
+                    tensor = file.get_tensor(name)
+                    if number == 1:
+                        types[name] = tensor.dtype
+                        mean[name] = tensor.float() if tensor.is_floating_point() else tensor
+                    elif tensor.is_floating_point():
+                        mean[name].lerp_(tensor.float(), 1 / number)
+    return {name: tensor.to(types[name]) for name, tensor in mean.items()}
 
 
 def find_problem(folder):

@@ -222,7 +222,8 @@ def data_table(rows):
 def settings_table(settings):
     if not settings:
         return "Not recorded."
-    return "\n".join(["| setting | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in settings)])
+    cells = ((name, re.sub(r"([\\|*\[])", r"\\\1", str(value))) for name, value in settings)  # regular expressions
+    return "\n".join(["| setting | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in cells)])
 
 
 def result_tables(results):

@@ -1,6 +1,6 @@
 """The order of training rows. Seed and epoch alone fix it: neither the number of processes nor a resumed run do."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -22,17 +22,17 @@ class ImageGroupedSampler(Sampler):
         lengths: tokens of each row's question. With them questions of like length come together: in every
             `MEGABATCH` batches the images are sorted by their longest question, then the batches are shuffled.
         batch: rows of a batch of all processes, for `lengths`.
+        weights: how likely each row is drawn, in any unit. With them an epoch has as many rows as there are, drawn with
+            replacement before they are brought together by image; without them it has each row once.
     """
 
-    def __init__(self, image_keys, per_image, seed, multiple=1, lengths=None, batch=1):
-        self.lengths, self.batch = lengths, batch
+    def __init__(self, image_keys, per_image, seed, multiple=1, lengths=None, batch=1, weights=None):
+        self.lengths, self.batch, self.weights = lengths, batch, weights
         self.per_image, self.seed, self.epoch = per_image, seed, 0
-        rows = defaultdict(list)
-        for row, key in enumerate(image_keys):
-            rows[key].append(row)
-        self.rows = list(rows.values())
-        self.repeats = -len(image_keys) % multiple
-        self.length = len(image_keys) + self.repeats
+        places = {}
+        self.images = [places.setdefault(key, len(places)) for key in image_keys]
+        self.repeats = -len(self.images) % multiple
+        self.length = len(self.images) + self.repeats
 
     def set_epoch(self, epoch):
         self.epoch = epoch
@@ -42,8 +42,13 @@ class ImageGroupedSampler(Sampler):
 
     def __iter__(self):
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        groups = []
-        for rows in self.rows:
+        drawn = range(len(self.images))
+        if self.weights is not None:
+            drawn = torch.multinomial(self.weights, len(drawn), replacement=True, generator=generator).tolist()
+        by_image, groups = defaultdict(list), []
+        for row in drawn:
+            by_image[self.images[row]].append(row)
+        for rows in by_image.values():
             order = torch.randperm(len(rows), generator=generator).tolist()
             shuffled = [rows[place] for place in order]
             groups += [shuffled[start : start + self.per_image] for start in range(0, len(rows), self.per_image)]
@@ -69,6 +74,27 @@ class ImageGroupedSampler(Sampler):
         complete = len(rows) // self.batch
         order = torch.randperm(complete, generator=generator).tolist()
         return [batches[place] for place in order] + batches[complete:]
+
+
+def balanced_weights(answers, power):
+    """How likely each row is drawn, so that an answer with n rows comes in proportion to n^(1 - power).
+
+    1 is every answer equally often, 1/2 the square root of its frequency (Mikolov et al. 2013, "Distributed
+    Representations of Words and Phrases and their Compositionality"; Mahajan et al. 2018, "Exploring the Limits of
+    Weakly Supervised Pretraining"), 0 as often as it is.
+
+    Args:
+        answers: a pair (group, answer) for each row. Each group keeps its share of the rows.
+
+    Returns:
+        (rows,) float64 tensor, 1 on average in each group.
+    """
+    counts = Counter(answers)
+    groups, totals = Counter(group for group, _ in answers), Counter()
+    for (group, _), count in counts.items():
+        totals[group] += count ** (1 - power)
+    weight = {pair: count**-power * groups[pair[0]] / totals[pair[0]] for pair, count in counts.items()}
+    return torch.tensor([weight[pair] for pair in answers], dtype=torch.float64)
 
 
 def evaluation_order(image_keys, lengths):

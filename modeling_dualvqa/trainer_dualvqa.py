@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import time
+from itertools import islice
 
 import numpy as np
 import torch
@@ -21,15 +22,26 @@ from .checkpoints import (
     CheckpointError,
     check_architecture,
     check_processor,
+    complete_checkpoints,
     find_checkpoint,
     find_problem,
+    mean_weights,
     newest_checkpoint,
     read_progress,
+    refuse_other_runs,
 )
 from .feed_forward_dualvqa import choices
+from .freezing import freeze_parameters
 from .loss_dualvqa import IGNORE_INDEX, class_weights, count_valid, distillation_loss, dual_head_loss
 from .model_card_dualvqa import write_model_card
-from .sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator, evaluation_order, question_lengths
+from .sampling import (
+    ImageGroupedSampler,
+    MarkedRows,
+    RepeatMaskingCollator,
+    balanced_weights,
+    evaluation_order,
+    question_lengths,
+)
 from .task_weighting import build_task_weighting
 from .training_arguments import TASKS
 
@@ -87,16 +99,21 @@ class DualVQATrainer(Trainer):
         train_collator: makes the training batches, with augmentation; `data_collator` when left out, which always makes
             those of evaluation and prediction.
         answer_counts: (N,) how often each answer of the vocabulary occurs in training, for `class_weighting`.
+        train_answers: a pair (group, answer) for each training row, for `balanced_sampling`: see `balanced_weights`.
 
     Raises:
-        ValueError: class weights are asked for without counts to compute them from, or their number isn't N.
+        ValueError: class weights are asked for without counts to compute them from, or their number isn't N; balanced
+            sampling is asked for without the answers of all rows, or of a stream.
     """
 
     loss_is_scaled_for_ga = True  # dual_head_loss divides by the counts of all accumulation steps
 
-    def __init__(self, *args, train_collator=None, answer_counts=None, **kwargs):
+    def __init__(self, *args, train_collator=None, answer_counts=None, train_answers=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.train_collator = train_collator or self.data_collator
+        self.train_answers = train_answers
+        if self.args.balanced_sampling and self.train_dataset is not None:
+            self.check_answers()
         config = self.accelerator.unwrap_model(self.model).config
         self.focal_gamma = config.focal_gamma
         weights = {}
@@ -124,6 +141,16 @@ class DualVQATrainer(Trainer):
         self.runtime_before = 0.0
         self.add_callback(StepByStep(self))
 
+    def check_answers(self):
+        """Refuses to balance answers that aren't known."""
+        if isinstance(self.train_dataset, IterableDataset):
+            raise ValueError("balanced_sampling needs all rows at hand, found a stream")
+        found = "none" if self.train_answers is None else len(self.train_answers)
+        if found != len(self.train_dataset):
+            raise ValueError(
+                f"balanced_sampling needs the answers of {len(self.train_dataset)} training rows, found {found}"
+            )
+
     def check_sharding(self):
         """Refuses what DeepSpeed and FSDP can't do, before anything is trained."""
         if self.is_deepspeed_enabled and self.task_weighting.reads_fused_state:
@@ -131,6 +158,8 @@ class DualVQATrainer(Trainer):
                 f"task_weighting {self.args.task_weighting} needs a backward pass through the heads alone, which "
                 f"DeepSpeed doesn't have; use another weighting, or DDP or FSDP"
             )
+        if self.args.average_checkpoints and (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+            raise ValueError("average_checkpoints works on one device or with DDP, not with DeepSpeed or FSDP")
         plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
         if self.is_fsdp_enabled and "FULL" not in str(plugin.state_dict_type):
             raise ValueError(
@@ -141,20 +170,59 @@ class DualVQATrainer(Trainer):
     def train(self, resume_from_checkpoint=None, **kwargs):
         """As in transformers; what is resumed is complete and belongs to this run, or refused.
 
+        With `average_checkpoints` the model then has the mean of its last checkpoints' weights, and the metrics say in
+        `averaged_checkpoints` of how many.
+
         Args:
             resume_from_checkpoint: True, or a path: see `find_checkpoint`.
 
         Raises:
-            ValueError: no complete checkpoint, or one of another architecture or vocabulary.
+            ValueError: no complete checkpoint, or one of another architecture or vocabulary; nothing to train; other
+                runs' checkpoints among those to be averaged.
             CheckpointError: a checkpoint can't be written. Those before it are intact.
         """
         checkpoint = find_checkpoint(resume_from_checkpoint, self.args.output_dir)
         self.check_resumed(checkpoint)
+        self.freeze_parameters()
+        if self.args.average_checkpoints:
+            refuse_other_runs(self.args.output_dir, checkpoint)
         self.forget_calibration()
         if checkpoint:
             self.resumed_progress = read_progress(checkpoint)
             self.compare_plans(checkpoint)
-        return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        result = super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        if self.args.average_checkpoints:
+            result.metrics["averaged_checkpoints"] = self.average_checkpoints()
+        return result
+
+    def average_checkpoints(self):
+        """Gives the model the mean of the weights of the run's last checkpoints; returns how many there were."""
+        self.accelerator.wait_for_everyone()  # the last one is written by one process, and all read it
+        wanted, last = self.args.average_checkpoints, self.state.global_step
+        own = (path for step, path in complete_checkpoints(self.args.output_dir) if step <= last)
+        checkpoints = list(islice(own, wanted))
+        if len(checkpoints) < wanted:
+            logger.warning("there are %d checkpoints to average in place of %d", len(checkpoints), wanted)
+        if checkpoints:
+            model = self.accelerator.unwrap_model(self.model)
+            self._issue_warnings_after_load(model.load_state_dict(mean_weights(checkpoints), strict=False))
+            logger.info("the weights are the mean of %s", ", ".join(map(os.path.basename, checkpoints)))
+        return len(checkpoints)
+
+    def freeze_parameters(self):
+        """Lets stand still what the run doesn't train.
+
+        Raises:
+            ValueError: see `freezing.freeze_parameters`, or what both heads share is frozen under mgda.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        freeze_parameters(model, self.args.freeze_parameters)
+        shared = [p for name, p in model.named_parameters() if not name.split(".")[0].endswith("_head")]
+        if self.task_weighting.reads_fused_state and not any(parameter.requires_grad for parameter in shared):
+            raise ValueError(
+                f"task_weighting {self.args.task_weighting} weighs the heads by what they do to parameters that both "
+                f"share, and all of these are frozen; freeze fewer, or use another weighting"
+            )
 
     def forget_calibration(self):
         """Drops what earlier calibration found: it holds for the weights that it was fitted on."""
@@ -168,7 +236,7 @@ class DualVQATrainer(Trainer):
         model.forget_familiarity()
 
     def check_resumed(self, checkpoint):
-        """Refuses a checkpoint of another architecture or vocabulary; None is fine.
+        """Refuses a checkpoint of another architecture, vocabulary or choice of parameters; None is fine.
 
         Raises:
             ValueError: as said.
@@ -177,6 +245,13 @@ class DualVQATrainer(Trainer):
             check_architecture(checkpoint, self.accelerator.unwrap_model(self.model).config)
             if hasattr(self.processing_class, "answers"):
                 check_processor(checkpoint, self.processing_class)
+            frozen = read_progress(checkpoint).get("freeze_parameters")
+            if (frozen or None) != (self.args.freeze_parameters or None):
+                raise ValueError(
+                    f"{checkpoint} was written with freeze_parameters {frozen!r}, found "
+                    f"{self.args.freeze_parameters!r}: its optimizer has other parameters. Give the same expression, "
+                    f"or start a new run from it with --model_name_or_path"
+                )
 
     def plan(self):
         """How a step's questions are cut."""
@@ -230,6 +305,7 @@ class DualVQATrainer(Trainer):
         running = self.over_processes(self._tr_loss.clone()).item() / self.args.world_size
         return {
             "plan": self.plan(),
+            "freeze_parameters": self.args.freeze_parameters,
             "losses": {
                 "sums": {task: self.over_processes(total.clone()).item() for task, total in self.loss_sums.items()},
                 "running": running,
@@ -486,7 +562,9 @@ class DualVQATrainer(Trainer):
         multiple = world * self._train_batch_size if world > 1 else 1
         lengths = self.train_lengths() if self.args.train_sampling_strategy == "group_by_length" else None
         batch = world * self._train_batch_size
-        self.train_sampler = ImageGroupedSampler(keys, grouped or 1, seed, multiple, lengths, batch)
+        power = self.args.balanced_sampling
+        weights = balanced_weights(self.train_answers, power) if power else None
+        self.train_sampler = ImageGroupedSampler(keys, grouped or 1, seed, multiple, lengths, batch, weights)
         return self.train_sampler
 
     def train_lengths(self):
@@ -523,7 +601,7 @@ class DualVQATrainer(Trainer):
             if os.path.isdir(folder) and not find_problem(folder):
                 raise  # the checkpoint is there, something after it failed
             shutil.rmtree(folder, ignore_errors=True)
-            last = newest_checkpoint(run_dir) if os.path.isdir(run_dir) else None
+            last = newest_checkpoint(run_dir)
             advice = f"go on with --resume_from_checkpoint {last}" if last else "start again: there is no earlier one"
             raise CheckpointError(
                 f"{folder} could not be written: {error}. Free some space on the disk and {advice}"

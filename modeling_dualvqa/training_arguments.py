@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
@@ -35,6 +36,14 @@ class DualVQATrainingArguments(TrainingArguments):
     )
     text_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the text tower; learning_rate when left out."}
+    )
+    freeze_parameters: str | None = field(
+        default=None,
+        metadata={
+            "help": "Regular expression: parameters in whose name it is found stand still in this run, such as "
+            r"'text_encoder\..*(embeddings|layer\.[0-3]\.)'. Batch-norm statistics and dropout go on; for whole towers "
+            "freeze_vision and freeze_text of the configuration hold these too."
+        },
     )
     binary_loss_weight: float | None = field(
         default=None, metadata={"help": "Weight of the yes/no loss; the model configuration's when left out."}
@@ -85,6 +94,21 @@ class DualVQATrainingArguments(TrainingArguments):
             "encoded once for them; 0 shuffles questions one by one."
         },
     )
+    balanced_sampling: float = field(
+        default=0.0,
+        metadata={
+            "help": "Draw training questions by their answer's frequency n, each in proportion to n^-P: 0, off; 1, "
+            "every answer equally often; 0.5, in between. Yes/no questions keep their share."
+        },
+    )
+    average_checkpoints: int = field(
+        default=0,
+        metadata={
+            "help": "After training, take the mean of the weights of the run's last so many checkpoints (Izmailov et "
+            "al. 2018); 0 takes those of the last step. A vision tower that is not frozen has the statistics of its "
+            "batch norms averaged too, and not computed anew."
+        },
+    )
     dataloader_num_workers: int | None = field(
         default=None, metadata={"help": "Processes that make batches; chosen from the machine when left out."}
     )
@@ -109,14 +133,22 @@ class DualVQATrainingArguments(TrainingArguments):
             raise ValueError(
                 f"train_sampling_strategy must be random or group_by_length, found {self.train_sampling_strategy}"
             )
+        try:
+            re.compile(self.freeze_parameters or "")
+        except re.error as error:
+            raise ValueError(
+                f"freeze_parameters must be a regular expression, found {self.freeze_parameters!r}: {error}"
+            ) from error
         class_weights([1], self.class_weighting, self.effective_beta)  # refuses what doesn't exist
         if not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(f"label_smoothing_factor must be in [0, 1), found {self.label_smoothing_factor}")
         if self.distillation_temperature <= 0:
             raise ValueError(f"distillation_temperature must be above 0, found {self.distillation_temperature}")
-        if not 0 <= self.distillation_weight <= 1:
-            raise ValueError(f"distillation_weight must be in [0, 1], found {self.distillation_weight}")
+        for name in ("distillation_weight", "balanced_sampling"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
         self.check_task_weighting()
+        self.check_averaging()
         if int(os.environ.get("WORLD_SIZE", 1)) > 1 and self.world_size == 1:
             raise ValueError(
                 f"{os.environ['WORLD_SIZE']} processes were started, and each would train alone in the same folder: "
@@ -142,6 +174,22 @@ class DualVQATrainingArguments(TrainingArguments):
             processes = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
             self.dataloader_num_workers = default_workers(self.device.type, usable_cores(), processes)
             self.dataloader_persistent_workers = self.dataloader_num_workers > 0
+
+    def check_averaging(self):
+        wanted, limit = self.average_checkpoints, self.save_total_limit or 0
+        problem = None
+        if wanted < 0 or wanted == 1:
+            problem = f"must be at least 2, or 0 for none, found {wanted}"
+        elif wanted and self.save_strategy == "no":
+            problem = "needs checkpoints, found save_strategy no; give epoch or steps"
+        elif wanted and self.save_only_model:
+            problem = "needs complete checkpoints; leave save_only_model out"
+        elif 0 < limit < wanted:
+            problem = f"{wanted} needs as many checkpoints, found save_total_limit {limit}; raise it or leave it out"
+        elif wanted and self.load_best_model_at_end:
+            problem = "and load_best_model_at_end, which takes one of the checkpoints, don't go together; turn one off"
+        if problem:
+            raise ValueError(f"average_checkpoints {problem}")
 
     def check_task_weighting(self):
         if self.task_weighting not in TASK_WEIGHTINGS:

@@ -70,6 +70,7 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "continued from": model_args.model_name_or_path and os.path.basename(model_args.model_name_or_path),
         # Later settings replace earlier ones of the same field.
         "configuration": ", ".join(" ".join(pair) for pair in dict(s.split("=", 1) for s in model_args.config).items()),
+        "parameters that stood still": training_args.freeze_parameters,
         "teacher": model_args.teacher
         and f"{', '.join(map(os.path.basename, model_args.teacher))}, temperature "
         f"{training_args.distillation_temperature:g}, weight {training_args.distillation_weight:g}",
@@ -87,6 +88,7 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "questions per image": training_args.questions_per_image or None,
         **{f"{task}_loss_weight": getattr(training_args, f"{task}_loss_weight") for task in LOSSES},
         "task weighting": describe_task_weighting(training_args),
+        "balanced sampling": training_args.balanced_sampling or None,
         "class weighting": None if training_args.class_weighting == "none" else training_args.class_weighting,
         "label smoothing": training_args.label_smoothing_factor or None,
         **{f"{name}learning_rate": rate for name, rate in rates.items()},
