@@ -13,6 +13,7 @@ from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
 from modeling_dualvqa import CheckpointError, ContrastiveTrainer, DualVQATrainer, find_checkpoint
+from modeling_dualvqa.auxiliary import AuxiliaryTargets
 from modeling_dualvqa.checkpoints import newest_checkpoint, refuse_other_runs
 from modeling_dualvqa.freezing import freeze_parameters
 from modeling_dualvqa.inference import optimize_for_inference
@@ -101,6 +102,9 @@ def build_trainer(
     """The Trainer with its collators, its metric and a short progress line."""
     validation = parts.get("validation")
     balanced = training_args.balanced_sampling and "train" in parts
+    auxiliary = None
+    if model_args.auxiliary_columns:
+        auxiliary = AuxiliaryTargets.of_rows(parts["train"], model_args.auxiliary_columns)
     classes = (ContrastiveTrainer, PairCollator) if data_args.pretrain else (DualVQATrainer, VQACollator)
     trainer_class, collator = classes
     trainer = trainer_class(
@@ -109,9 +113,10 @@ def build_trainer(
         train_dataset=parts.get("train"),
         eval_dataset=validation,
         data_collator=collator(processor, embeddings=embeddings),
-        train_collator=collator(processor, augmentation, training_args.seed, embeddings, teacher),
+        train_collator=collator(processor, augmentation, training_args.seed, embeddings, teacher, auxiliary),
         answer_counts=[summary.answers[answer] for answer in processor.answers] if summary else None,
         train_answers=answers_to_balance(parts["train"], processor) if balanced else None,
+        auxiliary=auxiliary,
         processing_class=processor,
         compute_metrics=None if data_args.pretrain else build_metrics(processor, parts, "validation", summary),
     )

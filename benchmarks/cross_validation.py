@@ -3,8 +3,8 @@
 python benchmarks/cross_validation.py --output docs/vqa_rad_small.md [--arms recipe "no averaging" ...] [--seeds 3]
     [--folds 5 --rounds 5 --jobs 2] [--flags FLAGS OF run_vqa.py ...]
 
-benchmarks/cross_validation.yaml says what the arms are: changes to its recipe. Every image is in one of --folds folds; a
-model is scored on a fold that it wasn't trained on. Of each seed --rounds folds are run, the next seed beginning one
+benchmarks/cross_validation.yaml says what the arms are: changes to its recipe. Every image is in one of --folds folds;
+a model is scored on a fold that it wasn't trained on. Of each seed --rounds folds are run, the next seed beginning one
 fold later, the same ones for all arms. Runs go to runs/cross_validation; one that is finished is not run again.
 """
 
@@ -40,12 +40,12 @@ Written by
 ```
 
 {about}
-Each image, with all its questions, is in one of {folds} folds, and a model answers questions about a fold that it wasn't
-trained on; nothing is chosen by that fold, the last state of training is scored. Seeds {seeds}, of which each has
-{rounds} of the folds. Accuracies in % are those of all answered questions together, mean ± standard deviation over the
-seeds, routed (the model chooses the head). *Gain* is the first line's accuracy less the arm's, or what a change adds:
-see its sign; it compares the same seeds and folds, and *told* says whether its 95 % interval (Student's t over
-the seeds) lies on one side of zero. *Processor* is the processor time of one training, all threads together.
+Each image, with all its questions, is in one of {folds} folds, and a model answers questions about a fold that it
+wasn't trained on; nothing is chosen by that fold, the last state of training is scored. Seeds {seeds}, of which each
+has {rounds} of the folds. Accuracies in % are those of all answered questions together, mean ± standard deviation over
+the seeds, routed (the model chooses the head). *Difference* is the arm's accuracy less that of the first line, of the
+same seeds and folds; it is *told* from zero where the 95 % interval of its mean (Student's t over the seeds) leaves
+zero out. *Processor* is the processor time of one training, all threads together.
 
 {machine}; {jobs} runs at a time with one thread each.
 
@@ -121,7 +121,7 @@ def lines_of(arms, found, seeds, counts):
         points = [one["routed", "all"] for one in accuracies]
         first = first or points
         gains = [b - a for a, b in zip(first, points)]
-        told = "" if points is first else verdict_on([abs_sign(gains) * gain for gain in gains]).replace("holds", "yes")
+        told = "" if points is first else "no" if verdict_on(gains) == "not told" else "yes"
         seconds = [one["processor_seconds"] for seed in seeds for one in found[name, seed]]
         cells = [spread([one["routed", kind] for one in accuracies]) for kind in TYPES]
         cells += [spread([one["oracle", "all"] for one in accuracies])]
@@ -132,11 +132,6 @@ def lines_of(arms, found, seeds, counts):
     if first:
         lines.append(["always the most frequent answer of the true type", *map(spread, majority), "", "", "", ""])
     return lines
-
-
-def abs_sign(gains):
-    """1 where the mean gain is above zero, else -1: a verdict on the side that it is on."""
-    return 1 if mean(gains) > 0 else -1
 
 
 def main():
@@ -174,7 +169,7 @@ def main():
         seeds=", ".join(map(str, seeds)),
         jobs=args.jobs,
     )
-    head = ["", *TYPES, "all, oracle", "gain", "told", "processor, s"]
+    head = ["", *TYPES, "all, oracle", "difference", "told", "processor, s"]
     with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         pending = {}
         for name, arm in arms.items():
@@ -184,7 +179,7 @@ def main():
                     folder = args.runs / f"{name.replace(' ', '_')}_{fold}_{seed}"
                     pending[name, seed, fold] = pool.submit(run, recipe, folder, flags)
         found = {}
-        for name, arm in arms.items():
+        for name in arms:
             for seed in seeds:
                 found[name, seed] = [pending[name, seed, fold].result() for fold in folds[seed]]
             lines = lines_of(arms, found, seeds, counts)

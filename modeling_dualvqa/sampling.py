@@ -147,5 +147,6 @@ class RepeatMaskingCollator:
         repeats = torch.tensor([repeat for _, repeat in marked])
         if repeats.any():
             for name in [name for name in batch if name.endswith("_labels")]:
-                batch[name] = batch[name].masked_fill(repeats, IGNORE_INDEX)
+                batch[name] = batch[name].clone()
+                batch[name][repeats] = IGNORE_INDEX  # (B,) or (B, K)
         return batch

@@ -17,6 +17,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalPrediction, HubStrategy
 from transformers.utils import PushInProgress
 
+from .auxiliary import auxiliary_counts, auxiliary_loss
 from .checkpoints import (
     PROGRESS_NAME,
     CheckpointError,
@@ -99,6 +100,7 @@ class DualVQATrainer(Trainer):
         train_collator: makes the training batches, with augmentation; `data_collator` when left out, which always makes
             those of evaluation and prediction.
         answer_counts: (N,) how often each answer of the vocabulary occurs in training, for `class_weighting`.
+        auxiliary: [`AuxiliaryTargets`] that are learned besides; `train_collator` gives their labels.
         train_answers: a pair (group, answer) for each training row, for `balanced_sampling`: see `balanced_weights`.
 
     Raises:
@@ -108,8 +110,9 @@ class DualVQATrainer(Trainer):
 
     loss_is_scaled_for_ga = True  # dual_head_loss divides by the counts of all accumulation steps
 
-    def __init__(self, *args, train_collator=None, answer_counts=None, train_answers=None, **kwargs):
+    def __init__(self, *args, train_collator=None, answer_counts=None, train_answers=None, auxiliary=None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.auxiliary = auxiliary
         self.train_collator = train_collator or self.data_collator
         self.train_answers = train_answers
         if self.args.balanced_sampling and self.train_dataset is not None:
@@ -190,9 +193,13 @@ class DualVQATrainer(Trainer):
         if checkpoint:
             self.resumed_progress = read_progress(checkpoint)
             self.compare_plans(checkpoint)
+        model = self.accelerator.unwrap_model(self.model)
+        hook = self.auxiliary.attach(model) if self.auxiliary else None
         result = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         if self.args.average_checkpoints:
             result.metrics["averaged_checkpoints"] = self.average_checkpoints()
+        if hook:
+            self.auxiliary.detach(model, hook)
         return result
 
     def average_checkpoints(self):
@@ -245,13 +252,18 @@ class DualVQATrainer(Trainer):
             check_architecture(checkpoint, self.accelerator.unwrap_model(self.model).config)
             if hasattr(self.processing_class, "answers"):
                 check_processor(checkpoint, self.processing_class)
-            frozen = read_progress(checkpoint).get("freeze_parameters")
-            if (frozen or None) != (self.args.freeze_parameters or None):
-                raise ValueError(
-                    f"{checkpoint} was written with freeze_parameters {frozen!r}, found "
-                    f"{self.args.freeze_parameters!r}: its optimizer has other parameters. Give the same expression, "
-                    f"or start a new run from it with --model_name_or_path"
-                )
+            saved = read_progress(checkpoint)
+            for name, value in self.chosen_parameters().items():
+                if (saved.get(name) or None) != (value or None):
+                    raise ValueError(
+                        f"{checkpoint} was written with {name} {saved.get(name)!r}, found {value!r}: its optimizer has "
+                        f"other parameters. Give the same, or start a new run from it with --model_name_or_path"
+                    )
+
+    def chosen_parameters(self):
+        """What besides the architecture decides which parameters are trained."""
+        values = self.auxiliary.values if self.auxiliary else None
+        return {"freeze_parameters": self.args.freeze_parameters, "auxiliary_columns": values}
 
     def plan(self):
         """How a step's questions are cut."""
@@ -305,7 +317,7 @@ class DualVQATrainer(Trainer):
         running = self.over_processes(self._tr_loss.clone()).item() / self.args.world_size
         return {
             "plan": self.plan(),
-            "freeze_parameters": self.args.freeze_parameters,
+            **self.chosen_parameters(),
             "losses": {
                 "sums": {task: self.over_processes(total.clone()).item() for task, total in self.loss_sums.items()},
                 "running": running,
@@ -338,7 +350,11 @@ class DualVQATrainer(Trainer):
         counts = torch.stack(
             [sum(count_valid(batch[f"{task}_labels"]).to(device) for batch in batch_samples) for task in TASKS]
         )
-        return dict(zip(TASKS, self.over_processes(counts)))
+        counts = dict(zip(TASKS, self.over_processes(counts)))
+        if "auxiliary_labels" in batch_samples[0]:
+            own = sum(auxiliary_counts(batch["auxiliary_labels"]).to(device) for batch in batch_samples)
+            counts["auxiliary"] = self.over_processes(own)
+        return counts
 
     def over_processes(self, tensor):
         """The sum of a tensor over all processes."""
@@ -356,6 +372,11 @@ class DualVQATrainer(Trainer):
             loss, parts = self.distilled(parts, logits, teacher, labels, num_items_in_batch)
         if model.training and parts:
             self.observe(parts, len(labels["binary"]))
+        if outputs.get("auxiliary_logits") is not None:
+            counts = num_items_in_batch and num_items_in_batch["auxiliary"]
+            extra = auxiliary_loss(outputs["auxiliary_logits"], inputs["auxiliary_labels"], counts)
+            self.loss_sums["auxiliary"] = self.loss_sums.get("auxiliary", 0) + extra.detach()
+            loss = loss + self.args.auxiliary_loss_weight * extra
         if outputs.get("load_balancing_loss") is not None:
             loss = loss + self.load_balancing(outputs, labels["question_type"], num_items_in_batch)
         if num_items_in_batch is not None:

@@ -77,6 +77,9 @@ class DualVQATrainingArguments(TrainingArguments):
     distillation_weight: float = field(
         default=0.5, metadata={"help": "With a teacher: its share in each head's loss; the answers have the rest."}
     )
+    auxiliary_loss_weight: float = field(
+        default=0.3, metadata={"help": "With --auxiliary_columns: weight of the mean of their heads' losses."}
+    )
     class_weighting: str = field(
         default="none",
         metadata={
@@ -125,7 +128,7 @@ class DualVQATrainingArguments(TrainingArguments):
         self.choose_workers()
         if self.device.type == "cpu":  # there is no faster memory to copy to, only a warning about it
             self.dataloader_pin_memory = False
-        for name in [f"{task}_loss_weight" for task in TASKS] + ["questions_per_image"]:
+        for name in [f"{task}_loss_weight" for task in (*TASKS, "auxiliary")] + ["questions_per_image"]:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} must not be negative, found {value}")

@@ -87,14 +87,17 @@ class VQACollator:
         seed: with epoch and image it fixes what augmentation does, whichever batch, worker or process the image is in.
         embeddings: [`FrozenEmbeddings`] that take the place of pixels and token ids.
         teacher: [`TeacherLogits`] that a student learns from.
+        auxiliary: `AuxiliaryTargets` whose labels (B, K) are `auxiliary_labels`, for training only.
         blind: every pixel is the processor's mean, 0 after normalisation: what is learned is learned without images.
     """
 
-    def __init__(self, processor, augmentation=None, seed=0, embeddings=None, teacher=None, blind=False):
+    def __init__(
+        self, processor, augmentation=None, seed=0, embeddings=None, teacher=None, auxiliary=None, blind=False
+    ):
         self.processor = processor
         self.augmentation = augmentation
         self.seed = seed
-        self.embeddings, self.teacher, self.blind = embeddings, teacher, blind
+        self.embeddings, self.teacher, self.auxiliary, self.blind = embeddings, teacher, auxiliary, blind
         self.cache = None
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
         self.vocabulary = AnswerVocabulary(processor.answers)
@@ -127,6 +130,8 @@ class VQACollator:
             batch |= self.labels([consensus(row["answer"]) for row in rows])
         if self.teacher is not None:
             batch |= self.teacher.batch(rows)
+        if self.auxiliary is not None:
+            batch["auxiliary_labels"] = self.auxiliary.labels(rows)
         return batch
 
     def pixels(self, images, keys):

@@ -88,6 +88,8 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "questions per image": training_args.questions_per_image or None,
         **{f"{task}_loss_weight": getattr(training_args, f"{task}_loss_weight") for task in LOSSES},
         "task weighting": describe_task_weighting(training_args),
+        "learned besides": model_args.auxiliary_columns
+        and f"{', '.join(model_args.auxiliary_columns)}, weight {training_args.auxiliary_loss_weight:g}",
         "balanced sampling": training_args.balanced_sampling or None,
         "class weighting": None if training_args.class_weighting == "none" else training_args.class_weighting,
         "label smoothing": training_args.label_smoothing_factor or None,
