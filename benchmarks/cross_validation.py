@@ -13,9 +13,11 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -56,11 +58,20 @@ def plan(path):
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def flags_of(arm, seed, fold, folds, extra):
-    """Flags of run_vqa.py for one run: the command line's, and the arm's over them."""
+def flags_of(arm, seed, fold, folds, extra, path=None):
+    """Flags of run_vqa.py for one run: the command line's, and the arm's over them.
+
+    Args:
+        path: function of another arm's name that gives the folder of its run with this seed and fold.
+    """
     flags = [*LAST, *QUIET, "--seed", str(seed), "--folds", str(folds), "--fold", str(fold), *extra]
     for name, value in arm.get("flags", {}).items():
         flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    if "teacher" in arm:
+        flags += ["--teacher", *(str(path(name)) for name in arm["teacher"])]
+    if "members" in arm:
+        first, *others = (str(path(name)) for name in arm["members"])
+        return [*flags, "--do_train", "false", "--model_name_or_path", first, "--ensemble_with", *others]
     settings = [f"{name}={json.dumps(value)}" for name, value in arm.get("config", {}).items()]
     return [*flags, *(["--config", *settings] if settings else [])]
 
@@ -80,6 +91,8 @@ def run(recipe, folder, flags):
                 run_vqa.main([recipe, "--output_dir", str(folder), *flags])
             except SystemExit as error:
                 raise RuntimeError(f"a run failed: {error.code}, see {folder / 'log.txt'}") from error
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
         (folder / USAGE).write_text(json.dumps({"processor_seconds": time.process_time() - started}))
     return json.loads((folder / "all_results.json").read_text()) | json.loads((folder / USAGE).read_text())
 
@@ -151,6 +164,10 @@ def main():
     wanted = plan(args.plan)
     check_rows(args.arms or [], wanted["arms"])
     arms = {name: wanted["arms"][name] for name in args.arms or wanted["arms"]}
+    for name, arm in arms.items():
+        for other in [*arm.get("teacher", []), *arm.get("members", [])]:
+            if list(arms).index(name) <= (list(arms).index(other) if other in arms else len(arms)):
+                raise SystemExit(f"error: {name!r} needs {other!r} before it; add it to --arms")
     seeds, recipe = SEEDS[: args.seeds], str(ROOT / wanted["recipe"])
     rounds = min(args.rounds or args.folds, args.folds)
     folds = {seed: [(number + n) % args.folds for n in range(rounds)] for number, seed in enumerate(seeds)}
@@ -170,14 +187,21 @@ def main():
         jobs=args.jobs,
     )
     head = ["", *TYPES, "all, oracle", "difference", "told", "processor, s"]
+    places = [(seed, fold) for seed in seeds for fold in folds[seed]]
+
+    def path(name, seed, fold):
+        return args.runs / f"{name.replace(' ', '_')}_{fold}_{seed}"
+
     with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         pending = {}
         for name, arm in arms.items():
-            for seed in seeds:
-                for fold in folds[seed]:
-                    flags = flags_of(arm, seed, fold, args.folds, args.flags)
-                    folder = args.runs / f"{name.replace(' ', '_')}_{fold}_{seed}"
-                    pending[name, seed, fold] = pool.submit(run, recipe, folder, flags)
+            for others in (arm.get("teacher", []), arm.get("members", [])):  # arms before it in the plan
+                for key in [(other, *place) for other in others for place in places]:
+                    pending[key].result()
+            for seed, fold in places:
+                own = partial(path, seed=seed, fold=fold)
+                flags = flags_of(arm, seed, fold, args.folds, args.flags, own)
+                pending[name, seed, fold] = pool.submit(run, recipe, own(name), flags)
         found = {}
         for name in arms:
             for seed in seeds:
