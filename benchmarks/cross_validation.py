@@ -11,6 +11,7 @@ fold later, the same ones for all arms. Runs go to runs/cross_validation; one th
 import argparse
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -85,6 +86,7 @@ def run(recipe, folder, flags):
 
         torch.set_num_threads(1)
         folder.mkdir(parents=True, exist_ok=True)
+        logging.getLogger().handlers.clear()  # that of the run before writes to its own file
         started = time.process_time()
         with open(folder / "log.txt", "w", encoding="utf-8") as log, contextlib.redirect_stdout(log):
             try:
@@ -106,6 +108,8 @@ def pooled(found, counts):
     """
     accuracies = {}
     for kind in KINDS:
+        if f"eval_{kind}_accuracy" not in found[0]:  # without training nothing tells what is frequent
+            continue
         for name, figure in TYPES.items():
             right = sum(one[f"eval_{kind}_{figure}"] * count[name] for one, count in zip(found, counts))
             accuracies[kind, name] = 100 * right / sum(count[name] for count in counts)

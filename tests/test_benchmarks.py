@@ -1,5 +1,6 @@
 """The benchmarks run, at sizes that say nothing of what they measure."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,39 @@ def test_ablation_goes_on_where_it_stopped(picture_folder, tmp_path):
     assert len(written) == 2  # one model for each question type
     benchmark("ablation", *flags)
     assert written == {path: path.stat().st_mtime_ns for path in runs.rglob("all_results.json")}
+
+
+PLAN = """
+title: Parts of a recipe
+recipe: recipes/easy_vqa.yaml
+about: Pictures of one colour.
+arms:
+  recipe: {label: the recipe}
+  attention: {label: attention, config: {fusion_type: attention}}
+  taught: {label: taught, teacher: [recipe]}
+  together: {label: together, members: [recipe, attention]}
+"""
+
+
+def test_cross_validation_scores_every_question_once_for_each_seed(picture_folder, tmp_path):
+    page, plan, runs = tmp_path / "parts.md", tmp_path / "plan.yaml", tmp_path / "runs"
+    plan.write_text(PLAN)
+    flags = ["--plan", plan, "--output", page, "--runs", runs, "--seeds", 1, "--folds", 2, "--jobs", 1]
+    files = ["--train_file", picture_folder / "train.jsonl", "--image_dir", picture_folder, "--image_size", 32]
+    benchmark("cross_validation", *flags, "--flags", *files, "--max_steps", 2)
+    rows = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[2:]] == [
+        "| the recipe",
+        "| attention",
+        "| taught",
+        "| together",
+        "| always the most frequent answer of the true type",
+    ]
+    figures = [json.loads((runs / f"recipe_{fold}_42/all_results.json").read_text()) for fold in (0, 1)]
+    assert float(rows[2][3]) == pytest.approx(50 * sum(one["eval_routed_accuracy"] for one in figures), abs=0.06)
+    assert rows[2][5] == "" and float(rows[3][5]) == pytest.approx(float(rows[3][3]) - float(rows[2][3]), abs=0.11)
+    log = (runs / "taught_0_42/log.txt").read_text()
+    assert "recipe_0_42" in log or (runs / "taught_0_42/teacher").exists()
 
 
 def test_a_claim_holds_where_the_interval_of_the_seeds_does_not_have_zero():
