@@ -31,7 +31,7 @@ from seeds import KINDS, TYPES
 sys.path.insert(0, str(ROOT))
 
 # No fold chooses the model that it scores: the last state is scored.
-LAST = "--eval_strategy no --save_strategy no --load_best_model_at_end false --early_stopping_patience 0".split()
+LAST = "--eval_strategy no --load_best_model_at_end false --early_stopping_patience 0".split()
 QUIET = "--disable_tqdm true --report false --calibrate false --do_predict false".split()
 USAGE = "usage.json"  # the last file of a finished run
 NOTE = """# {title}
