@@ -355,7 +355,8 @@ def main(argv=None):
         if trainer.is_world_process_zero():
             with only_warned("no report"):
                 about = describe_run(trainer.model, model_args, training_args)
-                write_report(training_args.output_dir, parts, logits, processor, unseen, columns, about)
+                fitted_on = "validation" if calibrating else None
+                write_report(training_args.output_dir, parts, logits, processor, unseen, columns, about, fitted_on)
 
     if training_args.push_to_hub:
         with plain_errors():

@@ -7,7 +7,7 @@ from torch import nn
 
 from .answers import AnswerVocabulary, answer_score, consensus
 from .processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
-from .reliability import brier_score, expected_calibration_error
+from .reliability import brier_score, expected_calibration_error, reliability_bins
 
 FEWEST_ROWS = 50  # below, a temperature is known to a factor of one and a half at best
 FOLDS = 5
@@ -124,14 +124,15 @@ class LabelledLogits:
     def right(self, answers):
         return np.array([answer_score(answer, people) for answer, people in zip(answers, self.references)])
 
-    def errors(self, ranked):
-        """Expected calibration error and Brier score of each head, and the error of the scores that a user gets.
+    def reliability(self, ranked):
+        """How far the scores of each head can be trusted, and those that a user gets, `routed`.
 
         Those of a head are over all questions of its type, of the router over all. An answer that the vocabulary lacks
         counts as wrong, as everywhere: a head that is sure of its own answers can't know of those.
 
         Returns:
-            `<head>_ece`, `<head>_brier` and `routed_ece`; none for a head whose type has no question.
+            head -> a dict of `ece` (see `expected_calibration_error`), `bins` (see `reliability_bins`) and, but for
+            `routed`, `brier`; none for a head whose type has no question.
         """
         found = {}
         names = answer_names(self.processor)
@@ -151,10 +152,23 @@ class LabelledLogits:
                 right = self.right([names[head][index] for index in indices[:, 0].tolist()])
             sure = probabilities.max(dim=-1).values.numpy()
             chosen = rows.numpy()
-            found[f"{head}_ece"] = expected_calibration_error(sure[chosen], right[chosen])
-            found[f"{head}_brier"] = brier_score(probabilities[rows].numpy(), labels[rows].numpy())
-        scores, right = self.routed(ranked)
-        return {**found, "routed_ece": expected_calibration_error(scores, right)}
+            brier = brier_score(probabilities[rows].numpy(), labels[rows].numpy())
+            found[head] = {**trust(sure[chosen], right[chosen]), "brier": brier}
+        return {**found, "routed": trust(*self.routed(ranked))}
+
+    def errors(self, ranked):
+        """The errors of `reliability` as one dict: `<head>_ece`, `<head>_brier` and `routed_ece`."""
+        found = self.reliability(ranked)
+        return {
+            f"{head}_{error}": values[error]
+            for head, values in found.items()
+            for error in ("ece", "brier")
+            if error in values
+        }
+
+
+def trust(scores, right):
+    return {"ece": expected_calibration_error(scores, right), "bins": reliability_bins(scores, right)}
 
 
 def answer_names(processor):

@@ -11,7 +11,7 @@ from processing.collator import open_embedded
 from processing.image_processing_dualvqa import to_rgb
 
 from .figures import SAME_IMAGE
-from .plots import ANSWERERS, TYPES, accuracy_plot, reliability_plot, risk_coverage_plot
+from .plots import ANSWERERS, HEADS, TYPES, accuracy_plot, reliability_plot, risk_coverage_plot, temperature_plot
 from .statistics import LEVEL, RESAMPLES
 
 THUMBNAIL = 320  # pixels of the longer side, twice what is shown
@@ -51,7 +51,14 @@ def render(template, **values):
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "signed": signed}
-    fixed = {"answerers": ANSWERERS, "kinds": TYPES, "same_image": SAME_IMAGE, "level": LEVEL, "resamples": RESAMPLES}
+    fixed = {
+        "answerers": ANSWERERS,
+        "kinds": TYPES,
+        "heads": HEADS,
+        "same_image": SAME_IMAGE,
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+    }
     return environment.get_template(template).render(**fixed, **values)
 
 
@@ -70,6 +77,8 @@ def report_page(report, results, pictures):
             "reliability": reliability_plot(figures),
             "risk_coverage": risk_coverage_plot(figures),
         }
+        if "temperatures" in figures:
+            svgs["temperatures"] = temperature_plot(figures)
         parts[name] = {
             "figures": figures,
             "plots": {plot: data_uri(svg.encode(), "svg+xml") for plot, svg in svgs.items()},

@@ -14,6 +14,7 @@ ANSWERERS = {
     "majority": "majority",
 }
 TYPES = {"all": "all", "binary": "yes/no", "open_ended": "open-ended"}
+HEADS = {"binary": "yes/no head", "open_ended": "open-ended head", "question_type": "router", "routed": "what is told"}
 BLUE, ORANGE, GREY, LIGHT = "#1f5fa8", "#d1731b", "#6b7280", "#d1d5db"
 COLORS = {"routed": BLUE, "oracle": BLUE, "blind_routed": ORANGE, "blind_oracle": ORANGE}
 STYLE = {
@@ -38,7 +39,7 @@ def panels(height, draw, kinds, **axes):
     with rc_context(STYLE):
         figure = Figure(figsize=(3.1 * len(kinds) + 0.9, height), layout="constrained")
         for place, kind in zip(figure.subplots(1, len(kinds), squeeze=False, **axes)[0], kinds):
-            place.set_title(TYPES[kind], loc="left")
+            place.set_title({**TYPES, **HEADS}[kind], loc="left")
             draw(place, kind)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -73,26 +74,46 @@ def accuracy_plot(figures):
 
 def reliability_plot(figures):
     """Accuracy by score; the size of a point is the share of the questions that it stands for."""
+    series = {
+        name: ({kind: figures["calibration"][name][kind]["bins"] for kind in figures["types"]}, BLUE, fill, line)
+        for name, fill, line in (("oracle", "white", ":"), ("routed", BLUE, "-"))
+    }
+    return panels(3.3, draw_reliability(series), list(figures["types"]))
+
+
+def temperature_plot(figures):
+    """Accuracy by score for each head, with temperatures 1 and with those that were fitted."""
+    found = figures["temperatures"]
+    series = {
+        when: ({head: values["bins"] for head, values in found[when].items()}, color, fill, line)
+        for when, color, fill, line in (("before", ORANGE, "white", ":"), ("after", BLUE, BLUE, "-"))
+    }
+    return panels(3.0, draw_reliability(series), [head for head in HEADS if head in found["before"]])
+
+
+def draw_reliability(series):
+    """A function for `panels` that draws, for each name, (bins by kind, colour, fill, line)."""
+    first = next(iter(next(iter(series.values()))[0]))
 
     def draw(axes, kind):
         axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=1)
-        for name, filled in (("oracle", "white"), ("routed", BLUE)):
-            bins = figures["calibration"][name][kind]["bins"]
+        for name, (bins_of, color, fill, line) in series.items():
+            bins = bins_of[kind]
             total = sum(b["count"] for b in bins)
             x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
-            axes.plot(x, y, color=BLUE, linewidth=1, linestyle="-" if name == "routed" else ":")
+            axes.plot(x, y, color=color, linewidth=1, linestyle=line)
             sizes = [8 + 160 * b["count"] / total for b in bins]
-            axes.scatter(x, y, sizes, facecolor=filled, edgecolor=BLUE, linewidth=1, zorder=3, label=name, alpha=0.85)
+            axes.scatter(x, y, sizes, facecolor=fill, edgecolor=color, linewidth=1, zorder=3, label=name, alpha=0.85)
         axes.set(aspect="equal", xlabel="score", ylabel="accuracy")
         percent_axis(axes, "x")
         percent_axis(axes, "y")
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-        if kind == next(iter(figures["types"])):
+        if kind == first:
             legend = axes.legend(frameon=False, loc="upper left", labelcolor=GREY)
             for handle in legend.legend_handles:
                 handle.set_sizes([30])
 
-    return panels(3.3, draw, list(figures["types"]))
+    return draw
 
 
 def risk_coverage_plot(figures):

@@ -6,6 +6,7 @@ import os
 
 from datasets import Dataset
 
+from processing.calibration import LabelledLogits
 from processing.metrics import named_logits
 from processing.processing_dualvqa import QUESTION_TYPES
 from processing.splits import leakage_report
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 ROWS, FIGURES, PAGE = "report_rows.jsonl", "report.json", "report.html"
 
 
-def write_report(folder, parts, logits, processor, blind_logits=None, columns=(), about=None):
+def write_report(folder, parts, logits, processor, blind_logits=None, columns=(), about=None, fitted_on=None):
     """Writes the report of the parts that there are logits of.
 
     Args:
@@ -30,6 +31,7 @@ def write_report(folder, parts, logits, processor, blind_logits=None, columns=()
         processor: decodes them.
         blind_logits: likewise, of the model that was trained without seeing images.
         columns: that results are shown by, where a part has them.
+        fitted_on: the part that the processor's temperatures were fitted on, if it is one of these.
         about: `title`, and of the model card's record `data` and `settings`.
 
     Raises:
@@ -46,8 +48,12 @@ def write_report(folder, parts, logits, processor, blind_logits=None, columns=()
             add_baselines(results[name], train)
         heads = [head for head in QUESTION_TYPES if f"{head}_logits" in named_logits(arrays, processor)]
         figures[name] = part_figures(results[name], heads, leakage_report(train, rows) if train is not None else None)
+        temperatures = (processor.calibration or {}).get("temperatures")
+        if temperatures:
+            labelled = LabelledLogits(processor, named_logits(arrays, processor), rows["answer"], rows["image_key"])
+            figures[name]["temperatures"] = before_and_after(labelled, temperatures, name == fitted_on)
     report = {**(about or {"title": os.path.basename(os.path.normpath(folder))}), "parts": figures}
-    report["calibrated"] = bool((processor.calibration or {}).get("temperatures"))
+    report["fitted_on"] = fitted_on
     os.makedirs(folder, exist_ok=True)
     write_results(os.path.join(folder, ROWS), [result for found in results.values() for result in found])
     with open(os.path.join(folder, FIGURES), "w", encoding="utf-8") as file:
@@ -56,6 +62,17 @@ def write_report(folder, parts, logits, processor, blind_logits=None, columns=()
     with open(os.path.join(folder, PAGE), "w", encoding="utf-8") as file:
         file.write(page)
     logger.info("report written to %s", os.path.join(folder, PAGE))
+
+
+def before_and_after(labelled, temperatures, fitted_here):
+    """How far scores can be trusted with temperatures 1 and with these; see `LabelledLogits.reliability`.
+
+    Args:
+        fitted_here: whether they were fitted on these very questions. The questions about each picture are then scored
+            with temperatures that are fitted on the others.
+    """
+    after = labelled.cross_fitted(list(temperatures)) if fitted_here else labelled.ranked(temperatures)
+    return {"before": labelled.reliability(labelled.ranked({})), "after": labelled.reliability(after)}
 
 
 def add_blind(results, blind):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import ANSWERS
 from datasets import Dataset
-from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
+from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, roc_auc_score
 from transformers import EvalPrediction
 
 from processing import AnswerMetrics, DualVQAImageProcessor, DualVQAProcessor
@@ -226,6 +226,41 @@ def test_calibration(report, answerer, kind):
     risks = np.cumsum(surest_first) / np.arange(1, len(rows) + 1)
     assert figures["area_under_risk_coverage"] == pytest.approx(risks.mean())
     assert figures["risk_coverage"][1][-1] == pytest.approx(1 - right.mean())
+
+
+@pytest.mark.parametrize("fitted_on", [None, "validation"])
+def test_what_the_temperatures_change(fitted_on, tokenizer, parts, logits, tmp_path):
+    processor = DualVQAProcessor(DualVQAImageProcessor(), tokenizer, ANSWERS)
+    processor.calibration = {"temperatures": {"binary": 2.0}}
+    write_report(tmp_path, {"validation": parts["validation"]}, logits, processor, fitted_on=fitted_on)
+    figures = json.loads((tmp_path / "report.json").read_text())["parts"]["validation"]["temperatures"]
+    rows = [row for row in map(json.loads, (tmp_path / "report_rows.jsonl").read_text().splitlines())]
+    chosen = [place for place, row in enumerate(rows) if row["type"] == "binary"]
+    yes = np.array([rows[place]["expected"] == "yes" for place in chosen])
+
+    def errors(temperature):
+        margins = (logits["validation"][0][chosen, 1] - logits["validation"][0][chosen, 0]) / temperature
+        probability = 1 / (1 + np.exp(-margins))
+        scores = np.maximum(probability, 1 - probability)
+        right = np.array(
+            [
+                min(1, rows[p]["references"].count(("no", "yes")[int(m > 0)]) / min(3, len(rows[p]["references"])))
+                for p, m in zip(chosen, margins)
+            ]
+        )
+        bins = np.minimum(np.ceil(scores * 15), 15)
+        gap = sum((bins == b).sum() * abs(scores[bins == b].mean() - right[bins == b].mean()) for b in np.unique(bins))
+        return gap / len(chosen), 2 * brier_score_loss(yes, probability)
+
+    before, after = figures["before"]["binary"], figures["after"]["binary"]
+    assert (before["ece"], before["brier"]) == pytest.approx(errors(1.0), abs=1e-5)
+    if fitted_on is None:
+        assert (after["ece"], after["brier"]) == pytest.approx(errors(2.0), abs=1e-5)
+        assert figures["before"]["open_ended"] == figures["after"]["open_ended"]
+    else:  # temperatures of other pictures' questions, not the processor's own
+        assert after["brier"] != pytest.approx(errors(2.0)[1], abs=1e-3)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "What the temperatures change" in page and ("on other pictures" in page) == (fitted_on is not None)
 
 
 def test_the_worst_errors_are_the_surest_entirely_wrong_ones_each_once(report):
