@@ -222,6 +222,8 @@ class TransformersVisionEncoder(nn.Module):
             self.hidden_size = timm_model.num_features
         else:
             self.hidden_size = widths[-1] if widths else config.hidden_size
+        names = {name.rpartition(".")[2] for name, _ in self.model.named_parameters()}
+        self.has_class_token = bool(names & {"cls_token", "class_embedding"})
 
     def forward(self, pixel_values, output_hidden_states=False, output_attentions=False):
         output_attentions = output_attentions and not hasattr(self.model, "timm_model")  # timm's refuse to be asked
@@ -229,7 +231,8 @@ class TransformersVisionEncoder(nn.Module):
         states, pooled = outputs.last_hidden_state, getattr(outputs, "pooler_output", None)
         if states.ndim == 4:  # convolutional: (U, C, h, w)
             states = with_pooled(states)
-        elif pooled is not None:  # a transformer without a pooler has its pooled state, [CLS], in first place already
+        elif pooled is not None or not self.has_class_token:  # [CLS], where there is one, is in first place already
+            pooled = states.mean(dim=1) if pooled is None else pooled  # as Swin's own pooler
             states = torch.cat([pooled[:, None], states], dim=1)  # (U, 1 + S, C)
         return TowerOutput(states, given(outputs.get("hidden_states")), given(outputs.get("attentions")))
 

@@ -7,6 +7,7 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 from transformers import ResNetModel as TransformersResNet
 
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
+from modeling_dualvqa.encoders_dualvqa import build_vision_encoder
 
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
@@ -182,6 +183,22 @@ def test_towers_start_from_torchvision_and_transformers_weights(text_folder, tmp
     expected = DistilBertModel.from_pretrained(text_folder).eval()(ids).last_hidden_state
     torch.testing.assert_close(model.text_encoder(ids).states, expected)
     assert model.config.num_answers == 7 and model.open_ended_head[-1].out_features == 7
+
+
+def test_a_transformer_without_class_token_has_the_mean_of_its_patches_as_pooled_state():
+    swin = {
+        "model_type": "swin",
+        "image_size": 32,
+        "patch_size": 4,
+        "embed_dim": 8,
+        "depths": [1, 1],
+        "num_heads": [2, 2],
+    }
+    config = DualVQAConfig(vision_config={**swin, "window_size": 4, "hidden_size": 16})
+    tower = build_vision_encoder(config.vision_config).eval()
+    states = tower(torch.randn(2, 3, 32, 32)).states
+    assert states.shape == (2, 1 + 16, 16)
+    torch.testing.assert_close(states[:, 0], states[:, 1:].mean(dim=1))
 
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
