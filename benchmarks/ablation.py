@@ -3,7 +3,7 @@
 python benchmarks/ablation.py --dataset easy_vqa --seeds 3 --output docs/ablation_easy_vqa.md [--rows full concat ...]
     [--budget 600] [--flags FLAGS OF run_vqa.py ...]
 
-benchmarks/ablation.yaml says what the rows are; `rivals` is a table of their sizes and speed. Runs go to
+benchmarks/ablation.yaml says what the rows are; `rivals` is a table of their sizes and speed, alone a page. Runs go to
 runs/ablation/DATASET; one that is finished already is not run again, and the table is written after each. FLAGS replace
 the recipe's settings, for files in place of the Hub's.
 """
@@ -61,6 +61,19 @@ machine.
 Separate models have no router: nobody tells which of the two to ask; their sizes and times are added, and each has the
 whole budget. So are the sizes and times of an ensemble's members, except that it is trained already and takes the
 memory of answering. A taught model's time is its own, without its teacher's.
+"""
+RIVALS = """# Rivals of the design
+
+Written by
+
+```bash
+{command}
+```
+
+{machine}.
+Models as configuration builds them, weights at random, so that only size and speed can be compared. *Expected* is what
+the source design says of their size. *Questions/s*: {images} questions of {tokens} tokens about as many pictures, in
+turn with the others.
 """
 CLAIMS = """
 ## What holds
@@ -352,6 +365,11 @@ def main():
     known = {**everything["rows"], **data["rows"]}
     chosen = args.rows or [*known, "rivals"]
     check_rows(chosen, [*known, "rivals"])
+    if chosen == ["rivals"]:
+        text = RIVALS.format(command=command(), machine=machine(), **TIMED) + rivals_table(everything["rivals"])
+        args.output.write_text(text, encoding="utf-8")
+        print(text)
+        return
     budget, recipe = args.budget or data["budget"], str(ROOT / data["recipe"])
     rows = [Row(name, known[name], known[name].get("parts", {"": name})) for name in chosen if name != "rivals"]
     threads = max(1, os.cpu_count() // args.jobs)
