@@ -103,7 +103,7 @@ def build_trainer(
     validation = parts.get("validation")
     balanced = training_args.balanced_sampling and "train" in parts
     auxiliary = None
-    if model_args.auxiliary_columns:
+    if model_args.auxiliary_columns and training_args.do_train:  # a recipe has them also where it only evaluates
         auxiliary = AuxiliaryTargets.of_rows(parts["train"], model_args.auxiliary_columns)
     classes = (ContrastiveTrainer, PairCollator) if data_args.pretrain else (DualVQATrainer, VQACollator)
     trainer_class, collator = classes

@@ -221,8 +221,8 @@ def check_request(training_args, model_args, data_args):
         raise ValueError("--report_columns needs --do_eval, and can't be with --pretrain or --report false")
     if data_args.streaming and training_args.questions_per_image:
         raise ValueError("--questions_per_image needs all rows at hand; leave it out with --streaming")
-    if model_args.auxiliary_columns and (not training_args.do_train or data_args.streaming or data_args.pretrain):
-        raise ValueError("--auxiliary_columns needs --do_train, and can't be with --streaming or --pretrain")
+    if model_args.auxiliary_columns and training_args.do_train and (data_args.streaming or data_args.pretrain):
+        raise ValueError("--auxiliary_columns can't be with --streaming or --pretrain")
     if training_args.balanced_sampling and (data_args.streaming or data_args.pretrain):
         raise ValueError(
             "--balanced_sampling needs the answers of all rows at hand: it can't be with --streaming or --pretrain"

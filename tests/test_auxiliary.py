@@ -94,6 +94,7 @@ def test_a_saved_folder_has_nothing_of_them_but_a_line_in_its_card(recipe, pictu
     assert "| learned besides | organ, weight 0.3 |" in (folder / "README.md").read_text()
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
     assert history[0]["auxiliary_loss"] > 0
+    run_vqa.main([recipe(do_train=False), "--do_eval", "--model_name_or_path", str(folder), *flags[:2]])
     _, found = DualVQAForQuestionAnswering.from_pretrained(folder / "checkpoint-2", output_loading_info=True)
     assert not found["unexpected_keys"] and not found["missing_keys"]
 
