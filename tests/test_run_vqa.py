@@ -244,11 +244,11 @@ def test_test_images_are_checked_before_training(recipe, picture_folder, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["easy_vqa", "vqa_rad"])
+@pytest.mark.parametrize("name", ["easy_vqa", "vqa_rad", "vqa_rad_small"])
 def test_shipped_recipes_are_understood(name):
     model, data, _, training = run_vqa.parse_arguments([f"recipes/{name}.yaml"])
     config_fields(model.config)
-    assert data.dataset_name and training.do_train
+    assert (data.dataset_name or data.train_file) and training.do_train
 
 
 def test_a_part_that_is_asked_for_must_be_there(recipe):
