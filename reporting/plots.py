@@ -34,12 +34,12 @@ STYLE = {
 }
 
 
-def panels(height, draw, kinds, **axes):
+def panels(height, draw, kinds, titles=TYPES, **axes):
     """An SVG with one panel for each kind of question, drawn by `draw(axes, kind)`."""
     with rc_context(STYLE):
         figure = Figure(figsize=(3.1 * len(kinds) + 0.9, height), layout="constrained")
         for place, kind in zip(figure.subplots(1, len(kinds), squeeze=False, **axes)[0], kinds):
-            place.set_title({**TYPES, **HEADS}[kind], loc="left")
+            place.set_title(titles[kind], loc="left")
             draw(place, kind)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -88,7 +88,7 @@ def temperature_plot(figures):
         when: ({head: values["bins"] for head, values in found[when].items()}, color, fill, line)
         for when, color, fill, line in (("before", ORANGE, "white", ":"), ("after", BLUE, BLUE, "-"))
     }
-    return panels(3.0, draw_reliability(series), [head for head in HEADS if head in found["before"]])
+    return panels(3.0, draw_reliability(series), [head for head in HEADS if head in found["before"]], HEADS)
 
 
 def draw_reliability(series):
