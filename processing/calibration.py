@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from sklearn.model_selection import GroupKFold
-from torch import nn
 
 from .answers import AnswerVocabulary, answer_score, consensus
 from .processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
@@ -16,22 +15,28 @@ FOLDS = 5
 def fit_temperature(logits, labels):
     """The temperature T that makes softmax(logits / T) most likely (Guo et al. 2017, section 4.2).
 
+    Of an answer that is not among the N nothing more is known than that the best of them is wrong: its likelihood is
+    1 - max softmax(logits / T). Without these questions a head would be sure where its vocabulary lacks the answer.
+
     Minimised over log T by L-BFGS from T = 1. Where all answers are right, their likelihood alone would grow without
     end as T falls to 0, and every score would be 1: a standard normal prior on log T, of the weight of one question,
     keeps it finite and moves it by less than its own error elsewhere.
 
     Args:
         logits: (n, N).
-        labels: (n,) of 0..N-1.
+        labels: (n,) of 0..N-1, or negative for an answer that is not among them.
     """
     logits, labels = torch.as_tensor(logits).double(), torch.as_tensor(labels)
+    known = labels >= 0
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
     def objective():
         optimizer.zero_grad()
-        likelihood = nn.functional.cross_entropy(logits / log_temperature.exp(), labels)
-        loss = likelihood + log_temperature.square() / 2 / len(labels)
+        log_p = (logits / log_temperature.exp()).log_softmax(dim=-1)
+        wrong = -log_p[~known].max(dim=-1).values.expm1()  # 1 - max p
+        losses = -log_p[known].gather(1, labels[known, None]).sum() - wrong.clamp(min=1e-12).log().sum()
+        loss = (losses + log_temperature.square() / 2) / len(labels)
         loss.backward()
         return loss
 
@@ -94,11 +99,17 @@ class LabelledLogits:
         """head -> temperature fitted on some rows. A head needs two different answers there, or keeps temperature 1."""
         found = {}
         for head in heads:
-            labels = self.labels[head][rows]
-            known = labels >= 0
-            if len(labels[known].unique()) > 1:
-                found[head] = fit_temperature(self.outputs[f"{head}_logits"][rows][known], labels[known])
+            labels, own = self.labels[head][rows], self.rows_of(head)[rows]
+            if len(labels[labels >= 0].unique()) > 1:
+                found[head] = fit_temperature(self.outputs[f"{head}_logits"][rows][own], labels[own])
         return found
+
+    def rows_of(self, head):
+        """(n,) which questions are the head's: those of its type, also with an answer that its vocabulary lacks."""
+        rows = self.labels[head] >= 0  # a single head answers the questions of both types
+        if head in QUESTION_TYPES:
+            rows = rows | (self.labels["question_type"] == QUESTION_TYPES.index(head))
+        return rows
 
     def ranked(self, temperatures, rows=slice(None)):
         """All answers of each head as `processor.rank` gives them, at these temperatures."""
@@ -128,7 +139,7 @@ class LabelledLogits:
         """How far the scores of each head can be trusted, and those that a user gets, `routed`.
 
         Those of a head are over all questions of its type, of the router over all. An answer that the vocabulary lacks
-        counts as wrong, as everywhere: a head that is sure of its own answers can't know of those.
+        counts as wrong, as everywhere.
 
         Returns:
             head -> a dict of `ece` (see `expected_calibration_error`), `bins` (see `reliability_bins`) and, but for
@@ -137,10 +148,7 @@ class LabelledLogits:
         found = {}
         names = answer_names(self.processor)
         for head in self.heads:
-            labels = self.labels[head]
-            rows = labels >= 0  # a single head answers the questions of both types
-            if head in QUESTION_TYPES:
-                rows = rows | (self.labels["question_type"] == QUESTION_TYPES.index(head))
+            labels, rows = self.labels[head], self.rows_of(head)
             if not rows.any():
                 continue
             if head == "question_type":

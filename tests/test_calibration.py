@@ -59,6 +59,17 @@ def labelled(processor):
     return LabelledLogits(processor, outputs, answers, [f"image {n // 6}" for n in range(6000)])
 
 
+def test_answers_that_are_not_among_them_lower_the_scores_to_what_is_right():
+    """Half of the answers are unknown: then the best answer is wrong, and scores must fall accordingly."""
+    logits, labels = drawn(8000, 12, 1.0, seed=5)
+    labels[::2] = -100
+    found = fit_temperature(logits, labels)
+    scores = (logits / found).softmax(-1).max(-1)
+    right = (scores.indices == labels).double().mean()
+    before = logits.softmax(-1).max(-1).values.mean() - right
+    assert found > 1.3 and abs(scores.values.mean() - right) < before / 3
+
+
 def test_each_head_learns_from_the_questions_of_its_type_alone(labelled):
     found = labelled.temperatures(["binary", "open_ended"])
     assert found["binary"] == pytest.approx(3, rel=0.1) and found["open_ended"] == pytest.approx(0.5, rel=0.1)
@@ -85,7 +96,7 @@ def test_cross_fitting_never_scores_an_image_with_its_own_answers(labelled):
     assert torch.equal(before[rows], after[rows]) and not torch.equal(before, after)
 
 
-def test_an_answer_outside_the_vocabulary_teaches_nothing_and_counts_as_wrong(processor):
+def test_an_answer_outside_the_vocabulary_counts_as_wrong(processor):
     outputs = {"binary_logits": torch.zeros(4, 2), "open_ended_logits": torch.tensor([[9.0, 0, 0]]).repeat(4, 1)}
     outputs["question_type_logits"] = torch.tensor([[0.0, 9.0]]).repeat(4, 1)
     labelled = LabelledLogits(processor, outputs, ["red", "red", "purple", "purple"], list("abcd"))
