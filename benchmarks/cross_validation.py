@@ -45,7 +45,7 @@ Written by
 {about}
 Each image, with all its questions, is in one of {folds} folds, and a model answers questions about a fold that it
 wasn't trained on; nothing is chosen by that fold, the last state of training is scored. Seeds {seeds}, of which each
-has {rounds} of the folds. Accuracies in % are those of all answered questions together, mean ± standard deviation over
+has {rounds} of the folds, {scored} questions. Accuracies in % are those of all answered questions together, mean ± standard deviation over
 the seeds, routed (the model chooses the head). *Difference* is the arm's accuracy less that of the first line, of the
 same seeds and folds; it is *told* from zero where the 95 % interval of its mean (Student's t over the seeds) leaves
 zero out. *Processor* is the processor time of one training, all threads together.
@@ -187,6 +187,7 @@ def main():
         machine=machine(),
         folds=args.folds,
         rounds=rounds,
+        scored=", ".join(str(sum(count["all"] for count in counts[seed])) for seed in seeds),
         seeds=", ".join(map(str, seeds)),
         jobs=args.jobs,
     )
