@@ -45,10 +45,10 @@ Written by
 {about}
 Each image, with all its questions, is in one of {folds} folds, and a model answers questions about a fold that it
 wasn't trained on; nothing is chosen by that fold, the last state of training is scored. Seeds {seeds}, of which each
-has {rounds} of the folds, {scored} questions. Accuracies in % are those of all answered questions together, mean ± standard deviation over
-the seeds, routed (the model chooses the head). *Difference* is the arm's accuracy less that of the first line, of the
-same seeds and folds; it is *told* from zero where the 95 % interval of its mean (Student's t over the seeds) leaves
-zero out. *Processor* is the processor time of one training, all threads together.
+has {rounds} of the folds, with {scored} questions. Accuracies in % are those of all these questions together, mean ±
+standard deviation over the seeds, routed (the model chooses the head). *Difference* is the arm's accuracy less that of
+the first line, of the same seeds and folds; it is *told* from zero where the 95 % interval of its mean (Student's t
+over the seeds) leaves zero out. *Processor* is the processor time of one training, all threads together.
 
 {machine}; {jobs} runs at a time with one thread each.
 
