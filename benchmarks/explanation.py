@@ -40,12 +40,13 @@ answer explained; {right:.1f} % of these answers are right.
 
 ## Does the map lie on the shape?
 
-Pictures are {size} pixels wide, a map has {grid} places. *Share on the shape* is the mean share of a map's mass on the
+Pictures are {size} pixels wide; maps have {grids} places. *Share on the shape* is the mean share of a map's mass on the
 pixels that differ from the background's colour. A map that is the same everywhere has *uniform*; *another picture* is
 the share of a map that belongs to one, what a habit of looking at the middle gains; *best* is the most that any map of
-that grid could have. *Near it* counts the pixels within one place of the grid ({cell} pixels) as well. *Pointing* is
-how often the place with the map's maximum touches the shape (Zhang et al. 2016, with a place as tolerance), *by chance*
-how many of the places do. A map that is 0 everywhere has no share and points nowhere.
+that grid could have. *Near it* counts the pixels within one place of the map's grid as well. *Pointing* is how often
+the place with the map's maximum touches the shape (Zhang et al. 2016, with a place as tolerance), *by chance* how many
+of the places do. A map that is 0 everywhere has no share and points nowhere. *Random weights* are the maps of the same
+answers by a model that has learned nothing: what there is to see in the picture alone.
 
 {shares}
 ## Does it depend on what was learned?
@@ -62,7 +63,7 @@ it speaks for the answer and red where against it; questions in red are wrongly 
 
 ![Test pictures with their maps and words]({sheet})
 """
-MAPS = {"Grad-CAM": "image_map", "attention": "attention_map"}
+MAPS = {"Grad-CAM": "image_map", "LayerCAM": "detail_map", "attention": "attention_map"}
 
 
 def asked(count, seed):
@@ -160,7 +161,7 @@ def correlate(found, others, same_question=True):
 
 
 def randomisation(model, processor, rows, found, seeds):
-    """Row of the table -> kind of map -> rank correlations with the trained model's."""
+    """Row of the table -> kind of map -> rank correlations with the trained model's; and a random model's maps."""
     pixel_values = processor(images=[path for path, _, _ in rows[:64]], return_tensors="pt")["pixel_values"]
     correlations = {}
     for seed in range(seeds):
@@ -169,10 +170,11 @@ def randomisation(model, processor, rows, found, seeds):
                 explain((changed, processor), path, question, one.answer, one.question_type)
                 for (path, question, _), one in zip(rows, found)
             ]
+            untrained = of_changed  # in the end that of a model that is random everywhere
             for kind, values in correlate(found, of_changed).items():
                 correlations.setdefault(part, {}).setdefault(kind, []).extend(values)
     correlations["trained, another picture"] = correlate(found, found[1:] + found[:1], same_question=False)
-    return correlations
+    return correlations, untrained
 
 
 def draw_sheet(rows, found, path, count):
@@ -218,18 +220,19 @@ def main():
     processor = DualVQAProcessor.from_pretrained(args.model)
     found = [explain((model, processor), path, question) for path, question, _ in rows]
     masks = [shape_mask(as_picture(path)) for path, _, _ in rows]
+    correlations, untrained = randomisation(model, processor, rows, found, args.seeds)
     lines = []
     for kind, name in MAPS.items():
-        for label, types in {"all": None, "yes/no": "binary", "open-ended": "open_ended"}.items():
+        groups = {"all": (None, found), "yes/no": ("binary", found), "open-ended": ("open_ended", found)}
+        for label, (types, explained) in {**groups, "all, random weights": (None, untrained)}.items():
             chosen = [number for number, one in enumerate(found) if types in (None, one.question_type)]
-            maps = [getattr(found[number], name) for number in chosen]
+            maps = [getattr(explained[number], name) for number in chosen]
             if maps and maps[0] is not None:
                 zero = sum(not values.any() for values in maps)
                 shares = localisation(maps, [masks[number] for number in chosen])
                 lines.append([kind, label, len(maps), zero, *(f"{share:.1f}" for share in shares.values())])
     head = ["map", "questions", "maps", "0 everywhere", "share on the shape, %", "uniform", "another picture", "best"]
     head += ["near it, %", "uniform", "pointing, %", "by chance"]
-    correlations = randomisation(model, processor, rows, found, args.seeds)
     kinds = list(correlations["everything random"])
     cells, left_out = [], []
     for part, by_kind in correlations.items():
@@ -239,7 +242,8 @@ def main():
             cells[-1].append(f"{np.mean(values):+.2f} ± {np.std(values):.2f}" if values else "")
             left = len(by_kind.get(kind, [])) - len(values)
             left_out += [f"{left} of {kind} ({part})"] * (left > 0)
-    height, width = found[0].image_map.shape
+    shapes = {kind: getattr(found[0], name) for kind, name in MAPS.items()}
+    grids = {kind: " × ".join(map(str, values.shape)) for kind, values in shapes.items() if values is not None}
     sheet = args.output.with_suffix(".png")
     text = NOTE.format(
         command=command(),
@@ -247,8 +251,7 @@ def main():
         pictures=len(rows),
         right=100 * np.mean([one.answer == answer for one, (_, _, answer) in zip(found, rows)]),
         size=masks[0].shape[1],
-        grid=f"{height} × {width}",
-        cell=masks[0].shape[1] // width,
+        grids=", ".join(f"{size} ({kind})" for kind, size in grids.items()),
         shares=table(head, lines),
         seeds=args.seeds,
         left_out=", ".join(left_out) or "none",

@@ -1,7 +1,8 @@
 """Explanations: what in the image spoke for an answer, and which words of the question mattered.
 
-Three readings of one answer: Grad-CAM over the image grid, the fusion's attention to that grid, and gradient times
-input of the words. None of them is the reason itself; benchmarks/explanation.py measures what they are worth.
+Four readings of one answer: Grad-CAM over the image grid, LayerCAM over a finer one, the fusion's attention to the
+image grid, and gradient times input of the words. None of them is the reason itself; benchmarks/explanation.py measures
+what they are worth.
 """
 
 import contextlib
@@ -16,6 +17,8 @@ from torch import nn
 from processing import normalise_answer
 
 from .inference import Int8Embedding, Int8Linear
+
+DETAIL = 4  # how much finer than the last feature map that of the detail map is
 
 
 @dataclass
@@ -36,6 +39,9 @@ class Explanation:
         token_scores: gradient times input of each, in units of the logit: positive for the answer, negative against
             it; see [`gradient_times_input`].
         special_tokens, special_scores: likewise of what the tokenizer adds, such as [CLS] and [SEP].
+        detail_map: (4h, 4w) or finer, LayerCAM of an earlier feature map; see [`layer_cam`]. It shows edges and colours
+            where Grad-CAM shows places, and less of what the whole network made of them. None for a tower that doesn't
+            become coarser, or keeps its feature maps to itself.
     """
 
     question: str
@@ -48,6 +54,7 @@ class Explanation:
     token_scores: np.ndarray
     special_tokens: list
     special_scores: np.ndarray
+    detail_map: np.ndarray | None = None
 
 
 def explain(source, image, question, answer=None, question_type=None):
@@ -90,6 +97,7 @@ def explain(source, image, question, answer=None, question_type=None):
         word_gradient, *gradients = torch.autograd.grad(logit, [seen["words"], *maps], allow_unused=True)
         tower = model.vision_encoder
         feature_map, gradient = choose_map(tower, maps, gradients, seen["patches"])
+        detail = choose_detail(maps, gradients, feature_map.shape[1:])
     scores = as_array(gradient_times_input(seen["words"], word_gradient)[0])  # (T,)
     return Explanation(
         question,
@@ -100,6 +108,7 @@ def explain(source, image, question, answer=None, question_type=None):
         token_scores=np.array([scores[places].sum() for _, places in words]),
         special_tokens=[token for token, _ in special],
         special_scores=np.array([scores[places].sum() for _, places in special]),
+        detail_map=detail and as_array(layer_cam(*detail)),
     )
 
 
@@ -110,6 +119,15 @@ def grad_cam(feature_map, gradient):
     """
     weights = gradient.mean(dim=(1, 2))  # (C,)
     return torch.einsum("c,chw->hw", weights, feature_map).relu()
+
+
+def layer_cam(feature_map, gradient):
+    """LayerCAM (Jiang et al. 2021, equations 5 to 7): (C, h, w) and the logit's gradient at it -> (h, w).
+
+    Each place of a channel has its own weight, its positive gradient, where Grad-CAM takes the mean over the map: in an
+    earlier map the same channel speaks for the answer in one place and against it in another.
+    """
+    return (gradient.relu() * feature_map).sum(dim=0).relu()
 
 
 def gradient_times_input(embeddings, gradient):
@@ -282,6 +300,15 @@ def choose_map(tower, maps, gradients, patches):
         f"expected a vision tower that gives a grid, and an answer that depends on it; found {name} with last states "
         f"of shape {shape}; a model with fusion_type='cross_attention' reads all that a tower gives"
     )
+
+
+def choose_detail(maps, gradients, grid):
+    """The last feature map that is `DETAIL` times as fine as a grid, and its gradient: (C, h, w) each, or None."""
+    for states, gradient in zip(maps, gradients):
+        if gradient is not None and states.ndim == 4:
+            if all(fine >= DETAIL * coarse for fine, coarse in zip(states.shape[2:], grid)):
+                return states[0].detach().float(), gradient[0].detach().float()
+    return None
 
 
 def grid_of(states, patches):

@@ -36,7 +36,8 @@ def draw_explanation(explanation, image, path=None):
         The matplotlib Figure.
     """
     picture = as_picture(image)
-    maps = {"Grad-CAM": explanation.image_map, "attention of the question": explanation.attention_map}
+    maps = {"Grad-CAM": explanation.image_map, "LayerCAM": explanation.detail_map}
+    maps["attention of the question"] = explanation.attention_map
     maps = {name: values for name, values in maps.items() if values is not None}
     panels = 1 + len(maps)
     lines = lay_out(explanation, CHARACTERS * panels)

@@ -9,7 +9,7 @@ import yaml
 from conftest import write_jsonl
 from datasets import Dataset
 from safetensors.torch import load_file
-from test_resuming import assert_same_run, killed, settings  # noqa: F401 - a fixture
+from test_resuming import assert_same_run, killed, one_thread, settings  # noqa: F401 - fixtures
 from test_run_vqa import recipe  # noqa: F401 - a fixture
 from test_trainer_dualvqa import first_gradients, rows  # noqa: F401 - a fixture
 from torch.nn.functional import cross_entropy

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline, explain
 from modeling_dualvqa.encoders_dualvqa import with_pooled
 from modeling_dualvqa.ensemble import EnsemblePipeline
-from modeling_dualvqa.explanation import as_grid, grad_cam, gradient_times_input, grid_of, group_tokens
+from modeling_dualvqa.explanation import as_grid, grad_cam, gradient_times_input, grid_of, group_tokens, layer_cam
 from modeling_dualvqa.fusion_dualvqa import FUSIONS
 from modeling_dualvqa.inference import optimize_for_inference
 from processing import DualVQAImageProcessor, DualVQAProcessor
@@ -83,6 +83,30 @@ def test_the_gradient_comes_through_the_pooled_vector_and_through_the_grid(tiny_
     assert found.shape == (3, 2) and found.any()
     np.testing.assert_allclose(found, expected[0], rtol=1e-3, atol=1e-6)
     assert not np.allclose(found, expected[1], rtol=1e-1, atol=1e-6)  # the grid alone has another
+
+
+def test_layer_cam_weighs_each_place_with_its_own_positive_gradient():
+    maps, gradient = torch.randn(5, 3, 2), torch.randn(5, 3, 2)
+    expected = sum(channel * weight.clamp(min=0) for channel, weight in zip(maps, gradient)).clamp(min=0)
+    torch.testing.assert_close(layer_cam(maps, gradient), expected)
+
+
+def test_the_detail_map_is_four_times_as_fine_and_of_an_earlier_state(tiny_model, tall, image):
+    model = scaled(tiny_model(fusion_type="cross_attention"))
+    inputs = tall(images=image, text=[QUESTION], return_tensors="pt")
+    inputs["pixel_values"].requires_grad_()
+    outputs = model(**inputs, output_hidden_states=True)
+    states = [one for one in outputs.image_hidden_states if one.shape[-2:] == (12, 8)][-1]
+    (gradient,) = torch.autograd.grad(outputs.open_ended_logits[0, 1], states)
+    found = explain((model, tall), image, QUESTION, "green")
+    assert found.image_map.shape == (3, 2) and found.detail_map.any()
+    np.testing.assert_allclose(found.detail_map, layer_cam(states[0], gradient[0]).detach(), rtol=1e-3, atol=1e-7)
+
+
+def test_a_tower_that_does_not_become_coarser_has_no_detail_map(tiny_config, tall, image):
+    vision = {"model_type": "vit", **VIT, "image_size": [96, 64]}
+    model = DualVQAForQuestionAnswering(tiny_config(vision_config=vision))
+    assert explain((model, tall), image, QUESTION).detail_map is None
 
 
 def test_a_grid_is_taken_out_of_states_as_it_was_put_in():

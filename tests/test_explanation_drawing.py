@@ -30,6 +30,7 @@ def explanation():
         token_scores=np.array([0.012, -0.049, 0.0, 0.001, 0.003]),
         special_tokens=["[CLS]", "[SEP]"],
         special_scores=np.array([0.01, -0.02]),
+        detail_map=np.eye(12, 8),
     )
 
 
@@ -42,7 +43,7 @@ def test_the_drawing_says_what_was_asked_and_answered_and_what_each_word_scored(
     figure = draw_explanation(explanation, picture, tmp_path / "explained.png")
     found = texts(figure)
     assert "what $color$ is it?  →  red (87.5%)" in found
-    assert {"Grad-CAM, 3 × 2", "attention of the question, 3 × 2", "[SEP]", "-0.020"} <= set(found)
+    assert {"Grad-CAM, 3 × 2", "LayerCAM, 12 × 8", "attention of the question, 3 × 2", "[SEP]", "-0.020"} <= set(found)
     assert found[found.index("$color$") + 1] == "-0.049"
     with Image.open(tmp_path / "explained.png") as drawn:
         assert drawn.width > 800 and len(drawn.convert("RGB").getcolors(2**20)) > 50
