@@ -31,7 +31,8 @@ half.
 ERRORS = """## Expected calibration error, %
 
 Mean over the splits, before and after dividing by the temperatures. *All* is the score that a user gets, the router's
-probability included. Open-ended answers that the vocabulary lacks count as wrong.
+probability included. Open-ended answers that the vocabulary lacks count as wrong. A head with fewer than 50 questions
+with an answer that it knows in the first half keeps temperature 1.
 
 """
 PROMISE = """
