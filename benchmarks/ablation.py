@@ -329,7 +329,7 @@ def draw(rows, seeds, shares, path):
     axis.grid(axis="x", alpha=0.3)
     axis.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8, frameon=False)
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
 
 
