@@ -1,0 +1,130 @@
+"""Where a run's examples come from: the settings, checked."""
+
+from dataclasses import dataclass, field
+
+from .answers import consensus
+
+
+@dataclass
+class DataArguments:
+    """Where the examples come from, and which of them are used."""
+
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Hub id of a data set, or easy_vqa for the package's. Files take precedence."}
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the Hub data set."})
+    train_file: str | None = field(default=None, metadata={"help": "JSON Lines, JSON, CSV or Parquet file."})
+    validation_file: str | None = field(default=None, metadata={"help": "Likewise, for evaluation while training."})
+    test_file: str | None = field(default=None, metadata={"help": "Likewise, for prediction; answers are optional."})
+    image_dir: str | None = field(default=None, metadata={"help": "Folder that relative image paths start from."})
+    image_column: str = field(default="image", metadata={"help": "Column with image paths or images."})
+    question_column: str = field(default="question", metadata={"help": "Column with the questions."})
+    answer_column: str = field(default="answer", metadata={"help": "Column with an answer or a list of answers."})
+    pretrain: str | None = field(
+        default=None,
+        metadata={
+            "help": "contrastive: train towers and projections to tell which text belongs to which image, for a folder "
+            "to start from with --model_name_or_path. A row's text is its question and answer, in one."
+        },
+    )
+    pretrain_text_column: str | None = field(
+        default=None, metadata={"help": "With --pretrain: column with the text, a caption; answers are not read then."}
+    )
+    exclude_rows: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Leave out training and validation rows: column=value, as often as wanted."},
+    )
+    validation_fraction: float = field(
+        default=0.1, metadata={"help": "Share of the training images kept for validation where there is none."}
+    )
+    split_seed: int = field(
+        default=0, metadata={"help": "Seed of that split and of --train_fraction; the run's own doesn't touch it."}
+    )
+    folds: int | None = field(
+        default=None,
+        metadata={
+            "help": "For cross-validation: cut the images into so many folds in place of --validation_fraction, and "
+            "keep the one that --fold names for validation."
+        },
+    )
+    fold: int = field(default=0, metadata={"help": "Which of the folds, from 0."})
+    train_fraction: float = field(
+        default=1.0,
+        metadata={"help": "Share of the training questions that are used, drawn by split_seed after the split."},
+    )
+    on_bad_example: str = field(
+        default="error",
+        metadata={"help": "Stop at an unreadable image, empty question or lacking answer, or leave such rows out."},
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read training rows while training goes on, from Parquet files (a pattern as --train_file) or the "
+            "Hub, for data that don't fit in memory. Validation and test parts are read as always."
+        },
+    )
+    shuffle_buffer: int = field(default=1000, metadata={"help": "With --streaming: rows that are shuffled at a time."})
+    image_cache: bool = field(
+        default=True, metadata={"help": "Decode and resize the images of a training run once and keep the pixels."}
+    )
+    image_cache_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Where they are kept; image_cache in the output folder when left out. A folder of its own can be "
+            "shared by several runs."
+        },
+    )
+    image_cache_gib: float = field(
+        default=8.0, metadata={"help": "Largest size of a part's pixels; never more than half of the free disk."}
+    )
+    min_answer_frequency: int = field(default=1, metadata={"help": "How often a training answer must occur."})
+    max_answers: int | None = field(default=None, metadata={"help": "Largest size of the answer vocabulary."})
+
+    def __post_init__(self):
+        if self.on_bad_example not in ("error", "skip"):
+            raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be in [0, 1), found {self.validation_fraction}")
+        if self.folds is None and self.fold:
+            raise ValueError(f"--fold {self.fold} needs --folds, the number of them")
+        if self.folds is not None and not (self.folds > 1 and 0 <= self.fold < self.folds):
+            raise ValueError(
+                f"folds must be at least 2 and fold from 0 to folds - 1, found folds {self.folds} and fold {self.fold}"
+            )
+        if self.folds and (self.validation_file or self.streaming):
+            raise ValueError("--folds cuts the training part itself: leave out --validation_file and --streaming")
+        if not 0 < self.train_fraction <= 1:
+            raise ValueError(f"train_fraction must be in (0, 1], found {self.train_fraction}")
+        if self.train_fraction < 1 and self.streaming:
+            raise ValueError("--train_fraction needs all rows at hand; leave it out with --streaming")
+        if self.pretrain not in (None, "contrastive"):
+            raise ValueError(f"pretrain must be contrastive, found {self.pretrain!r}")
+        if self.pretrain_text_column and not self.pretrain:
+            raise ValueError("--pretrain_text_column needs --pretrain contrastive")
+        if self.shuffle_buffer < 1:
+            raise ValueError(f"shuffle_buffer must be at least 1, found {self.shuffle_buffer}")
+        if self.image_cache_gib <= 0:
+            raise ValueError(
+                f"image_cache_gib must be above 0, found {self.image_cache_gib}; --image_cache false keeps no pixels"
+            )
+        for rule in self.exclude_rows:
+            if "=" not in rule:
+                raise ValueError(f"exclude_rows expects column=value, found {rule!r}")
+
+    @property
+    def text_column(self):
+        return self.pretrain_text_column or self.question_column
+
+    @property
+    def reads_answers(self):
+        return not self.pretrain_text_column
+
+    def text(self, question, answer):
+        """What the text tower reads of a row: before answering is learned, the question with its answer."""
+        joined = self.pretrain and not self.pretrain_text_column
+        return f"{question} {consensus(answer)}" if joined else question
+
+    @property
+    def files(self):
+        files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
+        return {part: path for part, path in files.items() if path}
