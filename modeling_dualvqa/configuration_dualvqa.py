@@ -1,14 +1,132 @@
 """Configuration of DualVQA: one nested configuration per tower, and the fusion and heads on top."""
 
-from transformers import AutoConfig, PreTrainedConfig
+import dataclasses
+import inspect
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, GenerationConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+
+from .values_dualvqa import checked, hint, refuse_unknown, within
 
 HEADS = ("binary", "open_ended")
 POOLINGS = ("mean", "product")
 TEXT_POOLINGS = ("first", "mean")
 
+# What transformers' configurations take beside their fields.
+TAKEN = {"model_type", "torch_dtype", "attn_implementation", "output_attentions", "experts_implementation"}
+TAKEN |= {"num_labels", "name_or_path", "auto_map", "custom_pipelines", "per_layer_config", "tokenizer_class"}
 
-class TorchvisionEncoderConfig(PreTrainedConfig):
+# Ranges of the fields of a tower by the end of their names.
+TOWER_LIMITS = {
+    ">= 0, < 1": ("dropout", "_prob", "drop_path_rate"),
+    ">= 0": ("initializer_range",),
+    "> 0": ("_eps", "epsilon"),
+    ">= 1": ("_size", "_heads", "_layers", "dim", "_positions", "_embeddings", "channels"),
+}
+
+
+class CheckedConfig(PreTrainedConfig):
+    """A configuration whose fields have the types they are declared with, and keep to `limits`."""
+
+    limits = {}
+
+    def __setattr__(self, name, value):
+        field = type(self).__dataclass_fields__.get(name)
+        if field is not None:
+            value = checked(name, value, field.type, self.limits.get(name))
+        try:
+            super().__setattr__(name, value)
+        except StrictDataclassError as error:
+            raise ValueError(" ".join(str(error).split())) from error
+
+    def __post_init__(self, **kwargs):
+        # The file of a saved configuration, which says what wrote it, may have fields of another version.
+        if self.transformers_version is None:
+            given = [name for name in kwargs if not name.startswith("_")]
+            refuse_unknown(given, known_names(type(self)), type(self).__name__)
+        try:
+            super().__post_init__(**kwargs)
+        except (AttributeError, KeyError, TypeError) as error:  # what transformers says of its own fields
+            raise ValueError(f"{type(self).__name__}: {' '.join(str(error).split())}") from error
+
+
+def defaults_of(config_class):
+    """The values of a configuration that is given nothing; none of a class that needs something."""
+    try:
+        return config_class().to_dict()
+    except (TypeError, ValueError, ImportError):
+        return {}
+
+
+def known_names(config_class):
+    """What a configuration class can be given."""
+    names = {field.name for field in dataclasses.fields(config_class)} | set(config_class.attribute_map) | TAKEN
+    names |= set(inspect.signature(config_class.__init__).parameters) - {"self", "args", "kwargs"}
+    return names | set(GenerationConfig._get_default_generation_params())
+
+
+def tower_fields(name, config_class, fields, saved=False):
+    """The fields of a tower's configuration, brought to their types.
+
+    Args:
+        name: "vision_config" or "text_config", for messages.
+        config_class: the tower's.
+        fields: a dict.
+        saved: whether they come from a file, which may also have what older and newer versions write.
+
+    Raises:
+        ValueError: a name that the class doesn't have, or a value that doesn't fit.
+    """
+    declared = {field.name: field.type for field in dataclasses.fields(config_class)}
+    defaults = {} if saved else defaults_of(config_class)
+    if not saved:
+        refuse_unknown(fields, known_names(config_class) | set(defaults), name)
+    found = {}
+    for key, value in fields.items():
+        field = config_class.attribute_map.get(key, key)
+        if field in declared:
+            limits = None if saved else tower_limits(config_class, field, defaults.get(field))
+            value = checked(f"{name}.{key}", value, declared[field], limits)
+        found[key] = value
+    return found
+
+
+def tower_limits(config_class, field, default):
+    """The range of a tower's field: its own, or what its name tells, if the default keeps to it."""
+    if issubclass(config_class, CheckedConfig):
+        return config_class.limits.get(field)
+    limits = next((limits for limits, endings in TOWER_LIMITS.items() if field.endswith(endings)), None)
+    return limits if within(default, limits) else None
+
+
+def build_tower_config(name, fields, default_type, saved):
+    """The configuration of a tower from a dict; see `tower_fields`."""
+    model_type = fields.get("model_type", default_type)
+    config_class = TorchvisionEncoderConfig
+    if model_type != TorchvisionEncoderConfig.model_type:
+        if model_type not in CONFIG_MAPPING:
+            raise ValueError(
+                f"{name}.model_type must be {TorchvisionEncoderConfig.model_type} or one of transformers' model types; "
+                f"found {model_type!r}{hint(str(model_type), list(CONFIG_MAPPING))}"
+            )
+        config_class = CONFIG_MAPPING[model_type]
+    fields = tower_fields(name, config_class, {k: v for k, v in fields.items() if k != "model_type"}, saved)
+    later = {}
+    if saved and issubclass(config_class, CheckedConfig):
+        later = {key: fields.pop(key) for key in set(fields) - known_names(config_class)}
+    try:
+        config = config_class(**fields)
+        for key, value in later.items():
+            setattr(config, key, value)
+        return config
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    except (StrictDataclassError, TypeError, AttributeError, KeyError, ImportError) as error:
+        raise ValueError(f"{name} can't be a {config_class.__name__}: {' '.join(str(error).split())}") from error
+
+
+class TorchvisionEncoderConfig(CheckedConfig):
     """A torchvision classifier without its pooling and classification layers.
 
     Args:
@@ -28,8 +146,10 @@ class TorchvisionEncoderConfig(PreTrainedConfig):
     model_kwargs: dict | None = None
     batch_norm_momentum: float | None = None
 
+    limits = {"image_size": ">= 1", "hidden_size": ">= 1", "batch_norm_momentum": "> 0, <= 1"}
 
-class DualVQAConfig(PreTrainedConfig):
+
+class DualVQAConfig(CheckedConfig):
     """Configuration of [`DualVQAForQuestionAnswering`].
 
     Args:
@@ -66,8 +186,9 @@ class DualVQAConfig(PreTrainedConfig):
         model_card: what the README.md of a saved folder says of training and results; see `model_card_dualvqa`.
 
     Raises:
-        ValueError: a head or pooling that doesn't exist, a width that the number of attention heads doesn't divide,
-            experts in a fusion without blocks, or more of them per question than there are.
+        ValueError: a field that doesn't exist, of the towers' too, or a value that isn't of its type or range (see
+            `limits`); a width that the number of attention heads doesn't divide, experts in a fusion without blocks, or
+            more of them per question than there are.
     """
 
     model_type = "dualvqa"
@@ -88,7 +209,7 @@ class DualVQAConfig(PreTrainedConfig):
     vision_config: PreTrainedConfig | dict | None = None
     text_config: PreTrainedConfig | dict | None = None
     num_answers: int = 1000
-    heads: list | tuple = HEADS
+    heads: list[str] | tuple[str, ...] = HEADS
     fusion_type: str = "attention"
     text_pooling: str = "first"
     fusion_hidden_size: int = 256
@@ -101,8 +222,8 @@ class DualVQAConfig(PreTrainedConfig):
     fusion_bidirectional: bool = False
     fusion_num_experts: int = 0
     fusion_experts_per_question: int = 1
-    binary_head_sizes: list | None = None
-    open_ended_head_sizes: list | None = None
+    binary_head_sizes: list[int] | None = None
+    open_ended_head_sizes: list[int] | None = None
     head_dropout: float = 0.3
     freeze_vision: bool = False
     freeze_text: bool = False
@@ -116,14 +237,45 @@ class DualVQAConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     model_card: dict | None = None
 
+    limits = {
+        "num_answers": ">= 0",
+        "heads": HEADS,
+        "text_pooling": TEXT_POOLINGS,
+        "fusion_hidden_size": ">= 1",
+        "fusion_num_attention_heads": ">= 1",
+        "fusion_intermediate_size": ">= 1",
+        "fusion_num_layers": ">= 1",
+        "fusion_dropout": ">= 0, < 1",
+        "fusion_pooling": POOLINGS,
+        "fusion_num_experts": ">= 0",
+        "fusion_experts_per_question": ">= 1",
+        "binary_head_sizes": ">= 1",
+        "open_ended_head_sizes": ">= 1",
+        "head_dropout": ">= 0, < 1",
+        "focal_gamma": ">= 0",
+        "binary_loss_weight": ">= 0",
+        "open_ended_loss_weight": ">= 0",
+        "question_type_loss_weight": ">= 0",
+        "load_balancing_loss_weight": ">= 0",
+        "layer_norm_eps": "> 0",
+        "initializer_range": ">= 0",
+    }
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "heads":  # their order means nothing, and everything else names them in this one
+            found = [head for head in HEADS if head in self.heads]
+            if not found or len(found) < len(self.heads):
+                raise ValueError(f"heads must be one or both of {', '.join(HEADS)}, each once, found {list(value)}")
+            self.__dict__["heads"] = found
+
     def __post_init__(self, **kwargs):
-        if isinstance(self.vision_config, dict):
-            model_type = self.vision_config.get("model_type", TorchvisionEncoderConfig.model_type)
-            if model_type != TorchvisionEncoderConfig.model_type:
-                fields = {key: value for key, value in self.vision_config.items() if key != "model_type"}
-                self.vision_config = AutoConfig.for_model(model_type, **fields)
+        for name, specification in self.sub_configs_defaults.items():
+            fields = getattr(self, name)
+            if isinstance(fields, dict):
+                saved = self.transformers_version is not None
+                setattr(self, name, build_tower_config(name, fields, specification.model_type, saved))
         width = self.fusion_hidden_size
-        self.heads = list(self.heads)
         self.fusion_intermediate_size = self.fusion_intermediate_size or 2 * width
         if self.binary_head_sizes is None:
             self.binary_head_sizes = [width // 2, 64]
@@ -133,18 +285,11 @@ class DualVQAConfig(PreTrainedConfig):
         pipeline = {"impl": "pipeline_dualvqa.DualVQAPipeline", "pt": ["AutoModel"], "type": "multimodal"}
         kwargs.setdefault("custom_pipelines", {"visual-question-answering": pipeline, "vqa": pipeline})
         super().__post_init__(**kwargs)
-        if not self.heads or not set(self.heads) <= set(HEADS):
-            raise ValueError(f"heads must be one or both of {HEADS}, found {self.heads}")
         if width % self.fusion_num_attention_heads:
             raise ValueError(
                 f"fusion_hidden_size {width} is not divisible by fusion_num_attention_heads "
                 f"{self.fusion_num_attention_heads}; choose a multiple"
             )
-        for name, known in (("fusion_pooling", POOLINGS), ("text_pooling", TEXT_POOLINGS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; found {getattr(self, name)!r}")
-        if self.fusion_num_experts < 0:
-            raise ValueError(f"fusion_num_experts must not be negative, found {self.fusion_num_experts}")
         if self.fusion_num_experts and "attention" not in self.fusion_type:
             raise ValueError(
                 f"experts are the feed-forward networks of attention and cross_attention; a {self.fusion_type} fusion "

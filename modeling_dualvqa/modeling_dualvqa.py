@@ -14,7 +14,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import ModelOutput
 
-from .configuration_dualvqa import DualVQAConfig
+from .configuration_dualvqa import DualVQAConfig, tower_fields
 from .encoders_dualvqa import (
     TextEncoder,
     TorchvisionEncoder,
@@ -481,7 +481,7 @@ def tower_config(name, part, fields):
         return fields
     config = AutoConfig.from_pretrained(name)
     config = getattr(config, part, config)  # half of a DualVQA model, or of CLIP and its kin
-    config.update(fields)
+    config.update(tower_fields(part, type(config), fields))
     return config
 
 
