@@ -1,7 +1,6 @@
 """An explanation as a picture: its maps over the image, its words in the colour of their scores."""
 
 import math
-import os
 import textwrap
 
 import numpy as np
@@ -10,9 +9,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
-from transformers.image_transforms import to_pil_image
 
-from processing.image_processing_dualvqa import open_image, to_rgb
+from processing.image_loading_dualvqa import load_image
 
 # Viridis, less transparent the higher the value, so that the image is seen best where a map has nothing to say.
 OVERLAY = colormaps["viridis"](np.linspace(0, 1, 256))
@@ -67,9 +65,7 @@ def draw_explanation(explanation, image, path=None):
 
 def as_picture(image):
     """(H, W, 3) of an image of any kind, upright and as a person sees it."""
-    if isinstance(image, (str, os.PathLike)):
-        image = open_image(os.fspath(image))
-    return np.asarray(to_rgb(image if isinstance(image, Image.Image) else to_pil_image(image)))
+    return np.asarray(load_image(image))
 
 
 def draw_map(axes, picture, values):

@@ -1,16 +1,15 @@
 """Canonical rows -> a batch: each different image and question once, padded to the longest question of the batch."""
 
 import hashlib
-import io
 import logging
 from dataclasses import dataclass, field
 
 import torch
-from PIL import Image
 from torchvision.transforms import v2
 
 from .answers import AnswerVocabulary, consensus
-from .image_processing_dualvqa import open_image, to_rgb
+from .image_loading_dualvqa import load_image
+from .image_sources_dualvqa import FILES
 
 logger = logging.getLogger(__name__)
 
@@ -152,8 +151,9 @@ class VQACollator:
 
     def decode(self, images):
         """datasets.Image values -> resized, (U, 3, h, w) uint8."""
-        images = [to_rgb(open_embedded(image)) for image in images]
         processor = self.processor.image_processor
+        sources = getattr(processor, "sources", FILES)
+        images = [load_image(image, sources) for image in images]
         options = {"size": self.size, "do_rescale": False, "do_normalize": False}
         return processor(images=images, return_tensors="pt", **options)["pixel_values"]
 
@@ -223,8 +223,3 @@ def augmented_size(size, augmentation):
         return size
     scale = min((t.scale for t in augmentation.transforms if isinstance(t, RandomCrop)), default=1.0)
     return {name: round(side * min(scale**-0.5, LARGEST_MARGIN)) for name, side in size.items()}
-
-
-def open_embedded(image):
-    """The PIL image of a datasets.Image that is not decoded: a dict with bytes or a path."""
-    return Image.open(io.BytesIO(image["bytes"])) if image.get("bytes") else open_image(image["path"])

@@ -6,16 +6,16 @@ source, from 0). The source's other columns stay beside them.
 """
 
 import hashlib
-import io
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 from datasets import Dataset, DatasetDict, Image, concatenate_datasets, get_dataset_split_names, load_dataset
-from PIL import Image as PILImage
 
 from .data_arguments import DataArguments
 from .files import read_file, to_text
+from .image_loading_dualvqa import embedded, load_image
+from .image_sources_dualvqa import FILES
 from .splits import fold_of, fraction_of, split_by_image
 
 __all__ = ["BadExampleError", "DataArguments", "prepare_datasets", "read_file", "to_text"]
@@ -188,18 +188,13 @@ def image_keys(images):
     return [known[image] if isinstance(image, str) else image_key(image) for image in images]
 
 
-def image_key(image):
-    """Hash of a picture's bytes, after decoding it once to be sure that it is one; else the exception."""
+def image_key(image, sources=FILES):
+    """Hash of an image's bytes, after loading it once as every later use of it does; else the ValueError."""
     try:
-        content = image.get("bytes") if isinstance(image, dict) else None
-        if content is None:
-            path = image["path"] if isinstance(image, dict) else image
-            with open(path, "rb") as file:
-                content = file.read()
-        with PILImage.open(io.BytesIO(content)) as picture:
-            picture.load()
+        content = sources.read(embedded(image) if isinstance(image, dict) else image)
+        load_image(content, sources)
         return hashlib.sha256(content).hexdigest()[:16]
-    except Exception as error:  # PIL raises many kinds; each means that this is no picture
+    except ValueError as error:
         return error
 
 

@@ -1,24 +1,19 @@
 """Images of any kind -> normalised RGB tensors of one size."""
 
-import base64
-import io
-import os
-
 import numpy as np
 import torch
-from huggingface_hub.utils import httpx
-from PIL import Image, ImageOps
 from transformers.image_processing_backends import TorchvisionBackend
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ChannelDimension, PILImageResampling
 
-URL_TIMEOUT = 10  # seconds that a server may be silent
-DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+from .image_loading_dualvqa import CONTENT, TEXT, as_array, embedded, load_image, open_image, to_rgb
+from .image_sources_dualvqa import PRESETS, ImageSources
 
 
 class DualVQAImageProcessor(TorchvisionBackend):
-    """Resizes, rescales and normalises images; takes paths, URLs, PIL images, arrays and tensors.
+    """Resizes, rescales and normalises images; takes paths, URLs, bytes, PIL images, arrays and tensors.
 
-    Everything becomes RGB first, as a person would see it: see [`to_rgb`].
+    Everything becomes RGB first, as a person would see it: see [`load_image`]. `sources` says what may be opened, an
+    [`ImageSources`], a dict of its fields, "any" or "objects"; it is never saved.
     """
 
     resample = PILImageResampling.BILINEAR
@@ -29,81 +24,81 @@ class DualVQAImageProcessor(TorchvisionBackend):
     do_rescale = True
     do_normalize = True
     do_convert_rgb = True
+    _sources = PRESETS["any"]
 
-    def fetch_images(self, images):
-        """Opens paths and URLs; other images pass through.
+    @property
+    def sources(self):
+        return self._sources
+
+    @sources.setter
+    def sources(self, value):
+        self._sources = ImageSources.of(value)
+
+    def to_dict(self):
+        """As in transformers; nothing about where images may come from."""
+        return {name: value for name, value in super().to_dict().items() if name != "_sources"}
+
+    @classmethod
+    def from_dict(cls, image_processor_dict, **kwargs):
+        """As in transformers; a saved folder has no say in where images may come from."""
+        fields = {k: v for k, v in image_processor_dict.items() if k not in ("sources", "_sources")}
+        return super().from_dict(fields, **kwargs)
+
+    def read(self, image):
+        """The bytes of an image that is given as path, URL, base64 text, bytes or a dict with one of them, read once.
+
+        Returns:
+            None for PIL images, arrays, tensors and whatever is no image.
 
         Raises:
-            ValueError: something that is no image, or a path or URL where none can be read.
+            ValueError: it may not be read, can't be, or is too large; see `sources`.
+        """
+        image = embedded(image) if isinstance(image, dict) else image
+        return self.sources.read(image) if isinstance(image, (*TEXT, *CONTENT)) else None
+
+    def load(self, image):
+        """One image of any kind as an RGB PIL image; see [`load_image`]."""
+        return load_image(image, self.sources)
+
+    def fetch_images(self, images):
+        """Opens paths, URLs and bytes, in lists too; image objects pass through.
+
+        Raises:
+            ValueError: something that is no image, or a path or URL where none can or may be read.
         """
         if isinstance(images, (list, tuple)):
             return [self.fetch_images(image) for image in images]
-        if isinstance(images, (str, os.PathLike)):
-            return open_image(os.fspath(images))
-        if not isinstance(images, (Image.Image, np.ndarray, torch.Tensor)):
-            raise ValueError(f"expected a path, a URL, a PIL image, an array or a tensor, found {images!r:.200}")
-        return images
+        return images if isinstance(images, (np.ndarray, torch.Tensor)) else self.load(images)
 
-    def process_image(self, image, **kwargs):
+    def _prepare_images_structure(self, images, expected_ndims=3):
+        """One image, a list, nested lists or arrays (U, H, W, C) -> a list of images."""
+        if isinstance(images, (list, tuple)):
+            return [image for part in images for image in self._prepare_images_structure(part, expected_ndims)]
+        images = self.fetch_images(images)
+        several = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == expected_ndims + 1
+        return list(images) if several else [images]
+
+    def process_image(self, image, input_data_format=None, do_rescale=None, **kwargs):
         """One image of any accepted kind -> (3, H, W) tensor."""
-        if isinstance(image, Image.Image):
-            image = to_rgb(image)
-        elif isinstance(image, np.ndarray) and image.dtype.itemsize > 1 and image.dtype.kind in "iu":
-            image = stretch(image)
-        elif isinstance(image, torch.Tensor) and not image.is_floating_point() and image.dtype != torch.uint8:
-            image = torch.from_numpy(stretch(image.cpu().numpy()))
-        return super().process_image(image, **kwargs)
+        scaled = getattr(image, "dtype", None) in SCALED and do_rescale is False
+        if scaled:  # the caller says that these values are the model's already
+            image, input_data_format = as_array(image, input_data_format), ChannelDimension.LAST
+            if not np.isfinite(image).all():
+                raise ValueError("expected finite pixels, found nan or infinity")
+        elif not is_plain(image):
+            image = load_image(image, self.sources, input_data_format)
+        return super().process_image(image, input_data_format=input_data_format, **kwargs)
 
 
-def open_image(source):
-    """The PIL image at a path or URL.
-
-    Raises:
-        ValueError: there is no readable image; the message names the path.
-    """
-    try:
-        image = Image.open(find_bytes(source))
-        image.load()
-        return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ValueError(f"expected a readable image at {source[:200]}: {error or type(error).__name__}") from error
+SCALED = (np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def find_bytes(source):
-    """What PIL opens: a path as it is, the content of a URL as a file."""
-    if source.startswith(("http://", "https://")):
-        response = httpx.get(source, timeout=URL_TIMEOUT, follow_redirects=True)
-        return io.BytesIO(response.raise_for_status().content)
-    if source.startswith("data:"):
-        return io.BytesIO(base64.b64decode(source.partition(",")[2]))
-    return source
-
-
-def to_rgb(image):
-    """A PIL image of any mode -> RGB, upright.
-
-    The first frame of an animation; turned by its EXIF orientation; grey values of more than 8 bits stretched from
-    their own darkest to their own brightest; transparency over white.
-    """
-    if getattr(image, "n_frames", 1) > 1:
-        image.seek(0)
-    image = ImageOps.exif_transpose(image)
-    if image.mode in DEEP_MODES:
-        return Image.fromarray(stretch(np.asarray(image))).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
-def stretch(values):
-    """Array of any number type -> uint8 of the same shape, its smallest value to 0 and its largest to 255."""
-    values = np.nan_to_num(values.astype(np.float64))
-    low, high = values.min(), values.max()
-    return np.round((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+def is_plain(image):
+    """Whether this is an RGB tensor as a collator makes it, which needs no conversion."""
+    plain = isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and image.numel()
+    return plain and image.shape[0] == 3 and image.shape[2] > 4
 
 
 DualVQAImageProcessor.register_for_auto_class()
 
-__all__ = ["DualVQAImageProcessor"]
+__all__ = ["DualVQAImageProcessor", "load_image", "open_image", "to_rgb"]

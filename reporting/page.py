@@ -7,8 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from processing.collator import open_embedded
-from processing.image_processing_dualvqa import to_rgb
+from processing.image_loading_dualvqa import load_image
+from processing.image_sources_dualvqa import FILES
 
 from .figures import SAME_IMAGE
 from .plots import ANSWERERS, HEADS, TYPES, accuracy_plot, reliability_plot, risk_coverage_plot, temperature_plot
@@ -32,9 +32,9 @@ def data_uri(content, kind):
 def thumbnail(image):
     """The data URI of a picture's small JPEG; None where it can't be read any more."""
     try:
-        picture = to_rgb(open_embedded(image))
+        picture = load_image(image, FILES)
         picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError):
+    except ValueError:
         return None
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=82)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from processing import DualVQAImageProcessor, image_processing_dualvqa
+from processing import DualVQAImageProcessor
 from processing.image_processing_dualvqa import to_rgb
 
 
@@ -117,12 +117,13 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
             DualVQAImageProcessor()(str(tmp_path / name))
 
 
-def test_a_server_that_stays_silent_is_named(monkeypatch):
-    monkeypatch.setattr(image_processing_dualvqa, "URL_TIMEOUT", 0.2)
+def test_a_server_that_stays_silent_is_named():
+    process = DualVQAImageProcessor()
+    process.sources = {"internal": True, "seconds": 0.2}
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/image.png"
         with pytest.raises(ValueError, match=f"readable image at {url}: timed out"):
-            DualVQAImageProcessor()(url)
+            process(url)
 
 
 def test_an_image_may_be_written_into_its_address(tmp_path):

@@ -1,0 +1,238 @@
+"""An image of any kind -> RGB, as a person would see it. Everything that opens an image goes through here."""
+
+import io
+import math
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .image_sources_dualvqa import PRESETS, name_of
+
+TEXT = (str, os.PathLike)
+CONTENT = (bytes, bytearray, memoryview)
+DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+# EPS starts Ghostscript; the others hold an image whose size their own header doesn't tell.
+REFUSED_FORMATS = ("EPS", "ICO", "ICNS", "BLP")
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+CHANNELS = (1, 3, 4)  # grey, RGB, RGB with opacity
+ROUNDING = 1e-3  # how far floating point numbers may leave [0, 1], and floats in [0, 255] times 255 of it
+
+
+def load_image(image, sources=PRESETS["any"], layout=None):
+    """One image of any kind as an RGB PIL image, upright.
+
+    Args:
+        image: path, URL, data URI, base64 text, bytes, a dict with `bytes` or `path` (datasets.Image), PIL image, array
+            or tensor. Arrays and tensors are (H, W), (H, W, C) or (C, H, W) with C 1, 3 or 4; see [`to_uint8`] for
+            their values.
+        sources: [`ImageSources`], what may be opened and how large it may be.
+        layout: "channels_first" or "channels_last", where an array's shape leaves that open.
+
+    Raises:
+        ValueError: anything else, or an image that can't be read; the message says what was found.
+    """
+    if isinstance(image, Mapping):
+        image = embedded(image)
+    if isinstance(image, (*TEXT, *CONTENT)):
+        return to_rgb(open_image(image, sources))
+    if isinstance(image, Image.Image):
+        check_size(image.size, sources, "the PIL image")
+        try:
+            return to_rgb(image)
+        except Exception as error:  # opened lazily, it is decoded only now
+            raise ValueError(f"expected a readable image, found {image!r:.200}: {name_of_error(error)}") from error
+    if isinstance(image, (np.ndarray, torch.Tensor)):
+        values = as_array(image, layout)
+        check_size(values.shape[1::-1], sources, "the array")
+        values = to_uint8(values)
+        return to_rgb(Image.fromarray(values[..., 0] if values.shape[2] == 1 else values))
+    raise ValueError(
+        f"expected a path, a URL, a PIL image, an array or a tensor, found {image!r:.200}"
+        if not isinstance(image, (list, tuple))
+        else f"expected one image, found a {type(image).__name__} of {len(image)}"
+    )
+
+
+def embedded(image):
+    """What a datasets.Image that is not decoded holds: bytes, or else a path."""
+    if image.get("bytes") is not None:
+        return image["bytes"]
+    if image.get("path"):
+        return image["path"]
+    raise ValueError(f"expected an image as a dict with bytes or a path, found the keys {sorted(map(str, image))}")
+
+
+def open_image(source, sources=PRESETS["any"]):
+    """The decoded PIL image, its first frame, of a path, URL, data URI, base64 text or bytes.
+
+    Raises:
+        ValueError: there is no readable image, or one that is larger than allowed; the message names it.
+    """
+    content = sources.read(source)
+    try:
+        image = Image.open(io.BytesIO(content), formats=readable_formats())
+        check_size(image.size, sources, "it")
+        image.load()
+        return image
+    except Exception as error:  # Pillow raises many kinds; each means that this is no image
+        raise ValueError(f"expected a readable image at {name_of(source)}: {name_of_error(error)}") from error
+
+
+def readable_formats():
+    Image.init()
+    return [name for name in Image.OPEN if name not in REFUSED_FORMATS]
+
+
+def name_of_error(error):
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "no image, or of a format that is not read"
+    return f"{error}"[:300] or type(error).__name__
+
+
+def check_size(size, sources, what):
+    """
+    Raises:
+        ValueError: no pixel, or more than `sources.max_pixels`.
+    """
+    width, height = size
+    if not width or not height:
+        raise ValueError(f"expected an image, found {what} of {width} x {height} pixels")
+    if width * height > sources.max_pixels:
+        raise ValueError(
+            f"{what} has {width} x {height} pixels, and the limit max_pixels is {sources.max_pixels:,}; make it "
+            f"smaller, or allow more"
+        )
+
+
+def to_rgb(image):
+    """A PIL image of any mode -> RGB, upright.
+
+    The first frame of an animation; turned by its EXIF orientation; grey values of more than 8 bits that leave 0..255
+    stretched from their own darkest to their own brightest; transparency over white.
+
+    Raises:
+        ValueError: nan or infinity among the values.
+    """
+    if image.tell():
+        image.seek(0)
+    image = upright(image)
+    if image.mode in DEEP_MODES:
+        return Image.fromarray(to_uint8(np.asarray(image), measured=True)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def upright(image):
+    """The image turned as its EXIF orientation says; as it is stored where that can't be read.
+
+    Pillow's `exif_transpose` also writes the other tags anew, and fails at those that cameras and editors got wrong.
+    """
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
+    except Exception:  # Pillow raises many kinds
+        turn = None
+    image.load()
+    return image if turn is None else image.transpose(turn)
+
+
+def as_array(image, layout=None):
+    """An array or tensor as an array (H, W, C) of the same values.
+
+    Raises:
+        ValueError: a shape that is no image's or leaves open where the channels are, or values that are no numbers.
+    """
+    found = f"{'a tensor' if isinstance(image, torch.Tensor) else 'an array'} of shape {tuple(image.shape)}"
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu()
+        image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
+    if image.dtype.kind not in "buif":
+        raise ValueError(f"expected an image as an array of numbers, found {found} and type {image.dtype}")
+    if image.ndim == 2:
+        image = image[..., None]
+    elif image.ndim != 3:
+        raise ValueError(f"expected one image of shape (H, W), (H, W, C) or (C, H, W), found {found}")
+    elif channels_first(image.shape, layout, found):
+        image = image.transpose(1, 2, 0)
+    if not image.size:
+        raise ValueError(f"expected an image, found {found}, which has no pixels")
+    return image  # (H, W, C)
+
+
+def channels_first(shape, layout, found):
+    """Whether the first of three axes is that of the channels."""
+    layout = getattr(layout, "value", layout)
+    places = {"channels_first": shape[0], "channels_last": shape[2]}
+    if layout not in (None, *places):
+        raise ValueError(f"expected input_data_format to be one of {', '.join(places)}; found {layout!r}")
+    fitting = [name for name, count in places.items() if count in CHANNELS and layout in (None, name)]
+    if not fitting:
+        raise ValueError(f"expected an image with 1, 3 or 4 channels, first or last; found {found}")
+    if len(fitting) > 1:
+        raise ValueError(
+            f"expected an image whose shape tells its channels, found {found}; say which axis they are with "
+            f"input_data_format='channels_first' or 'channels_last', or give a PIL image"
+        )
+    return fitting == ["channels_first"]
+
+
+def to_uint8(values, measured=False):
+    """The values of an image, an array of any number type and shape, as uint8.
+
+    | values | become |
+    |---|---|
+    | booleans | 0 and 255 |
+    | whole numbers of any width within 0..255 | themselves |
+    | other whole numbers: 12 or 16 bits, Hounsfield units | stretched, the smallest to 0 and the largest to 255 |
+    | floating point numbers within [0, 1] | 255 times themselves, rounded |
+    | floating point numbers within [0, 255] | themselves, rounded |
+
+    Args:
+        measured: for images of files, whose numbers are whatever was measured: other floating point numbers are
+            stretched as well, in place of being refused.
+
+    Raises:
+        ValueError: nan or infinity, or floating point numbers of another range.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8) * np.uint8(255)
+    low, high = values.min().item(), values.max().item()  # Python's numbers: those of the array may overflow
+    if values.dtype.kind in "ui":
+        return values.astype(np.uint8) if 0 <= low and high <= 255 else stretch(values, low, high)
+    if not math.isfinite(low) or not math.isfinite(high):  # nan is both the smallest and the largest
+        count = int(values.size - np.isfinite(values).sum())
+        raise ValueError(f"expected finite pixels, found nan or infinity in {count} of {values.size} values")
+    if -ROUNDING <= low and high <= 1 + ROUNDING:
+        return np.round(values.clip(0, 1) * np.float32(255)).astype(np.uint8)
+    if -255 * ROUNDING <= low and high <= 255 * (1 + ROUNDING) and (high > 2 or (values == np.round(values)).all()):
+        return np.round(values.clip(0, 255)).astype(np.uint8)
+    if measured:
+        return stretch(values, low, high)
+    raise ValueError(
+        f"expected floating point pixels within [0, 1] or [0, 255], found values from {low:.4g} to {high:.4g}; give "
+        f"them before normalisation, or as uint8"
+    )
+
+
+def stretch(values, low, high):
+    """Array of any number type -> uint8 of the same shape, from `low` to 0 and from `high` to 255."""
+    values = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    values -= low
+    values *= 255 / (high - low) if high > low else 0
+    return np.round(values, out=values).astype(np.uint8)
