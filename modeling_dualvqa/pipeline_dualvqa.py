@@ -27,6 +27,8 @@ class DualVQAPipeline(Pipeline):
 
     Args:
         embedding_cache_mib: how many MiB of embeddings are kept for each of images and questions; 0 keeps none.
+        image_sources: which images are opened for this pipeline: "any", "objects" for bytes and image objects alone, or
+            a dict of `ImageSources`' fields; what the image processor has when left out.
 
     Raises:
         ValueError: model and processor don't belong together, or there is no processor.
@@ -37,12 +39,14 @@ class DualVQAPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
 
-    def __init__(self, model, processor=None, embedding_cache_mib=64, **kwargs):
+    def __init__(self, model, processor=None, embedding_cache_mib=64, image_sources=None, **kwargs):
         if processor is None:
             raise ValueError("a model instance needs its processor: pipeline(..., model=model, processor=processor)")
         processor.check_model(model)
         if embedding_cache_mib < 0:
             raise ValueError(f"embedding_cache_mib must not be negative, found {embedding_cache_mib}")
+        if image_sources is not None:
+            processor = processor.with_image_sources(image_sources)
         super().__init__(model.eval(), processor=processor, **kwargs)  # an instance may come fresh from training
         self.images = EmbeddingCache(int(embedding_cache_mib * 2**20))
         self.questions = EmbeddingCache(int(embedding_cache_mib * 2**20))

@@ -208,6 +208,19 @@ class DualVQAProcessor(ProcessorMixin):
         other.calibration = None
         return other
 
+    def with_image_sources(self, sources):
+        """The same processor, which opens images from these `ImageSources` alone.
+
+        Raises:
+            ValueError: sources that don't exist, or an image processor that opens images by rules of its own.
+        """
+        if not hasattr(self.image_processor, "sources"):
+            raise ValueError(f"image_sources needs a DualVQAImageProcessor, found {type(self.image_processor).__name__}")
+        other = copy.copy(self)
+        other.image_processor = copy.copy(self.image_processor)
+        other.image_processor.sources = sources
+        return other
+
     def check_model(self, model):
         """Makes sure that this is the model's processor, as far as sizes can tell.
 
