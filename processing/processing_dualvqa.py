@@ -215,7 +215,8 @@ class DualVQAProcessor(ProcessorMixin):
             ValueError: sources that don't exist, or an image processor that opens images by rules of its own.
         """
         if not hasattr(self.image_processor, "sources"):
-            raise ValueError(f"image_sources needs a DualVQAImageProcessor, found {type(self.image_processor).__name__}")
+            found = type(self.image_processor).__name__
+            raise ValueError(f"image_sources needs a DualVQAImageProcessor, found {found}")
         other = copy.copy(self)
         other.image_processor = copy.copy(self.image_processor)
         other.image_processor.sources = sources
