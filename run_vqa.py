@@ -18,18 +18,21 @@ from modeling_dualvqa.checkpoints import newest_checkpoint, refuse_other_runs
 from modeling_dualvqa.freezing import freeze_parameters
 from modeling_dualvqa.inference import optimize_for_inference
 from processing import (
+    QUESTION_TYPES,
     AnswerMetrics,
     FrozenEmbeddings,
     PairCollator,
     VQACollator,
     build_augmentation,
     cache_images,
+    consensus,
     decoded,
     embed_parts,
     figures,
     majority_answers,
     open_training_rows,
     prepare_datasets,
+    question_type_of,
     ranked_arrays,
     reasons_against,
     run_record,
@@ -38,12 +41,13 @@ from processing import (
 )
 from reporting.figures import choose_columns
 from reporting.report import write_report
-from run_vqa_arguments import check_request, parse_arguments, select_by_loss
+from run_vqa_arguments import check_request, check_selection, parse_arguments, select_by_loss
 from run_vqa_calibration import calibrate, wants_calibration
 from run_vqa_data import answers_to_balance, check_parts, list_bad_rows, report_data, report_parameters
 from run_vqa_models import (
     ask_teacher,
     build,
+    check_new_model,
     check_teacher,
     check_vocabulary,
     load,
@@ -234,12 +238,15 @@ def main(argv=None):
         check_request(training_args, model_args, data_args)
         if data_args.pretrain:
             select_by_loss(training_args)
+        check_selection(training_args, data_args, model_args.early_stopping_patience)
         checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
         if training_args.do_train and training_args.average_checkpoints:
             refuse_other_runs(training_args.output_dir, checkpoint)
         set_seed(training_args.seed)
         augmentation = build_augmentation(augmentation_args)
         loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
+        if loaded is None:
+            check_new_model(model_args)
         if model_args.ensemble_with:  # before the data are read: it may not fit
             together = load_together(
                 [model_args.model_name_or_path, *model_args.ensemble_with], model_args.ensemble_average
@@ -263,6 +270,9 @@ def main(argv=None):
         model, processor = loaded or build(model_args, data_args, summary)
         if loaded and not training_args.do_train and (model.config.model_card or {}).get("pretraining"):
             logger.warning("%s is only pre-trained: its answers mean nothing yet", model_args.model_name_or_path)
+        if "validation" in parts and "answer" in parts["validation"].column_names:
+            types = {QUESTION_TYPES[question_type_of(consensus(answer))] for answer in parts["validation"]["answer"]}
+            check_selection(training_args, data_args, 0, model.config.heads, sorted(types))
         if model_args.new_answers:
             renew_answers(model, processor, data_args, summary)
         report_data(parts, summary, processor)

@@ -1,22 +1,36 @@
 """The settings of a run: flags, recipe files, and which of them go together."""
 
 import dataclasses
-import difflib
-import json
 import logging
 from dataclasses import dataclass, field
 
-import yaml
 from transformers import HfArgumentParser
 
 from modeling_dualvqa import DualVQAConfig, DualVQATrainingArguments
 from modeling_dualvqa.contrastive import MEASURED
+from modeling_dualvqa.values_dualvqa import check_numbers, hint
 from processing import AugmentationArguments, DataArguments
+from processing.metrics import figure_names
+from processing.processing_dualvqa import QUESTION_TYPES
 from run_vqa_calibration import CalibrationArguments
+from run_vqa_recipe import read_recipe, read_yaml
 
 logger = logging.getLogger("run_vqa")
 
 DESCRIPTION = "Trains, evaluates and asks a DualVQA model: python run_vqa.py recipes/X.yaml [--any_flag value ...]"
+
+# Ranges of the groups' numbers; training's own are with its arguments.
+LIMITS = {
+    **{name: ">= 1" for name in ("tokenizer_vocab_size", "image_size", "top_k")},
+    "early_stopping_patience": ">= 0",
+    **{name: ">= 1" for name in ("min_answer_frequency", "max_answers", "shuffle_buffer")},
+    "max_question_length": ">= 3",  # a word between [CLS] and [SEP]
+    "image_std": "> 0",
+    "random_crop_scale": "> 0, <= 1",
+    **{name: ">= 0, <= 1" for name in ("random_shift", "color_jitter", "horizontal_flip")},
+    "random_rotation": ">= 0, <= 180",
+    "ensemble_average": ("logits", "probabilities"),
+}
 
 
 @dataclass
@@ -111,6 +125,9 @@ class ModelArguments(CalibrationArguments):
     def __post_init__(self):
         if self.cache_embeddings not in ("auto", "true", "false"):
             raise ValueError(f"cache_embeddings must be auto, true or false, found {self.cache_embeddings!r}")
+        for name in ("image_mean", "image_std"):
+            if getattr(self, name) is not None and len(getattr(self, name)) != 3:
+                raise ValueError(f"{name} must be three numbers, for red, green and blue; found {getattr(self, name)}")
         self.check_calibration()
 
 
@@ -118,46 +135,24 @@ def parse_arguments(argv):
     """The four argument groups: the recipe's values, and over them the command line's.
 
     Raises:
-        SystemExit: an unknown flag or recipe key, or a value that doesn't fit; the message says which.
+        ValueError, SystemExit: an unknown flag or recipe key, or a value that doesn't fit; the message says which.
     """
     groups = (ModelArguments, DataArguments, AugmentationArguments, DualVQATrainingArguments)
     parser = HfArgumentParser(groups, description=DESCRIPTION)
     recipe = {}
     if argv and not argv[0].startswith("-"):
         path, *argv = argv
-        recipe = read_recipe(path, known={item.name for group in groups for item in dataclasses.fields(group)})
-    settings = flatten(recipe.pop("config", {}))
+        recipe = read_recipe(path, groups)
+    settings = recipe.pop("config", [])
     parser.set_defaults(**recipe)
-    parsed = parser.parse_args_into_dataclasses(args=argv)
+    *parsed, unknown = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise ValueError(f"unknown argument {unknown[0]}{hint(unknown[0].partition('=')[0], flags)}")
+    for group in parsed[:3]:  # that of training has checked its own
+        check_numbers(group, LIMITS)
     parsed[0].config = settings + parsed[0].config
-    return parsed
-
-
-def read_recipe(path, known):
-    """A recipe file as a dict, its keys checked against `known`."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            recipe = yaml.safe_load(file) or {}
-    except OSError as error:
-        raise SystemExit(f"cannot read the recipe {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise SystemExit(f"{path} is not valid YAML: {error}") from error
-    for key in recipe:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=3)
-            raise SystemExit(
-                f"{path}: unknown key {key!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
-            )
-    return recipe
-
-
-def flatten(mapping, prefix=""):
-    """{"a": {"b": 1}} -> ["a.b=1"], the form that --config takes."""
-    items = []
-    for key, value in mapping.items():
-        inner = isinstance(value, dict)
-        items += flatten(value, f"{prefix}{key}.") if inner else [f"{prefix}{key}={json.dumps(value)}"]
-    return items
+    return tuple(parsed)
 
 
 def config_fields(settings):
@@ -173,13 +168,14 @@ def config_fields(settings):
         *parents, last = path.split(".")
         top = parents[0] if parents else last
         if not found or top not in known:
-            close = difflib.get_close_matches(top, known, n=3)
-            hint = f"; did you mean {' or '.join(close)}?" if found and close else ""
-            raise ValueError(f"--config expects field=value with a field of DualVQAConfig, found {setting!r}{hint}")
+            close = hint(top, known) if found else ""
+            raise ValueError(f"--config expects field=value with a field of DualVQAConfig, found {setting!r}{close}")
         place = fields
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(value)
+            if not isinstance(place, dict):
+                raise ValueError(f"--config: {parent} has a value, and {path} needs it to have fields")
+        place[last] = read_yaml(value, f"--config {path}")
     return fields
 
 
@@ -227,6 +223,37 @@ def check_request(training_args, model_args, data_args):
         raise ValueError(
             "--balanced_sampling needs the answers of all rows at hand: it can't be with --streaming or --pretrain"
         )
+
+
+def check_selection(training_args, data_args, patience, heads=QUESTION_TYPES, types=QUESTION_TYPES):
+    """Refuses to choose a best state, or to stop early, by what an evaluation doesn't give.
+
+    Args:
+        patience: `early_stopping_patience`.
+        heads, types: of the model and of the validation rows, where they are known.
+    """
+    if not training_args.do_train:  # a recipe has these settings also where it only evaluates
+        return
+    metric = training_args.metric_for_best_model
+    names = list(MEASURED) if data_args.pretrain else figure_names(heads, types)
+    chosen = training_args.load_best_model_at_end or training_args.save_strategy == "best" or patience
+    if metric is not None and chosen and metric.removeprefix("eval_") not in names:
+        raise ValueError(
+            f"metric_for_best_model must be one of {', '.join(names)}; found {metric!r}"
+            f"{hint(metric.removeprefix('eval_'), names)}"
+        )
+    if not patience:
+        return
+    for lacks, need in (
+        (training_args.eval_strategy == "no", "evaluations while training: give eval_strategy epoch or steps"),
+        (metric is None, "metric_for_best_model, which it watches, such as routed_accuracy"),
+        (
+            not training_args.load_best_model_at_end,
+            "load_best_model_at_end, or the last state is kept and not the best",
+        ),
+    ):
+        if lacks:
+            raise ValueError(f"early_stopping_patience {patience} needs {need}")
 
 
 def select_by_loss(training_args):

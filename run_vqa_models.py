@@ -5,12 +5,15 @@ import json
 import logging
 import os
 
-from transformers import AutoImageProcessor, AutoTokenizer
+import torch
+from torch import nn
+from transformers import AutoImageProcessor, AutoTokenizer, initialization
 from transformers.trainer_utils import IntervalStrategy
 
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQATrainer
 from modeling_dualvqa.encoders_dualvqa import is_torchvision_name
 from modeling_dualvqa.ensemble import EnsembleModel, check_members, difference
+from modeling_dualvqa.modeling_dualvqa import vision_text_config
 from processing import (
     BINARY_ANSWERS,
     AnswerVocabulary,
@@ -28,24 +31,68 @@ from run_vqa_arguments import config_fields
 logger = logging.getLogger("run_vqa")
 
 
-def build(args, data_args, summary):
-    """A new model and its processor, with a vocabulary and, if need be, a tokenizer from the training part."""
+def model_fields(args):
+    """The fields of a new model's configuration that don't depend on the data."""
     fields = config_fields(args.config)
     if args.single_head:
         fields["heads"] = ["open_ended"]
+    if args.image_size:
+        vision = fields.get("vision_config") or {}
+        fields["vision_config"] = {**vision, "image_size": args.image_size} if isinstance(vision, dict) else vision
+    return fields
+
+
+def check_new_model(args):
+    """Makes sure, before the data are read, that the model that the settings ask for can be built.
+
+    Raises:
+        ValueError: it can't, or its text tower has fewer positions than questions may have tokens.
+        OSError: a pretrained tower isn't there.
+    """
+    if args.vision_weights_file and not os.path.isfile(args.vision_weights_file):
+        raise ValueError(f"--vision_weights_file {args.vision_weights_file}: no such file")
+    config = vision_text_config(args.vision_model_name_or_path, args.text_model_name_or_path, **model_fields(args))
+    try:
+        with torch.device("meta"), initialization.no_init_weights():
+            model = DualVQAForQuestionAnswering(config)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(f"no model can be built with this configuration; a tower says {problem}") from error
+    limit, positions = args.max_question_length, text_positions(model)
+    if args.text_model_name_or_path:
+        limit = min(limit, AutoTokenizer.from_pretrained(args.text_model_name_or_path).model_max_length)
+    if positions is not None and limit > positions:
+        raise ValueError(
+            f"max_question_length is {limit} tokens and the text tower has {positions} positions; give "
+            f"--max_question_length {positions}, or a text_config.max_position_embeddings that is larger"
+        )
+
+
+def text_positions(model):
+    """The longest sequence that a model's text tower has positions for, or None where they are relative."""
+    for name, module in model.text_encoder.named_modules():
+        if name.rpartition(".")[2] == "position_embeddings" and isinstance(module, nn.Embedding):
+            first = (
+                0 if module.padding_idx is None else module.padding_idx + 1
+            )  # RoBERTa counts from behind its padding
+            return module.num_embeddings - first
+    return None
+
+
+def build(args, data_args, summary):
+    """A new model and its processor, with a vocabulary and, if need be, a tokenizer from the training part."""
+    fields = model_fields(args)
     if args.text_model_name_or_path:
         tokenizer = AutoTokenizer.from_pretrained(args.text_model_name_or_path)
         tokenizer.model_max_length = min(tokenizer.model_max_length, args.max_question_length)
     else:
         tokenizer = train_tokenizer(summary.questions, args.tokenizer_vocab_size, args.max_question_length)
         text_fields = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-        fields["text_config"] = {"model_type": "distilbert", **text_fields, **fields.get("text_config", {})}
+        fields["text_config"] = {"model_type": "distilbert", **text_fields, **(fields.get("text_config") or {})}
     answers = []
     if "open_ended" in fields.get("heads", ["open_ended"]):
         answers = training_answers(data_args, summary, args.single_head)
         fields["num_answers"] = len(answers)
-    if args.image_size:
-        fields.setdefault("vision_config", {})["image_size"] = args.image_size
     model = DualVQAForQuestionAnswering.from_vision_text_pretrained(
         args.vision_model_name_or_path, args.text_model_name_or_path, args.vision_weights_file, **fields
     )

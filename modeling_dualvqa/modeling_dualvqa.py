@@ -233,16 +233,8 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
             ValueError: the weights don't fit the tower.
             OSError: no such Hub id or folder.
         """
-        vision_fields = overrides.pop("vision_config", None) or {}
-        text_fields = overrides.pop("text_config", None) or {}
-        from_torchvision = vision is not None and is_torchvision_name(vision)
-        if from_torchvision:
-            vision_config = {**vision_fields, "architecture": vision}
-        else:
-            vision_config = tower_config(vision, "vision_config", vision_fields)
-        text_config = tower_config(text, "text_config", text_fields)
-        model = cls(DualVQAConfig(vision_config=vision_config, text_config=text_config, **overrides))
-        if from_torchvision:
+        model = cls(vision_text_config(vision, text, **overrides))
+        if vision is not None and is_torchvision_name(vision):
             load_torchvision_weights(model.vision_encoder, vision_weights)
         elif vision is not None:
             load_tower(vision, "vision_encoder", model)
@@ -473,6 +465,18 @@ def whole(model):
         return contextlib.nullcontext()
     # Not an import statement: transformers would demand deepspeed of everyone who loads a saved folder's code.
     return importlib.import_module("deepspeed").zero.GatheredParameters(list(model.parameters()))
+
+
+def vision_text_config(vision=None, text=None, **overrides):
+    """The configuration of `DualVQAForQuestionAnswering.from_vision_text_pretrained`, without its weights."""
+    vision_fields = overrides.pop("vision_config", None) or {}
+    text_fields = overrides.pop("text_config", None) or {}
+    if vision is not None and is_torchvision_name(vision):
+        vision_config = {**vision_fields, "architecture": vision}
+    else:
+        vision_config = tower_config(vision, "vision_config", vision_fields)
+    text_config = tower_config(text, "text_config", text_fields)
+    return DualVQAConfig(vision_config=vision_config, text_config=text_config, **overrides)
 
 
 def tower_config(name, part, fields):

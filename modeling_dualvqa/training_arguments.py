@@ -10,8 +10,31 @@ from transformers.training_args import ParallelMode
 
 from .loss_dualvqa import class_weights
 from .task_weighting import DEFAULT_SCHEDULE, TASK_WEIGHTINGS, parse_schedule
+from .values_dualvqa import check_numbers
 
 TASKS = ("binary", "open_ended", "question_type")
+
+LIMITS = {
+    **{f"{name}_loss_weight": ">= 0" for name in (*TASKS, "auxiliary")},
+    **{f"{name}learning_rate": ">= 0" for name in ("", "vision_", "text_")},
+    **{f"per_device_{part}_batch_size": ">= 1" for part in ("train", "eval")},
+    **{f"{moment}_steps": "> 0" for moment in ("logging", "eval", "save")},
+    **{name: ">= 0, < 1" for name in ("adam_beta1", "adam_beta2", "label_smoothing_factor", "effective_beta")},
+    **{name: ">= 0" for name in ("weight_decay", "adam_epsilon", "max_grad_norm", "warmup_steps", "eval_delay")},
+    **{name: ">= 0, <= 4294967295" for name in ("seed", "data_seed")},  # numpy's generators take no others
+    **{name: ">= 1" for name in ("gradient_accumulation_steps", "eval_accumulation_steps", "save_total_limit")},
+    **{name: ">= 1" for name in ("dataloader_prefetch_factor", "torch_empty_cache_steps", "ddp_timeout")},
+    **{name: ">= 0" for name in ("dataloader_num_workers", "neftune_noise_alpha", "questions_per_image")},
+    "num_train_epochs": "> 0",
+    "max_steps": ">= -1",
+    "task_weighting_learning_rate": "> 0",
+    "distillation_temperature": "> 0",
+    "distillation_weight": ">= 0, <= 1",
+    "balanced_sampling": ">= 0, <= 1",
+    "average_checkpoints": ">= 0",
+    "train_sampling_strategy": ("random", "group_by_length"),
+    "task_weighting": tuple(TASK_WEIGHTINGS),
+}
 
 
 MOST_WORKERS = 8  # more hardly make batches faster, and each has its own copy of the rows' index
@@ -122,20 +145,13 @@ class DualVQATrainingArguments(TrainingArguments):
     label_names: list[str] | None = field(default_factory=lambda: [f"{task}_labels" for task in TASKS])
 
     def __post_init__(self):
+        check_numbers(self, LIMITS)
         self.workers_chosen = self.dataloader_num_workers is None
         self.dataloader_num_workers = self.dataloader_num_workers or 0  # transformers compares it with numbers
         super().__post_init__()
         self.choose_workers()
         if self.device.type == "cpu":  # there is no faster memory to copy to, only a warning about it
             self.dataloader_pin_memory = False
-        for name in [f"{task}_loss_weight" for task in (*TASKS, "auxiliary")] + ["questions_per_image"]:
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} must not be negative, found {value}")
-        if self.train_sampling_strategy not in ("random", "group_by_length"):
-            raise ValueError(
-                f"train_sampling_strategy must be random or group_by_length, found {self.train_sampling_strategy}"
-            )
         try:
             re.compile(self.freeze_parameters or "")
         except re.error as error:
@@ -143,13 +159,8 @@ class DualVQATrainingArguments(TrainingArguments):
                 f"freeze_parameters must be a regular expression, found {self.freeze_parameters!r}: {error}"
             ) from error
         class_weights([1], self.class_weighting, self.effective_beta)  # refuses what doesn't exist
-        if not 0 <= self.label_smoothing_factor < 1:
-            raise ValueError(f"label_smoothing_factor must be in [0, 1), found {self.label_smoothing_factor}")
-        if self.distillation_temperature <= 0:
-            raise ValueError(f"distillation_temperature must be above 0, found {self.distillation_temperature}")
-        for name in ("distillation_weight", "balanced_sampling"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
+        if not self.eval_do_concat_batches:
+            raise ValueError("eval_do_concat_batches must stay on: figures and predictions are of all rows at once")
         self.check_task_weighting()
         self.check_averaging()
         if int(os.environ.get("WORLD_SIZE", 1)) > 1 and self.world_size == 1:
@@ -181,7 +192,7 @@ class DualVQATrainingArguments(TrainingArguments):
     def check_averaging(self):
         wanted, limit = self.average_checkpoints, self.save_total_limit or 0
         problem = None
-        if wanted < 0 or wanted == 1:
+        if wanted == 1:
             problem = f"must be at least 2, or 0 for none, found {wanted}"
         elif wanted and self.save_strategy == "no":
             problem = "needs checkpoints, found save_strategy no; give epoch or steps"
@@ -195,12 +206,6 @@ class DualVQATrainingArguments(TrainingArguments):
             raise ValueError(f"average_checkpoints {problem}")
 
     def check_task_weighting(self):
-        if self.task_weighting not in TASK_WEIGHTINGS:
-            raise ValueError(
-                f"task_weighting must be one of {', '.join(TASK_WEIGHTINGS)}; found {self.task_weighting!r}"
-            )
-        if self.task_weighting_learning_rate <= 0:
-            raise ValueError(f"task_weighting_learning_rate must be above 0, found {self.task_weighting_learning_rate}")
         if self.task_weighting != "schedule":
             return
         if self.binary_loss_weight is not None or self.open_ended_loss_weight is not None:

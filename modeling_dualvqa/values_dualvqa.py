@@ -3,6 +3,7 @@
 A field's type is its annotation. A range is text, such as ">= 0, < 1", or a tuple of the choices that there are.
 """
 
+import dataclasses
 import difflib
 import enum
 import math
@@ -50,6 +51,30 @@ def checked(name, value, kind, limits=None):
         close = hint(value, limits) if isinstance(value, str) and isinstance(limits, tuple) and is_one(kind) else ""
         raise ValueError(f"{name} must be {expectation(kind, limits)}; found {shown(value)}{close}") from None
     return found
+
+
+def check_numbers(settings, limits):
+    """Brings the numbers and yes/no values among a dataclass's fields to their types, in place.
+
+    Args:
+        settings: an instance of it.
+        limits: name -> the field's range.
+
+    Raises:
+        ValueError: see `checked`.
+    """
+    for name, kind in kinds_of(type(settings)).items():
+        if name in limits or set(typing.get_args(kind) or [kind]) <= {bool, int, float, type(None)}:
+            value = getattr(settings, name)
+            found = checked(name, value, kind, limits.get(name))
+            if found != value:
+                setattr(settings, name, found)
+
+
+def kinds_of(settings_class):
+    """name -> type of a dataclass's fields, as they were declared: HfArgumentParser takes None out of `Field.type`."""
+    hints = typing.get_type_hints(settings_class)
+    return {field.name: hints[field.name] for field in dataclasses.fields(settings_class)}
 
 
 def convert(value, kind):

@@ -23,6 +23,19 @@ def majority_answers(answers):
     return {name: counter.most_common(1)[0][0] for name, counter in counts.items()}
 
 
+def figure_names(heads=QUESTION_TYPES, types=QUESTION_TYPES):
+    """What an evaluation gives that a best state can be chosen by, without the Trainer's prefix.
+
+    Args:
+        heads: those of the model.
+        types: question types of the rows that are evaluated.
+    """
+    losses = ["loss", *(f"{head}_loss" for head in heads), *(["question_type_loss"] if len(heads) == 2 else [])]
+    scores = [f"{prefix}{name}" for prefix in ("", *(f"{t}_" for t in types)) for name in ("accuracy", "macro_f1")]
+    router = ["router_accuracy"] if len(heads) == 2 else []
+    return losses + [f"{kind}_{score}" for kind in ("routed", "oracle") for score in scores] + router
+
+
 class AnswerMetrics:
     """`compute_metrics` of the Trainer for one evaluation dataset, whose rows come in order.
 

@@ -222,7 +222,7 @@ def test_long_questions_are_counted(recipe, caplog):
         ({"do_train": False}, [], "nothing to do"),
         ({"do_train": False, "do_eval": True}, [], "need --model_name_or_path"),
         ({}, ["--test_file", "gone.jsonl"], "gone.jsonl: no such file"),
-        ({}, ["--horizontal_flip", "2"], "horizontal_flip must be in"),
+        ({}, ["--horizontal_flip", "2"], "horizontal_flip must be"),
     ],
 )
 def test_requests_that_do_not_fit_stop_before_training(recipe, tmp_path, changes, flags, message):

@@ -126,7 +126,7 @@ def test_the_trainer_needs_the_answers_of_all_rows(tiny_model, tmp_path):
 
 @pytest.mark.parametrize("power", [-0.1, 1.5])
 def test_powers_out_of_range_are_refused(tmp_path, power):
-    with pytest.raises(ValueError, match=rf"balanced_sampling must be in \[0, 1\], found {power}"):
+    with pytest.raises(ValueError, match=rf"balanced_sampling must be .*; found {power}"):
         arguments(tmp_path, balanced_sampling=power)
 
 

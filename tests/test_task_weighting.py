@@ -152,7 +152,7 @@ def test_one_head_has_nothing_to_be_weighed_against(tiny_model, arguments, name)
         ({"task_weighting": "schedule", "num_train_epochs": 40}, "ends with epoch 30, and training has epochs 0 to 39"),
         ({"task_weighting": "schedule", "binary_loss_weight": 0.5}, "have no effect with task_weighting schedule"),
         ({"task_weighting": "schedule", "task_weighting_schedule": ["0-1:1/1", "3-40:1/1"]}, "for epoch 2"),
-        ({"task_weighting_learning_rate": 0.0}, "must be above 0"),
+        ({"task_weighting_learning_rate": 0.0}, "must be a finite number, above 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(arguments, fields, message):

@@ -149,10 +149,10 @@ def test_grouped_sampler_brings_questions_about_one_image_together():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"binary_loss_weight": -1.0}, "binary_loss_weight must not be negative"),
-        ({"questions_per_image": -1}, "questions_per_image must not be negative"),
+        ({"binary_loss_weight": -1.0}, "binary_loss_weight must be a finite number or null, at least 0"),
+        ({"questions_per_image": -1}, "questions_per_image must be a whole number, at least 0"),
         ({"remove_unused_columns": True}, "remove_unused_columns must stay off"),
-        ({"label_smoothing_factor": 1.0}, r"label_smoothing_factor must be in \[0, 1\)"),
+        ({"label_smoothing_factor": 1.0}, "label_smoothing_factor must be a finite number, at least 0 and below 1"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(tmp_path, fields, message):
@@ -279,7 +279,7 @@ def test_lengths_need_questions_or_a_column(tiny_model, rows, tmp_path):
     with_lengths = Dataset.from_dict({"length": [5, 1, 3]})
     trainer = DualVQATrainer(tiny_model(), args, train_dataset=with_lengths)
     assert trainer._get_train_sampler().lengths == [5, 1, 3]
-    with pytest.raises(ValueError, match="train_sampling_strategy must be random or group_by_length"):
+    with pytest.raises(ValueError, match="train_sampling_strategy must be one of random, group_by_length"):
         arguments(tmp_path, train_sampling_strategy="sequential")
 
 
