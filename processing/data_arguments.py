@@ -17,9 +17,20 @@ class DataArguments:
     validation_file: str | None = field(default=None, metadata={"help": "Likewise, for evaluation while training."})
     test_file: str | None = field(default=None, metadata={"help": "Likewise, for prediction; answers are optional."})
     image_dir: str | None = field(default=None, metadata={"help": "Folder that relative image paths start from."})
+    image_dir_only: bool = field(
+        default=False,
+        metadata={
+            "help": "Rows whose image lies outside --image_dir, by an absolute path, by .. or behind a link, are bad "
+            "rows: for data files of other people."
+        },
+    )
     image_column: str = field(default="image", metadata={"help": "Column with image paths or images."})
     question_column: str = field(default="question", metadata={"help": "Column with the questions."})
     answer_column: str = field(default="answer", metadata={"help": "Column with an answer or a list of answers."})
+    boolean_answers: str = field(
+        default="words",
+        metadata={"help": "What the answers true and false are: the words, or yes_no for the yes/no head."},
+    )
     pretrain: str | None = field(
         default=None,
         metadata={
@@ -83,6 +94,10 @@ class DataArguments:
     def __post_init__(self):
         if self.on_bad_example not in ("error", "skip"):
             raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")
+        if self.boolean_answers not in ("words", "yes_no"):
+            raise ValueError(f"boolean_answers must be words or yes_no, found {self.boolean_answers!r}")
+        if self.image_dir_only and not self.image_dir:
+            raise ValueError("--image_dir_only needs --image_dir, the folder that no image may lie outside of")
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be in [0, 1), found {self.validation_fraction}")
         if self.folds is None and self.fold:

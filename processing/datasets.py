@@ -7,20 +7,25 @@ source, from 0). The source's other columns stay beside them.
 
 import hashlib
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
 
-from datasets import Dataset, DatasetDict, Image, concatenate_datasets, get_dataset_split_names, load_dataset
+from datasets import Dataset, DatasetDict, Image, get_dataset_split_names, load_dataset
 
+from .canonical import BadCellError, RowReader, find_image, to_text
 from .data_arguments import DataArguments
-from .files import read_file, to_text
+from .exclusion import Exclusion, check_rules
+from .files import read_file
 from .image_loading_dualvqa import embedded, load_image
 from .image_sources_dualvqa import FILES
+from .rows import column_values, own_columns
 from .splits import fold_of, fraction_of, split_by_image
 
-__all__ = ["BadExampleError", "DataArguments", "prepare_datasets", "read_file", "to_text"]
+__all__ = ["BadExampleError", "DataArguments", "find_image", "prepare_datasets", "read_file", "to_text"]
 
 logger = logging.getLogger(__name__)
+
+VALIDATION_NAMES = ("validation", "val", "valid", "dev", "eval", "validate", "development")  # the likeliest first
+BAD_ROWS_SHOWN = 5
 
 
 class BadExampleError(ValueError):
@@ -36,18 +41,42 @@ def load_sources(args):
     if args.files:
         raw = {part: read_file(path) for part, path in args.files.items() if part != "train" or not args.streaming}
     elif args.streaming:  # the training part stays where it is
-        parts = set(get_dataset_split_names(args.dataset_name, args.dataset_config_name)) - {"train"}
-        raw = {part: load_dataset(args.dataset_name, args.dataset_config_name, split=part) for part in sorted(parts)}
+        names = find_parts(get_dataset_split_names(args.dataset_name, args.dataset_config_name), args.dataset_name)
+        names.pop("train", None)
+        raw = {
+            part: load_dataset(args.dataset_name, args.dataset_config_name, split=name) for part, name in names.items()
+        }
     elif args.dataset_name in ("easy_vqa", "easy-vqa"):
         raw = load_easy_vqa()
     elif args.dataset_name:
-        raw = dict(load_dataset(args.dataset_name, args.dataset_config_name))
+        splits = load_dataset(args.dataset_name, args.dataset_config_name)
+        raw = {part: splits[name] for part, name in find_parts(splits, args.dataset_name).items()}
     else:
         raise ValueError("no data: give --train_file, --validation_file or --test_file, or --dataset_name")
     for part, rows in raw.items():
         if not len(rows):
             raise ValueError(f"{args.files.get(part, f'the {part} part')} has no rows")
     return raw
+
+
+def find_parts(splits, source):
+    """Which split of a data set is which part: part -> split. The log says what was guessed and what is left over."""
+    parts = {part: part for part in ("train", "validation", "test") if part in splits}
+    found = [name for name in splits if name.lower() in VALIDATION_NAMES]
+    if "validation" not in parts and found:
+        parts["validation"] = min(found, key=lambda name: VALIDATION_NAMES.index(name.lower()))
+        logger.info("%s: its split %s is the validation part", source, parts["validation"])
+    unused = [name for name in splits if name not in parts.values()]
+    if unused:
+        logger.warning(
+            "%s: the splits %s are not used; used are %s",
+            source,
+            ", ".join(unused),
+            ", ".join(parts.values()) or "none",
+        )
+    if not parts:
+        raise ValueError(f"{source} has no split train, validation or test, found {', '.join(splits)}")
+    return parts
 
 
 def load_easy_vqa():
@@ -73,7 +102,7 @@ def prepare_part(raw, part, args, needs_answers=True):
     """Checks every row of one part and brings it to the canonical columns.
 
     Args:
-        raw: the Dataset as its source has it.
+        raw: the rows as their source has them, [`JsonRows`] or a Dataset.
         part: its name, for messages.
         args: [`DataArguments`].
         needs_answers: whether a row without an answer is a bad one.
@@ -87,61 +116,93 @@ def prepare_part(raw, part, args, needs_answers=True):
         BadExampleError: a row is bad and `on_bad_example` is "error".
     """
     source = args.files.get(part, f"the {part} part of {args.dataset_name}")
-    columns = {"image": args.image_column, "question": args.text_column}
-    if args.reads_answers and (needs_answers or args.answer_column in raw.column_names):
-        columns["answer"] = args.answer_column
-    for name, column in columns.items():
-        if column not in raw.column_names:
-            raise ValueError(
-                f"{source} has no column {column!r} (it has {', '.join(raw.column_names)}); "
-                f"name the right one with --{column_flag(name, args)}"
-            )
+    columns = find_columns(raw.column_names, source, args, needs_answers)
     # Every row of a test part is answered, whatever training leaves out.
     rows = wanted_rows(raw, args.exclude_rows if part != "test" else [], source)
-    raw = raw.select(rows)
-    if isinstance(raw.features[args.image_column], Image):
-        raw = raw.cast_column(args.image_column, Image(decode=False))
-    images = [find_image(image, args.image_dir) for image in raw[args.image_column]]
-    questions = [to_text(value) or "" for value in raw[args.text_column]]
-    answers = [to_text(value) for value in raw[args.answer_column]] if "answer" in columns else None
-    if answers and not needs_answers and not all(map(has_answer, answers)):
+    cells = column_values(raw, set(columns.values()))
+    cells = {name: [cells[column][row] for row in rows] for name, column in columns.items()}
+    canonical, problems = read_cells(cells, columns, RowReader(args, source, getattr(raw, "all_text", False)))
+    answers = canonical.get("answer")
+    if answers and not needs_answers and None in answers:
         logger.warning("%s has rows without an answer: it is predicted, not scored", source)
-        answers = None
+        answers = canonical.pop("answer")
+        problems["answer"] = {}
+    elif answers:
+        problems["answer"] = {**dict.fromkeys(rows_without(answers), "no answer"), **problems["answer"]}
 
-    keys = image_keys(images)
-    problems = {}
-    for index, question in enumerate(questions):
-        if isinstance(keys[index], Exception):
-            problems[index] = f"unreadable image: {keys[index]}"
-        elif not question.strip():
-            problems[index] = "empty question"
-        elif needs_answers and not has_answer(answers[index]):
-            problems[index] = "no answer"
+    problems = {index: problem for of_column in reversed(problems.values()) for index, problem in of_column.items()}
+    readable = [index for index in range(len(rows)) if canonical["image"][index] is not None]
+    canonical["image_key"] = [None] * len(rows)
+    for index, key in zip(readable, image_keys([canonical["image"][index] for index in readable])):
+        canonical["image_key"][index] = key
+        if isinstance(key, Exception):
+            problems[index] = f"unreadable image: {key}"
     bad = [
-        {"part": part, "row": rows[index] + 1, "image": image_name(images[index]), "problem": problem}
-        for index, problem in problems.items()
+        {"part": part, "row": rows[index] + 1, "image": image_name(canonical["image"][index]), "problem": problem}
+        for index, problem in sorted(problems.items())
     ]
     if bad and args.on_bad_example == "error":
-        first = bad[0]
-        raise BadExampleError(
-            f"{source}, row {first['row']} ({first['image']}): {first['problem']}"
-            + (f"; {len(bad) - 1} more bad rows" if len(bad) > 1 else "")
-            + ". Mend it, or leave such rows out with --on_bad_example skip"
-        )
+        raise BadExampleError(bad_rows_message(source, bad))
     good = [index for index in range(len(rows)) if index not in problems]
     if not good:
-        raise ValueError(f"{source} has no rows left: {len(bad)} bad, {len(rows)} after --exclude_rows")
+        few = f"; {bad_rows_message(source, bad)}" if bad else ""
+        raise ValueError(f"{source} has no rows left: {len(bad)} bad, {len(rows)} after --exclude_rows{few}")
 
-    canonical = {"image": images, "question": questions, "answer": answers, "image_key": keys, "row": rows}
-    canonical = {name: [values[i] for i in good] for name, values in canonical.items() if values is not None}
+    canonical["row"] = rows
+    canonical = {name: [values[index] for index in good] for name, values in canonical.items()}
     if "answer" in canonical:
         canonical["question"] = list(map(args.text, canonical["question"], canonical["answer"]))
-    dataset = Dataset.from_dict(canonical).cast_column("image", Image(decode=False))
+        if any(isinstance(answer, list) for answer in canonical["answer"]):  # one type for all
+            canonical["answer"] = [[a] if isinstance(a, str) else a for a in canonical["answer"]]
     taken = {*columns.values(), *canonical}
-    own = [name for name in raw.column_names if name not in taken]
-    if own:
-        dataset = concatenate_datasets([dataset, raw.select_columns(own).select(good)], axis=1)
-    return dataset, bad
+    own = own_columns(raw, [name for name in raw.column_names if name not in taken], canonical["row"])
+    canonical["image"] = [{"path": i, "bytes": None} if isinstance(i, str) else i for i in canonical["image"]]
+    return Dataset.from_dict({**canonical, **own}).cast_column("image", Image(decode=False)), bad
+
+
+def find_columns(names, source, args, needs_answers):
+    """Canonical name -> the source's column, of those with these names.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    columns = {"image": args.image_column, "question": args.text_column}
+    if args.reads_answers and (needs_answers or args.answer_column in names):
+        columns["answer"] = args.answer_column
+    for name, column in columns.items():
+        if column not in names:
+            raise ValueError(
+                f"{source} has no column {column!r} (it has {', '.join(names)}); "
+                f"name the right one with --{column_flag(name, args)}"
+            )
+    return columns
+
+
+def read_cells(cells, columns, reader):
+    """The canonical values of each column, None for what is none, and for each column row -> what is wrong."""
+    canonical, problems = {}, {}
+    for name, values in cells.items():
+        read, found, problems[name] = getattr(reader, name), [], {}
+        for index, value in enumerate(values):
+            try:
+                found.append(read(value))
+            except BadCellError as error:
+                found.append(None)
+                problems[name][index] = f"column {columns[name]!r}: {error}"
+        canonical[name] = found
+    reader.report()
+    return canonical, problems
+
+
+def rows_without(answers):
+    return [index for index, answer in enumerate(answers) if answer is None]
+
+
+def bad_rows_message(source, bad):
+    """The first few bad rows of a part, and how many there are."""
+    shown = "; ".join(f"row {row['row']} ({row['image']}): {row['problem']}" for row in bad[:BAD_ROWS_SHOWN])
+    more = f"; {len(bad)} bad rows in all" if len(bad) > BAD_ROWS_SHOWN else ""
+    return f"{source}, {shown}{more}. Mend them, or leave such rows out with --on_bad_example skip"
 
 
 def column_flag(name, args):
@@ -151,33 +212,21 @@ def column_flag(name, args):
 
 def wanted_rows(raw, rules, source):
     """Numbers of the rows that no column=value rule excludes."""
-    excluded = set()
-    for rule in rules:
-        column, value = rule.split("=", 1)
-        if column not in raw.column_names:
-            logger.warning("%s has no column %s: --exclude_rows %s leaves nothing out", source, column, rule)
-            continue
-        excluded.update(row for row, found in enumerate(raw[column]) if str(found) == value)
-    return [row for row in range(len(raw)) if row not in excluded]
-
-
-def find_image(image, image_dir):
-    """An image column's value as a path from where we are, or as a dict with the picture's bytes."""
-    if isinstance(image, bytes):
-        return {"bytes": image, "path": None}
-    if isinstance(image, dict):
-        return image
-    path = to_text(image) or ""
-    return os.path.join(image_dir, path) if image_dir and path else path
+    exclusion = Exclusion(rules, source, raw.column_names)
+    if not exclusion.columns:
+        return list(range(len(raw)))
+    columns = column_values(raw, exclusion.columns)
+    rows = (dict(zip(columns, values)) for values in zip(*columns.values()))
+    wanted = [number for number, row in enumerate(rows) if not exclusion.leaves_out(row)]
+    exclusion.report()
+    return wanted
 
 
 def image_name(image):
+    """An image in words: where it is."""
+    if image is None:
+        return "no image"
     return image if isinstance(image, str) else image.get("path") or "embedded image"
-
-
-def has_answer(answer):
-    answers = answer if isinstance(answer, list) else [answer]
-    return any(text and text.strip() for text in answers)
 
 
 def image_keys(images):
@@ -223,6 +272,8 @@ def prepare_datasets(args, needs_training=True):
     if args.pretrain:
         raw.pop("test", None)  # neither read nor scored: it is kept for what comes after
     parts, bad = {}, []
+    if not args.streaming and set(raw) - {"test"}:
+        check_rules(args.exclude_rows, [name for part in raw if part != "test" for name in raw[part].column_names])
     for part, rows in raw.items():
         parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test" and args.reads_answers)
         bad += left_out

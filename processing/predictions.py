@@ -6,6 +6,7 @@ import torch
 
 from .metrics import named_logits
 from .processing_dualvqa import QUESTION_TYPES
+from .rows import row_fields, writable
 
 NAMES = ("answer", "score", "question_type", "top_k", "best_guess", "unfamiliar")
 
@@ -43,17 +44,18 @@ def write_predictions(path, answers, row_numbers, raw):
         path: the file, JSON Lines.
         answers: for each question what `post_process_question_answering` gives.
         row_numbers: for each question the number of its row in `raw`.
-        raw: the Dataset as its source has it. Of embedded images only the path is written.
+        raw: the rows as their source has them, see `processing.rows`: what they say is written to the byte of its
+            JSON, of embedded images only the path or a word.
     """
     with open(path, "w", encoding="utf-8") as file:
-        for number, best in zip(row_numbers, answers):
-            line = {}
-            for name, value in raw[number].items():
-                if isinstance(value, dict) and "bytes" in value:
-                    value = value.get("path")
-                line[f"source_{name}" if name in NAMES else name] = value
-            line |= best[0]
-            line["top_k"] = [
-                {"answer": item.get("best_guess", item["answer"]), "score": item["score"]} for item in best
-            ]
-            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        for fields, best in zip(row_fields(raw, row_numbers), answers):
+            line = {f"source_{name}" if name in NAMES else name: text for name, text in fields.items()}
+            best_answers = [{"answer": item.get("best_guess", item["answer"]), "score": item["score"]} for item in best]
+            said = {**best[0], "top_k": best_answers}
+            line |= {name: json.dumps(value, ensure_ascii=False) for name, value in said.items()}
+            file.write("{" + ", ".join(f"{name_text(name)}: {text}" for name, text in line.items()) + "}\n")
+
+
+def name_text(name):
+    """A field's name as JSON; one that no file can hold is escaped, as it was in the row's own file."""
+    return json.dumps(name, ensure_ascii=not writable(name))

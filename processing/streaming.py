@@ -10,10 +10,15 @@ import logging
 from collections import OrderedDict
 
 import torch
-from datasets import Image, load_dataset
+from datasets import load_dataset
+from datasets.features.features import require_decoding
 from torch.utils.data import IterableDataset, get_worker_info
 
-from .datasets import BadExampleError, column_flag, find_image, has_answer, image_key, image_name, to_text
+from .canonical import BadCellError, RowReader
+from .datasets import BadExampleError, find_columns, image_key, image_name
+from .exclusion import Exclusion, check_rules
+from .files import check_file
+from .rows import plain
 from .summary import summarise
 
 logger = logging.getLogger(__name__)
@@ -37,9 +42,10 @@ def open_stream(args, columns=None):
         files = sorted(glob.glob(args.train_file))
         if not files:
             raise ValueError(f"{args.train_file}: no such file")
-        other = [file for file in files if not file.endswith(".parquet")]
-        if other:
-            raise ValueError(f"--streaming reads Parquet files, found {other[0]}")
+        for file in files:
+            if not file.endswith(".parquet"):
+                raise ValueError(f"--streaming reads Parquet files, found {file}")
+            check_file(file, (".parquet",))
         return load_dataset("parquet", data_files=files, split="train", streaming=True, columns=columns).reshard()
     if not args.dataset_name or args.dataset_name in ("easy_vqa", "easy-vqa"):
         raise ValueError("--streaming needs --train_file with Parquet files, or the --dataset_name of a Hub data set")
@@ -70,52 +76,53 @@ class StreamedRows(IterableDataset):
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
         self.source = args.train_file or args.dataset_name
         self.stream = open_stream(args)
-        self.check_columns()
+        names = self.stream.column_names or list(next(iter(self.stream), {}))
+        self.columns = find_columns(names, self.source, args, needs_answers=True)
+        check_rules(args.exclude_rows, names)
+        self.exclusion = Exclusion(args.exclude_rows, self.source, names)
+        self.reader = RowReader(args, self.source)
+        self.stream = open_stream(args, list(dict.fromkeys([*self.columns.values(), *self.exclusion.columns])))
         if self.stream.num_shards < processes:
             raise ValueError(
                 f"{self.source} has {self.stream.num_shards} row groups for {processes} processes, and each process "
                 f"reads its own; write it with at least {processes} row groups, or start fewer processes"
             )
-        if isinstance((self.stream.features or {}).get(args.image_column), Image):
-            self.stream = self.stream.cast_column(args.image_column, Image(decode=False))
+        self.features = self.stream.features or {}
+        if require_decoding(self.features):
+            self.stream = self.stream.decode(False)
         self.summary = self.survey()
         self.length = self.summary.rows // processes
         if not self.length:
             raise ValueError(f"{self.source} has no rows that can be used")
 
-    def check_columns(self):
-        columns = self.stream.column_names or list(next(iter(self.stream), {}))
-        for name in ("image", "question", "answer"):
-            column = self.args.text_column if name == "question" else getattr(self.args, f"{name}_column")
-            if column not in columns and (name != "answer" or self.args.reads_answers):
-                raise ValueError(
-                    f"{self.source} has no column {column!r} (it has {', '.join(columns)}); "
-                    f"name the right one with --{column_flag(name, self.args)}"
-                )
-
     def survey(self):
         """The [`TrainingSummary`] of all processes' rows. Images are not read for it."""
-        answer = [self.args.answer_column] if self.args.reads_answers else []
-        rows = open_stream(self.args, list(dict.fromkeys([self.args.text_column, *answer, *self.rules()])))
-        found = (self.text_and_answer(row) for row in rows if self.wanted(row))
-        return summarise((text, answer) for text, answer, problem in found if not problem)
+        columns = {name: column for name, column in self.columns.items() if name != "image"}
+        rows = open_stream(self.args, list(dict.fromkeys([*columns.values(), *self.exclusion.columns])))
+        rows = map(self.plain, rows)
+        found = (self.read(row, columns) for row in rows if not self.exclusion.leaves_out(row))
+        summary = summarise((row["question"], row.get("answer")) for row, problem in found if not problem)
+        self.exclusion.report()
+        self.reader.report()
+        return summary
 
-    def text_and_answer(self, row):
-        """A row's text and answer, and what is wrong with them or None."""
-        question, answer = to_text(row[self.args.text_column]), None
-        if self.args.reads_answers:
-            answer = to_text(row[self.args.answer_column])
-        if not (question or "").strip():
-            return question, answer, "empty question"
-        if self.args.reads_answers and not has_answer(answer):
-            return question, answer, "no answer"
-        return self.args.text(question, answer), answer, None
+    def plain(self, row):
+        return {name: plain(value, self.features.get(name)) for name, value in row.items()}
 
-    def rules(self):
-        return dict(rule.split("=", 1) for rule in self.args.exclude_rows)
-
-    def wanted(self, row):
-        return not any(str(row.get(column)) == value for column, value in self.rules().items())
+    def read(self, row, columns):
+        """The canonical values of some columns of a row, and what is wrong with them or None."""
+        found, problems = {}, []
+        for name, column in columns.items():
+            try:
+                found[name] = getattr(self.reader, name)(row[column])
+                if name == "answer" and found[name] is None:
+                    problems.append("no answer")
+            except BadCellError as error:
+                found[name] = None
+                problems.append(f"column {column!r}: {error}")
+        if "answer" in found and not problems:
+            found["question"] = self.args.text(found["question"], found["answer"])
+        return found, "; ".join(problems) or None
 
     def set_epoch(self, epoch):
         self.epoch.fill_(epoch)
@@ -155,32 +162,30 @@ class StreamedRows(IterableDataset):
         seed = self.seed + self.epoch.item()
         rows = self.stream.shuffle(seed=seed, buffer_size=self.args.shuffle_buffer).shard(self.processes, self.process)
         known = OrderedDict()  # images that were read without trouble, the last ones only
-        for row in rows:
-            if not self.wanted(row):
+        for row in map(self.plain, rows):
+            if self.exclusion.leaves_out(row):
                 continue
-            image = find_image(row[self.args.image_column], self.args.image_dir)
-            image = image if isinstance(image, dict) else {"path": image, "bytes": None}
-            content = image["bytes"] if image.get("bytes") is not None else image["path"].encode()
-            digest = hashlib.sha256(content).hexdigest()[:16]
-            question, answer, trouble = self.text_and_answer(row)
-            problem = None
-            if digest not in known:
-                found = image_key(image)
-                problem = f"unreadable image: {found}" if isinstance(found, Exception) else None
-                known[digest] = None
-                if problem or len(known) > IMAGES_REMEMBERED:
-                    known.popitem(last=bool(problem))
-            problem = trouble or problem
+            found, problem = self.read(row, self.columns)
             if not problem:
-                answers = {"answer": answer} if self.args.reads_answers else {}
-                yield {"image": image, "question": question, **answers, "image_key": digest}
+                image = found["image"]
+                image = image if isinstance(image, dict) else {"path": image, "bytes": None}
+                content = image["bytes"] if image.get("bytes") is not None else image["path"].encode()
+                digest = hashlib.sha256(content).hexdigest()[:16]
+                if digest not in known:
+                    key = image_key(image)
+                    problem = f"unreadable image: {key}" if isinstance(key, Exception) else None
+                    known[digest] = None
+                    if problem or len(known) > IMAGES_REMEMBERED:
+                        known.popitem(last=bool(problem))
+            if not problem:
+                yield {**found, "image": image, "image_key": digest}
             elif self.args.on_bad_example == "error":
                 raise BadExampleError(
-                    f"{self.source}, question {question!r} ({image_name(image)}): {problem}. Mend it, or leave such "
-                    f"rows out with --on_bad_example skip"
+                    f"{self.source}, question {found['question']!r} ({image_name(found['image'])}): {problem}. "
+                    f"Mend it, or leave such rows out with --on_bad_example skip"
                 )
             else:
-                logger.warning("%s: left out question %r: %s", self.source, question, problem)
+                logger.warning("%s: left out question %r: %s", self.source, found["question"], problem)
 
 
 def open_training_rows(args, training_args):

@@ -1,0 +1,196 @@
+"""What a row's image, question and answer are, whatever the source has in their place."""
+
+import functools
+import logging
+import os
+
+from .rows import writable
+from .written_lists import looks_like_list, read_list
+
+logger = logging.getLogger(__name__)
+
+
+class BadCellError(ValueError):
+    """A value that is no image, question or answer, in words."""
+
+
+class RowReader:
+    """Brings the values of one source to canonical ones, and counts what it had to decide, for `report`.
+
+    Args:
+        args: `DataArguments`.
+        source: its name, for the log.
+        all_text: whether the source knows only text, so that a list can only be written as text.
+    """
+
+    def __init__(self, args, source, all_text=False):
+        self.args, self.source, self.all_text = args, source, all_text
+        self.booleans = self.lists = self.no_lists = 0
+
+    def image(self, value):
+        """A path, or a dict with the image's bytes.
+
+        Raises:
+            BadCellError: no image, several, something else, or a path that leaves the folder it may not leave.
+        """
+        return find_image(self.unwritten(value), self.args.image_dir, self.args.image_dir_only)
+
+    def question(self, value):
+        """A text that isn't empty.
+
+        Raises:
+            BadCellError: an empty question, several, or something else.
+        """
+        value = self.unwritten(value)
+        if isinstance(value, (list, tuple)) and len(value) > 1:
+            raise BadCellError(f"expected one question, found a list of {len(value)}")
+        value = value[0] if isinstance(value, (list, tuple)) and value else value
+        if isinstance(value, (dict, list, tuple, bytes)):
+            raise BadCellError(f"expected a question's text, found {describe(value)}")
+        return checked_text(to_text(value) or "", "question")
+
+    def answer(self, value):
+        """A text, or a list of the texts of several people without those who said nothing; None for no answer.
+
+        Raises:
+            BadCellError: something else.
+        """
+        if isinstance(value, str) and looks_like_list(value.strip()):
+            value = self.unwritten(value, quoted=not self.all_text)
+        if isinstance(value, dict):  # VQA v2 wraps each answer: {"answer": ..., "answer_confidence": ...}
+            if "answer" not in value:
+                raise BadCellError(f"expected an answer's text, found {describe(value)}")
+            value = value["answer"]
+        if not isinstance(value, (list, tuple)):
+            return self.one_answer(value)
+        answers = [self.one_answer(item) for item in value]
+        return [answer for answer in answers if answer is not None] or None
+
+    def one_answer(self, value):
+        """An answer's text as one person wrote it, or None for a gap."""
+        if isinstance(value, dict) and "answer" in value:
+            value = value["answer"]
+        if isinstance(value, (list, tuple)) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, (dict, list, tuple, bytes)):
+            raise BadCellError(f"expected an answer's text, found {describe(value)}")
+        text = to_text(value)
+        if text is None or not text.strip():
+            return None
+        if isinstance(value, bool) or text.strip().lower() in ("true", "false"):
+            self.booleans += 1
+            if self.args.boolean_answers == "yes_no":
+                return "yes" if text.strip().lower() == "true" else "no"
+        return checked_text(text, "answer")
+
+    def unwritten(self, value, quoted=False):
+        """A list in place of the text that writes it; other values as they are.
+
+        Args:
+            quoted: also where the source has lists of its own, but then only lists of texts: [1, 2] may be an interval.
+        """
+        if not isinstance(value, str) or not (self.all_text or quoted) or not looks_like_list(value.strip()):
+            return value
+        found = read_list(value.strip())
+        if found is None:
+            self.no_lists += 1
+            return value
+        if quoted and not any(isinstance(item, (str, dict)) for item in found):
+            return value
+        self.lists += 1
+        return found
+
+    def report(self):
+        """Says in the log what was decided."""
+        if self.booleans and self.args.boolean_answers != "yes_no":
+            logger.warning(
+                '%s: %d answers are true or false and are learned as the words "true" and "false"; with '
+                "--boolean_answers yes_no they are yes and no, for the yes/no head",
+                self.source,
+                self.booleans,
+            )
+        if self.lists:
+            logger.warning("%s: %d lists that are written as text are read as lists", self.source, self.lists)
+        if self.no_lists:
+            logger.warning(
+                "%s: %d texts in brackets look like lists, can't be read as such, and are kept as text",
+                self.source,
+                self.no_lists,
+            )
+
+
+def to_text(value):
+    """A single value as text; None for a missing one."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def checked_text(text, name):
+    """A text that can be stored.
+
+    Raises:
+        BadCellError: an empty one, or half of a surrogate pair.
+    """
+    if not text.strip():
+        raise BadCellError(f"empty {name}")
+    if not writable(text):
+        raise BadCellError(f"the {name} has half of a surrogate pair, which is no character")
+    return text
+
+
+def describe(value):
+    """What a value is, without all that is in it."""
+    if isinstance(value, dict):
+        return f"an object with {', '.join(map(repr, list(value)[:5])) or 'nothing'}"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    return f"{len(value)} bytes" if isinstance(value, bytes) else repr(value)[:80]
+
+
+def find_image(image, image_dir, inside=False):
+    """An image column's value as a path from where we are, or as a dict with the image's bytes.
+
+    Args:
+        image_dir: folder that a relative path starts from.
+        inside: whether a path that leaves this folder is refused.
+
+    Raises:
+        BadCellError: no image, several, something else, or a path outside.
+    """
+    if isinstance(image, (list, tuple)):
+        if len(image) > 1:
+            raise BadCellError(f"expected one image, found a list of {len(image)}")
+        image = image[0] if image else None
+    if isinstance(image, bytes):
+        return {"bytes": image, "path": None}
+    if isinstance(image, dict):
+        content, path = image.get("bytes"), image.get("path")
+        known = isinstance(content, (bytes, type(None))) and isinstance(path, (str, type(None)))
+        if not known or not image.keys() & {"bytes", "path"}:
+            raise BadCellError(f"expected an image's path or bytes, found {describe(image)}")
+        if content is not None:
+            return {"bytes": content, "path": path}
+        image = path
+    if isinstance(image, (list, tuple)):
+        raise BadCellError(f"expected an image's path or bytes, found {describe(image)}")
+    path = to_text(image)
+    if path is None:
+        raise BadCellError("no image")
+    path = checked_text(path, "image path")
+    path = os.path.join(image_dir, path) if image_dir else path
+    if inside and not is_inside(path, image_dir):
+        raise BadCellError(f"its path leaves {image_dir}, and --image_dir_only forbids that")
+    return path
+
+
+@functools.lru_cache(maxsize=2**16)  # an image has many questions
+def is_inside(path, folder):
+    """Whether a path stays in a folder, links followed."""
+    try:
+        folder = os.path.realpath(folder)
+        return os.path.commonpath([folder, os.path.realpath(path)]) == folder
+    except ValueError:  # a NUL, another drive
+        return False

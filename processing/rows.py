@@ -1,0 +1,179 @@
+"""Rows as their source has them: a row's own fields are written again as they were read.
+
+`JsonRows` are those of JSON and CSV files, a `datasets.Dataset` those of Parquet files and of the Hub.
+"""
+
+import json
+import re
+
+import numpy as np
+from datasets import ClassLabel, LargeList, List, Value
+from datasets.features.features import require_decoding
+
+DECODER = json.JSONDecoder()
+SPACE = re.compile(r"[ \t\r\n]*")
+LINE_BREAK = re.compile(r"[ \t]*[\r\n][ \t\r\n]*")  # never inside a JSON string
+LARGEST_INTEGER = 2**63
+
+
+class JsonRows:
+    """Rows as JSON objects, with the columns and rows by name and number that a `datasets.Dataset` has.
+
+    Their text is kept, not their values: a parsed number or escape can't be written to the byte.
+
+    Args:
+        texts: the JSON object of each row.
+        column_names: of all rows. A row that lacks one has None there.
+        all_text: whether the file knows only text, as CSV.
+    """
+
+    def __init__(self, texts, column_names, all_text=False):
+        self.texts, self.column_names, self.all_text = texts, list(column_names), all_text
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            return self.columns([key])[key]
+        return {**dict.fromkeys(self.column_names), **json.loads(self.texts[key])}
+
+    def columns(self, names):
+        """The values of some columns, read in one pass: name -> list."""
+        found = {name: [] for name in names}
+        for text in self.texts:
+            row = json.loads(text)
+            for name, values in found.items():
+                values.append(row.get(name))
+        return found
+
+
+def column_values(rows, names):
+    """The values of some columns as Python has them: name -> list.
+
+    Images stay encoded, a class is its name and not its number, and a float of 32 bits the number that was meant.
+    """
+    if isinstance(rows, JsonRows):
+        return rows.columns(names)
+    table = rows.select_columns(list(names)).with_format("arrow")[:]
+    return {
+        name: [plain(value, rows.features[name]) for value in storage(table.column(name)).to_pylist()] for name in names
+    }
+
+
+def storage(column):
+    """A column of an extension type as what it is stored as."""
+    return column.combine_chunks().storage if hasattr(column.type, "storage_type") else column
+
+
+def plain(value, feature, names=True):
+    """A value as a person would write it: see `column_values`.
+
+    Args:
+        feature: its `datasets` feature, None where it isn't known.
+        names: whether a class is its name; a number without one, as -1 of hidden answers, is None then.
+    """
+    if value is None or feature is None:
+        return value
+    if isinstance(feature, ClassLabel):
+        if not names or isinstance(value, str):
+            return value
+        return feature.names[value] if 0 <= value < len(feature.names) else None
+    if isinstance(feature, Value):
+        if feature.dtype in ("float16", "float32"):  # 0.1, not 0.10000000149011612
+            return float(str(np.dtype(feature.dtype).type(value)))
+        return value
+    if isinstance(feature, dict) and isinstance(value, dict):
+        return {name: plain(item, feature.get(name), names) for name, item in value.items()}
+    if isinstance(feature, (List, LargeList, list)) and isinstance(value, list):
+        inner = feature[0] if isinstance(feature, list) else feature.feature
+        return [plain(item, inner, names) for item in value]
+    return value
+
+
+def row_fields(rows, numbers):
+    """For each of some row numbers its fields: name -> JSON text.
+
+    Of JSON it is that of the file, to the byte but for line breaks. Of an embedded image it is its path, or a word.
+    """
+    if isinstance(rows, JsonRows):
+        for number in numbers:
+            yield {name: LINE_BREAK.sub(" ", text) for name, text in split_object(rows.texts[number]).items()}
+        return
+    table = rows.with_format("arrow")
+    for number in numbers:
+        found = table[int(number)]
+        values = {name: storage(found.column(name)).to_pylist()[0] for name in rows.column_names}
+        yield {name: json_text(plain(value, rows.features[name], names=False)) for name, value in values.items()}
+
+
+def split_object(text):
+    """The fields of a JSON object: name -> the text of its value."""
+    fields, place = {}, skip_space(text, skip_space(text, 0) + 1)
+    while text[place] != "}":
+        name, place = DECODER.raw_decode(text, place)
+        start = skip_space(text, skip_space(text, place) + 1)  # after the colon
+        _, place = DECODER.raw_decode(text, start)
+        fields[name] = text[start:place]
+        place = skip_space(text, place)
+        place = skip_space(text, place + 1) if text[place] == "," else place
+    return fields
+
+
+def skip_space(text, place):
+    return SPACE.match(text, place).end()
+
+
+def json_text(value):
+    """A value as JSON, with words for what JSON can't hold."""
+    return json.dumps(in_words(value), ensure_ascii=False, default=str)
+
+
+def in_words(value):
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, (list, tuple)):
+        return [in_words(item) for item in value]
+    if isinstance(value, dict) and set(value) == {"bytes", "path"}:
+        return value["path"] or ("embedded image" if value["bytes"] is not None else None)
+    if isinstance(value, dict):
+        return {str(name): in_words(item) for name, item in value.items()}
+    return value
+
+
+def own_columns(rows, names, numbers):
+    """Further columns of canonical rows, of one type each, with columns of several types as JSON text.
+
+    They are for what a run does with them, such as results by column; what a file says is in `row_fields`. Images
+    besides the question's are left out.
+
+    Args:
+        numbers: the rows to take.
+
+    Returns:
+        name -> list of values.
+    """
+    if isinstance(rows, JsonRows):
+        columns = {name: same_type(values) for name, values in rows.columns(filter(writable, names)).items()}
+    else:
+        columns = column_values(rows, [name for name in names if not require_decoding(rows.features[name])])
+    return {name: [values[number] for number in numbers] for name, values in columns.items()}
+
+
+def same_type(values):
+    """Values of one JSON type as they are, others as JSON text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int} and all(value is None or -LARGEST_INTEGER <= value < LARGEST_INTEGER for value in values):
+        return values
+    if kinds <= {bool} or kinds == {float} or (kinds == {str} and all(map(writable, values))):
+        return values
+    return [v if v is None or (isinstance(v, str) and writable(v)) else json.dumps(v) for v in values]
+
+
+def writable(text):
+    """Whether a text, if it is one, has no half of a surrogate pair, which no file can hold."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        return False
+    return True
