@@ -2,50 +2,57 @@
 
 import hashlib
 import itertools
-import os
+import threading
 from collections import OrderedDict
+
+import torch
 
 
 class EmbeddingCache:
-    """The most recently used embeddings, up to a number of bytes."""
+    """The most recently used embeddings, up to a number of bytes. Threads may share it; a copy of it is empty."""
 
     def __init__(self, max_bytes):
         self.max_bytes = max_bytes
         self.entries, self.bytes = OrderedDict(), 0
+        self.lock = threading.Lock()
+
+    def __reduce__(self):
+        return type(self), (self.max_bytes,)  # for a process or a pipeline of its own: locks can't be copied
 
     def __len__(self):
         return len(self.entries)
 
     def get(self, key):
         """The embedding of that key, which now counts as just used; None if there is none."""
-        if key in self.entries:
-            self.entries.move_to_end(key)
-        return self.entries.get(key)
+        with self.lock:
+            if key in self.entries:
+                self.entries.move_to_end(key)
+            return self.entries.get(key)
 
     def put(self, key, embedding):
         """Keeps a copy of an embedding. What was not used for longest goes; what is larger than all is not kept."""
-        if key in self.entries or embedding.nbytes > self.max_bytes:
+        if embedding.nbytes > self.max_bytes:
             return
-        self.entries[key] = embedding.clone()  # a row of a batch would keep the whole batch
-        self.bytes += embedding.nbytes
-        while self.bytes > self.max_bytes:
-            self.bytes -= self.entries.popitem(last=False)[1].nbytes
+        copy = embedding.clone()  # a row of a batch would keep the whole batch
+        with self.lock:
+            if key in self.entries:
+                return
+            self.entries[key] = copy
+            self.bytes += copy.nbytes
+            while self.bytes > self.max_bytes:
+                self.bytes -= self.entries.popitem(last=False)[1].nbytes
 
     def clear(self):
-        self.entries.clear()
-        self.bytes = 0
-
-
-def file_digest(image):
-    """Hash of a local file's content; None for anything else."""
-    if not isinstance(image, (str, os.PathLike)) or not os.path.isfile(image):
-        return None
-    with open(image, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+        with self.lock:
+            self.entries.clear()
+            self.bytes = 0
 
 
 def tensor_digest(tensor):
-    return hashlib.sha256(tensor.contiguous().numpy()).hexdigest()
+    """Hash of a tensor's values and of its shape: a black image is as many zeros lying as it is standing."""
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def weights_version(model):

@@ -113,8 +113,8 @@ class EnsemblePipeline(DualVQAPipeline):
         super().__init__(first.model, first.processor.without_calibration(), device=first.device)
         self.members, self.average = pipelines, average
 
-    def prepare(self, image):
-        return {"members": [member.prepare(image) for member in self.members]}
+    def prepare(self, image, timeout=None):
+        return {"members": [member.prepare(image, timeout) for member in self.members]}
 
     def collate(self, items):
         several = [

@@ -19,11 +19,12 @@ HOMES = {
     "image_cache": ["ImageCache", "cache_images"],
     "metrics": ["AnswerMetrics", "VQAAccuracy", "majority_answers", "named_logits"],
     "predictions": ["decoded", "ranked_arrays", "write_predictions"],
-    "processing_dualvqa": ["BINARY_ANSWERS", "QUESTION_TYPES", "train_tokenizer"],
+    "processing_dualvqa": ["BINARY_ANSWERS", "QUESTION_TYPES"],
     "record": ["figures", "run_record"],
     "splits": ["fold_of", "leakage_report", "split_by_image"],
     "teacher": ["TeacherLogits", "find_teacher_logits"],
     "streaming": ["StreamedRows", "open_training_rows"],
+    "tokenizer": ["train_tokenizer"],
     "summary": ["TrainingSummary", "summarise", "summary_of"],
 }
 

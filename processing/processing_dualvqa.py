@@ -3,13 +3,27 @@
 import copy
 import hashlib
 import math
+import numbers
+import os
 import re
+import threading
 from pathlib import Path
 
 import torch
-from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
+from transformers import BatchFeature
+from transformers.processing_utils import ProcessorMixin
 
 from .image_processing_dualvqa import DualVQAImageProcessor  # noqa: F401 - a saved folder ships it
+from .processor_checks_dualvqa import (
+    check_answers,
+    check_calibration,
+    check_files,
+    check_image_processor,
+    check_logits,
+    check_question,
+    check_tokenizer,
+    check_unicode,
+)
 
 BINARY_ANSWERS = ("no", "yes")
 QUESTION_TYPES = ("binary", "open_ended")
@@ -17,8 +31,16 @@ CODE_TABLE = "| file | SHA-256 |\n|---|---|\n"
 CODE_ROW = re.compile(r"^\| `(\w+\.py)` \| `([0-9a-f]{64})` \|\n", re.MULTILINE)
 
 
-class DualVQAProcessorKwargs(ProcessingKwargs, total=False):
-    _defaults = {"text_kwargs": {"padding": True, "truncation": True, "return_token_type_ids": False}}
+tokenizing = threading.Lock()  # a fast tokenizer keeps the padding and truncation of a call, and refuses a second one
+
+
+def renew_lock():
+    global tokenizing
+    tokenizing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # a data loader's worker has no thread that would release a lock taken before it
+    os.register_at_fork(after_in_child=renew_lock)
 
 
 class DualVQAProcessor(ProcessorMixin):
@@ -35,10 +57,12 @@ class DualVQAProcessor(ProcessorMixin):
             - `familiarity`: score of `novelty` -> the largest value that is familiar.
     """
 
-    valid_processor_kwargs = DualVQAProcessorKwargs
+    text_kwargs = {"padding": True, "truncation": True, "return_token_type_ids": False}  # unless a call says otherwise
 
     def __init__(self, image_processor=None, tokenizer=None, answers=None, calibration=None, chat_template=None):
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        check_answers(answers or [])
+        check_calibration(calibration)
         self.answers = list(answers or [])
         self.calibration = calibration
 
@@ -54,6 +78,7 @@ class DualVQAProcessor(ProcessorMixin):
 
         Raises:
             TypeError: an option that neither knows.
+            ValueError: a text that isn't Unicode.
         """
         kinds = self.valid_processor_kwargs.__annotations__
         own = getattr(getattr(self, "image_processor", None), "valid_kwargs", None)
@@ -61,11 +86,22 @@ class DualVQAProcessor(ProcessorMixin):
             "text_kwargs": set(kinds["text_kwargs"].__annotations__),
             "images_kwargs": {*kinds["images_kwargs"].__annotations__, *getattr(own, "__annotations__", {})},
         }
-        unknown = set(kwargs).difference(kinds, *known.values())
+        common = kwargs.pop("common_kwargs", {})
+        unknown = {*kwargs, *common}.difference(kinds, *known.values())
         unknown = unknown.union(*(set(kwargs.get(kind, {})) - names for kind, names in known.items()))
         if unknown:
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}; see the tokenizer's and image processor's")
-        return super().__call__(images=images, text=text, **kwargs)
+        for kind, names in known.items():  # what is given to one of them, or by itself, goes before what is for both
+            shared = {name: value for name, value in common.items() if name in names and name not in kwargs}
+            kwargs[kind] = {**shared, **kwargs.get(kind, {})}
+        for one in [text] if isinstance(text, str) else text or []:
+            if isinstance(one, str):
+                check_unicode(one)
+        if text is None:
+            return super().__call__(images=images, **kwargs)
+        with tokenizing:
+            encoded = super().__call__(text=text, **kwargs)
+        return encoded if images is None else BatchFeature({**encoded, **super().__call__(images=images, **kwargs)})
 
     def post_process_question_answering(self, outputs, top_k=1, question_type=None, abstain=None):
         """Turns logits into answers; the only place where that is done.
@@ -87,8 +123,8 @@ class DualVQAProcessor(ProcessorMixin):
             What the threshold is compared with has the type's probability in it, given or not.
 
         Raises:
-            ValueError: the vocabulary and the logits differ in size, a question type that isn't one or that the model
-                has no head for, or abstention without a threshold.
+            ValueError: the vocabulary and the logits differ in size, logits that aren't finite, a question type that
+                isn't one or that the model has no head for, or abstention without a threshold.
         """
         return self.decode(self.rank(outputs, top_k), question_type, abstain)
 
@@ -101,8 +137,10 @@ class DualVQAProcessor(ProcessorMixin):
             to what is familiar.
 
         Raises:
-            ValueError: the vocabulary and the logits differ in size.
+            ValueError: the vocabulary and the logits differ in size, logits that aren't finite, or no positive `top_k`.
         """
+        if isinstance(top_k, bool) or not isinstance(top_k, numbers.Integral) or top_k < 1:
+            raise ValueError(f"top_k must be a whole number from 1, found {top_k!r}")
         ranked, calibration = {}, self.calibration or {}
         temperatures = calibration.get("temperatures", {})
         for name in QUESTION_TYPES:
@@ -114,14 +152,15 @@ class DualVQAProcessor(ProcessorMixin):
                     f"the open-ended head has {logits.shape[-1]} answers and this processor's vocabulary "
                     f"{len(self.answers)}; take model and processor from the same folder"
                 )
-            scores = (logits.float() / temperatures.get(name, 1.0)).softmax(dim=-1)
+            scores = check_logits(name, logits.float() / temperatures.get(name, 1.0)).softmax(dim=-1)
             ranked[f"{name}_scores"], ranked[f"{name}_indices"] = scores.topk(min(top_k, scores.shape[-1]), dim=-1)
         if outputs.get("question_type_logits") is not None:
             logits = outputs["question_type_logits"].float() / temperatures.get("question_type", 1.0)
-            ranked["question_type_scores"] = logits.softmax(dim=-1)
+            ranked["question_type_scores"] = check_logits("question_type", logits).softmax(dim=-1)
         if calibration.get("familiarity"):
             novelty = self.novelty(outputs)
-            over = [novelty[name] > limit for name, limit in calibration["familiarity"].items() if name in novelty]
+            # Compared so that what isn't a number is unfamiliar too.
+            over = [~(novelty[name] <= limit) for name, limit in calibration["familiarity"].items() if name in novelty]
             if over:
                 ranked["unfamiliar"] = torch.stack(over).any(dim=0).long()
         return ranked
@@ -167,7 +206,7 @@ class DualVQAProcessor(ProcessorMixin):
                     {"answer": answers[index], "score": value * share, "question_type": name}
                     for value, index in zip(values, indices)
                 ]
-                if threshold is not None and values[0] * type_scores[row] < threshold:
+                if threshold is not None and not values[0] * type_scores[row] >= threshold:
                     items = [{**item, "answer": None, "best_guess": item["answer"]} for item in items]
                 if unfamiliar[row]:
                     items = [{**item, "unfamiliar": True} for item in items]
@@ -222,14 +261,44 @@ class DualVQAProcessor(ProcessorMixin):
         other.image_processor.sources = sources
         return other
 
+    def check(self):
+        """Makes sure that nothing is missing and every number is one.
+
+        Raises:
+            ValueError: see `processor_checks_dualvqa`.
+        """
+        check_answers(self.answers)
+        check_calibration(self.calibration)
+        check_image_processor(self.image_processor)
+        check_tokenizer(self.tokenizer)
+
+    def check_question(self, question, cut=True):
+        """Makes sure that a question can be asked.
+
+        Args:
+            cut: whether only the beginning of a long one may be read.
+
+        Raises:
+            ValueError: it isn't a text, has none, is longer than `MAX_QUESTION_CHARACTERS`, or isn't Unicode.
+        """
+        check_question(question)
+        if not cut:
+            tokens, limit = len(self(text=question, truncation=False)["input_ids"]), self.tokenizer.model_max_length
+            if tokens > limit:
+                raise ValueError(
+                    f"expected at most {limit} tokens without truncation, found {tokens}: {question!r:.100}"
+                )
+
     def check_model(self, model):
         """Makes sure that this is the model's processor, as far as sizes can tell.
 
         Raises:
-            ValueError: the tokenizer knows tokens that the model doesn't, or the vocabulary isn't as large as the head.
+            ValueError: the tokenizer knows tokens that the model doesn't, or the vocabulary isn't as large as the head;
+                or see `check`.
         """
         if model.config.model_type != "dualvqa":
             raise ValueError(f"expected a DualVQA model, found a {model.config.model_type} ({type(model).__name__})")
+        self.check()
         tokens = model.get_input_embeddings().num_embeddings
         if len(self.tokenizer) > tokens:
             raise ValueError(
@@ -248,9 +317,16 @@ class DualVQAProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
-        """As in transformers; without `trust_remote_code` nobody is asked about code that isn't needed here."""
+        """As in transformers; without `trust_remote_code` nobody is asked about code that isn't needed here.
+
+        Raises:
+            ValueError: a file is missing or damaged, or holds what no processor can work with.
+        """
         kwargs.setdefault("trust_remote_code", False)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        check_files(Path(pretrained_model_name_or_path, kwargs.get("subfolder", "")))
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        processor.check()
+        return processor
 
     def to_dict(self):
         """As in transformers; nothing about a calibration that isn't there."""
@@ -264,10 +340,11 @@ class DualVQAProcessor(ProcessorMixin):
         # How the tokenizer was loaded and last called is nothing to keep: with it no two saves would be the same.
         for name in ("is_local", "local_files_only", "dtype"):
             self.tokenizer.init_kwargs.pop(name, None)
-        if self.tokenizer.is_fast:
-            self.tokenizer.backend_tokenizer.no_padding()
-            self.tokenizer.backend_tokenizer.no_truncation()
-        saved = super().save_pretrained(save_directory, **kwargs)
+        with tokenizing:
+            if self.tokenizer.is_fast:
+                self.tokenizer.backend_tokenizer.no_padding()
+                self.tokenizer.backend_tokenizer.no_truncation()
+            saved = super().save_pretrained(save_directory, **kwargs)
         list_code(save_directory)
         return saved
 
@@ -288,26 +365,6 @@ def list_code(folder):
         listed = {**dict(CODE_ROW.findall(tail)), **hashes}
         rows = "".join(f"| `{name}` | `{digest}` |\n" for name, digest in sorted(listed.items()))
         path.write_text(head + table + rows + CODE_ROW.sub("", tail), encoding="utf-8", newline="\n")
-
-
-def train_tokenizer(questions, vocab_size=8000, model_max_length=64):
-    """A lower-case WordPiece tokenizer learned from `questions`, for text towers that start from scratch.
-
-    Returns:
-        A transformers `BertTokenizer` of at most `vocab_size` tokens, the same every time for the same questions.
-    """
-    from tokenizers.implementations import BertWordPieceTokenizer
-    from transformers import BertTokenizer
-
-    tokenizer = BertWordPieceTokenizer(lowercase=True)
-    questions = sorted(set(questions))
-    # The trainer meets the letters inside words in an order that changes from run to run, and with it the choice among
-    # equally frequent pairs. Named beforehand, they have an order.
-    letters = sorted(set("".join(map(tokenizer.normalizer.normalize_str, questions))) - {" "})
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    named = special + [f"##{letter}" for letter in letters]
-    tokenizer.train_from_iterator(questions, vocab_size, min_frequency=1, special_tokens=named, show_progress=False)
-    return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True, model_max_length=model_max_length)
 
 
 DualVQAProcessor.register_for_auto_class()

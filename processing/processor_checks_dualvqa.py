@@ -1,0 +1,144 @@
+"""What must hold of a processor, of questions and of logits. Every check raises ValueError and says what was found."""
+
+import json
+import math
+import numbers
+from pathlib import Path
+
+MAX_QUESTION_CHARACTERS = 10_000  # tokenizers read all of a text before they cut it
+
+CALIBRATED = {
+    "temperatures": ("binary", "open_ended", "question_type"),
+    "familiarity": ("distance", "binary_energy", "open_ended_energy"),
+    "abstention": None,  # what the threshold was chosen for may be of any kind
+}
+
+
+def check_files(folder):
+    """That the processor's files are in a local folder and can be read; what isn't a local folder passes."""
+    for name in ("processor_config.json", "tokenizer_config.json", "tokenizer.json"):
+        path = Path(folder, name)
+        if not path.is_file():
+            if Path(folder).is_dir() and name != "tokenizer.json":  # a tokenizer may have a vocabulary file instead
+                raise ValueError(f"{folder} has no {name}: expected a folder that a DualVQA processor was saved to")
+            continue
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:  # not JSON, or not UTF-8
+            raise ValueError(f"{path} is damaged ({error}); copy the folder again") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} is damaged: expected a JSON object, found a {type(content).__name__}")
+
+
+def check_answers(answers):
+    """That the vocabulary is a list of different texts."""
+    if isinstance(answers, str):
+        raise ValueError(f"expected a list of answers, found the text {answers!r:.100}")
+    seen = {}
+    for place, answer in enumerate(answers):
+        if not isinstance(answer, str) or not answer.strip():
+            raise ValueError(f"expected a text as answer {place} of the vocabulary, found {answer!r:.100}")
+        if seen.setdefault(answer, place) != place:
+            raise ValueError(f"answers {seen[answer]} and {place} of the vocabulary are both {answer!r}")
+
+
+def check_calibration(calibration):
+    """That temperatures, limits and threshold are known by name, numbers, and in their range."""
+    if calibration is None:
+        return
+    for name, values in mapping("calibration", calibration, CALIBRATED).items():
+        for key, value in mapping(f"the calibration's {name}", values, CALIBRATED[name]).items():
+            if name != "abstention":
+                in_range(f"{name} of {key}", value, above=0 if name == "temperatures" else -math.inf)
+        if name == "abstention":
+            threshold = values.get("threshold")
+            in_range("the abstention's threshold", threshold)
+            if not 0 <= threshold <= 1:
+                raise ValueError(f"the abstention's threshold is a probability, from 0 to 1; found {threshold!r}")
+
+
+def mapping(name, found, known):
+    """`found`, a dict with no other keys than those known; any where these are None."""
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} must be a dict, found {found!r:.100}")
+    unknown = [] if known is None else [key for key in found if key not in known]
+    if unknown:
+        raise ValueError(f"{name} may have {', '.join(known)}; found {unknown[0]!r}")
+    return found
+
+
+def in_range(name, value, above=-math.inf):
+    """That a value is a finite number, and larger than `above`."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not max(above, -1e30) < value < 1e30:  # compared so that NaN isn't in it
+        limit = "" if above == -math.inf else f" above {above}"
+        raise ValueError(f"{name} must be a finite number{limit}, found {value!r:.100}")
+
+
+def check_image_processor(image_processor):
+    """That images of an image processor's settings have a size, and values that are numbers."""
+
+    def setting(name):
+        return getattr(image_processor, name, None)
+
+    def numbers_of(name):
+        value = setting(name)
+        return list(value) if isinstance(value, (list, tuple)) else [value]
+
+    if setting("do_normalize"):
+        for value in numbers_of("image_mean"):
+            in_range("image_mean", value)
+        for value in numbers_of("image_std"):
+            in_range("image_std", value, above=0)
+    if setting("do_rescale"):
+        in_range("rescale_factor", setting("rescale_factor"), above=0)
+    if setting("do_resize") and setting("size") is not None:
+        size = setting("size")
+        for name, value in ({"size": size} if isinstance(size, numbers.Number) else dict(size)).items():
+            in_range(f"the image {name}", value, above=0)
+
+
+def check_question(question):
+    """That a question is a text that a tokenizer can read, and not longer than any question is."""
+    if not isinstance(question, str) or not question.strip():
+        raise ValueError(f"expected a question as text, found {question!r:.100}")
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        raise ValueError(
+            f"expected a question of at most {MAX_QUESTION_CHARACTERS:,} characters, found {len(question):,}; only its "
+            f"first words would be read"
+        )
+    check_unicode(question)
+
+
+def check_unicode(text):
+    """That a text has no halves of characters (lone surrogates), which no tokenizer can read."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"expected Unicode text, found a lone surrogate (U+{ord(text[error.start]):04X}, half a character) at "
+            f"place {error.start} of {text[max(0, error.start - 20) : error.start + 20]!r}"
+        ) from None
+
+
+def check_tokenizer(tokenizer):
+    """That a tokenizer knows words, and can pad questions of unlike length."""
+    special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+    if not set(tokenizer.get_vocab()) - special:
+        raise ValueError(
+            f"the tokenizer knows no words, only {len(special)} special tokens: its tokenizer.json or vocabulary file "
+            f"is missing; copy the folder again"
+        )
+    if tokenizer.pad_token is None:
+        raise ValueError("the tokenizer has no padding token, so it can't encode questions of unlike length together")
+
+
+def check_logits(name, logits):
+    """The logits (B, N) of a head, where all of them are finite: of others no score would mean anything."""
+    rows = (~logits.isfinite()).any(dim=-1).nonzero()[:, 0].tolist()
+    if rows:
+        raise ValueError(
+            f"{len(rows)} of {len(logits)} questions have {name} logits that aren't finite, first number {rows[0]}: "
+            f"damaged weights, too large values of an input, or too narrow a float16 (take bfloat16 or float32)"
+        )
+    return logits
