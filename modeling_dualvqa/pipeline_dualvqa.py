@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -162,8 +163,13 @@ class DualVQAPipeline(Pipeline):
             known = self.images.get(key) if get_worker_info() is None else None
             if known is not None:
                 return {"key": key, "image_embeds": known}
-        image = image if content is None else content
-        pixel_values = self.processor(images=image, return_tensors="pt")["pixel_values"]
+        try:
+            found = self.processor(images=image if content is None else content, return_tensors="pt")
+        except ValueError as error:
+            if not isinstance(image, (str, os.PathLike)):
+                raise
+            raise ValueError(f"{error} (read from {os.fspath(image)[:100]})") from error
+        pixel_values = found["pixel_values"]
         if len(pixel_values) != 1:
             raise ValueError(f"expected one image, found {len(pixel_values)} in one {type(image).__name__}")
         if key is None and self.images.max_bytes:
@@ -176,12 +182,13 @@ class DualVQAPipeline(Pipeline):
         Raises:
             ValueError: they can't or may not be read, or not in `timeout` seconds.
         """
-        sources = getattr(self.processor.image_processor, "sources", None)
-        if sources is None:  # an image processor of another kind opens images itself
+        image_processor = self.processor.image_processor
+        if not hasattr(image_processor, "sources"):  # one of another kind opens images itself
             return None
         if timeout is not None:
-            return dataclasses.replace(sources, seconds=timeout).read(image)
-        return self.processor.image_processor.read(image)
+            sources = dataclasses.replace(image_processor.sources, seconds=timeout)
+            image_processor = self.processor.with_image_sources(sources).image_processor
+        return image_processor.read(image)
 
     def collate(self, items):
         """Images with their questions -> one batch, each image and question once."""

@@ -2,6 +2,8 @@ import concurrent.futures
 import functools
 import http.server
 import threading
+import time
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -385,3 +387,42 @@ def test_options_of_the_pipeline_that_transformers_had_are_taken_or_refused_by_n
         pipe(image=pictures[0], question=COLOR, padding="sideways")
     with pytest.raises(TypeError, match="unknown options: topk; see DualVQAPipeline.__call__"):
         pipe(image=pictures[0], question=COLOR, topk=2)
+
+
+class Slow(Quiet):
+    def do_GET(self):
+        time.sleep(0.5)
+        super().do_GET()
+
+
+def test_a_download_has_as_long_as_its_caller_says(pipe, pictures, tmp_path):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Slow, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/a.png"
+    try:
+        with pytest.raises(ValueError, match="not complete after 0.1 seconds"):
+            pipe(image=url, question=COLOR, timeout=0.1)
+        assert pipe(image=url, question=COLOR, timeout=9) == pipe(image=pictures[0], question=COLOR, timeout=9)
+        with pytest.raises(ValueError, match="expected seconds of image sources to be a number above 0, found -1"):
+            pipe(image=url, question=COLOR, timeout=-1)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert pipe(image=Image.open(pictures[0]), question=COLOR, timeout=0.1) == pipe(image=pictures[0], question=COLOR)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_kept_under_its_own_content(pipe, pictures, monkeypatch):
+    """What is hashed is what is decoded."""
+    image, content = pictures[0], [Path(path).read_bytes() for path in pictures]
+    expected = [pipe(image=path, question=COLOR, top_k=3) for path in pictures[:2]]
+    pipe.images.clear()
+    read = type(pipe.processor.image_processor).read
+
+    def read_and_replace(image_processor, path):
+        found = read(image_processor, path)
+        Path(image).write_bytes(content[1])
+        return found
+
+    monkeypatch.setattr(type(pipe.processor.image_processor), "read", read_and_replace)
+    assert same(pipe(image=image, question=COLOR, top_k=3), expected[0])
+    assert same(pipe(image=image, question=COLOR, top_k=3), expected[1])
