@@ -89,10 +89,6 @@ class ContrastiveTrainer(DualVQATrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        # What isn't trained gets no gradient, which DDP would wait for, and no weight decay.
-        for name, part in self.accelerator.unwrap_model(self.model).named_children():
-            if name not in BACKBONE:
-                part.requires_grad_(False)
         self.log_scale = nn.Parameter(torch.tensor(LOG_SCALE_START, device=self.args.device))
         self.retrieved = []
         self.check_negatives()
@@ -115,6 +111,13 @@ class ContrastiveTrainer(DualVQATrainer):
     def check_sharding(self):
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:
             raise ValueError("contrastive pre-training runs on one device or with DDP, not with DeepSpeed or FSDP")
+
+    def freeze_parameters(self):
+        """What isn't trained gets no gradient, which DDP would wait for, and no weight decay."""
+        super().freeze_parameters()
+        for name, part in self.accelerator.unwrap_model(self.model).named_children():
+            if name not in BACKBONE:
+                part.requires_grad_(False)
 
     def check_resumed(self, checkpoint):
         super().check_resumed(checkpoint)
@@ -183,6 +186,8 @@ class ContrastiveTrainer(DualVQATrainer):
     def begin_training(self):
         if self.resumed_progress:
             self.log_scale.data.fill_(self.resumed_progress["log_scale"])
+        elif self.model_init is not None:
+            self.log_scale.data.fill_(LOG_SCALE_START)
         super().begin_training()
 
     def progress(self):

@@ -1,5 +1,6 @@
 """Training with the Hugging Face Trainer: the per-head loss, its exact counts, and runs that can be resumed."""
 
+import contextlib
 import json
 import logging
 import math
@@ -33,8 +34,9 @@ from .checkpoints import (
 )
 from .feed_forward_dualvqa import choices
 from .freezing import freeze_parameters
-from .loss_dualvqa import IGNORE_INDEX, class_weights, count_valid, distillation_loss, dual_head_loss
+from .loss_dualvqa import IGNORE_INDEX, count_valid, distillation_loss
 from .model_card_dualvqa import write_model_card
+from .objective import Objective
 from .sampling import (
     ImageGroupedSampler,
     MarkedRows,
@@ -43,7 +45,6 @@ from .sampling import (
     evaluation_order,
     question_lengths,
 )
-from .task_weighting import build_task_weighting
 from .training_arguments import TASKS
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class StepByStep(TrainerCallback):
         self.postponed_save = False
 
     def on_train_begin(self, args, state, control, **kwargs):
+        self.postponed_save = False
         self.trainer.begin_training()
 
     def on_epoch_begin(self, args, state, control, **kwargs):
@@ -93,6 +95,11 @@ def restored(arrays, order):
     return arrays[np.argsort(order)]
 
 
+def has_answers(rows):
+    """Whether canonical rows have answers; others may."""
+    return "answer" in (getattr(rows, "column_names", None) or ("answer",))
+
+
 class DualVQATrainer(Trainer):
     """Trainer whose loss is the masked focal loss per head, divided by the counts of the whole effective batch.
 
@@ -117,32 +124,20 @@ class DualVQATrainer(Trainer):
         self.train_answers = train_answers
         if self.args.balanced_sampling and self.train_dataset is not None:
             self.check_answers()
-        config = self.accelerator.unwrap_model(self.model).config
-        self.focal_gamma = config.focal_gamma
-        weights = {}
-        for task, weight in config.loss_weights.items():
-            given = getattr(self.args, f"{task}_loss_weight")
-            weights[task] = weight if given is None else given
-        self.router_weight = weights.pop("question_type")
-        self.task_weighting = build_task_weighting({task: weights[task] for task in config.heads}, self.args)
-        self.alphas = {}
-        if self.args.class_weighting != "none":
-            if answer_counts is None or len(answer_counts) != config.num_answers:
-                found = "none" if answer_counts is None else f"{len(answer_counts)}"
-                raise ValueError(f"class_weighting needs the counts of {config.num_answers} answers, found {found}")
-            alpha = class_weights(answer_counts, self.args.class_weighting, self.args.effective_beta)
-            self.alphas = {"open_ended": alpha.to(self.args.device)}
+        self.answer_counts = answer_counts
+        # Not `objective`: a search keeps its own under that name.
+        self.criterion = Objective(self.accelerator.unwrap_model(self.model).config, self.args, answer_counts)
         self.check_sharding()
         self.fused_state, self.expert_use = None, {}
-        if self.task_weighting.reads_fused_state:
-            # That of the outputs is a copy under DDP and mixed precision, and the losses don't depend on a copy.
-            self.accelerator.unwrap_model(self.model).fusion.register_forward_hook(self.keep_fused_state)
-        self.loss_sums, self.sums_start = {}, 0  # since the last logging step, as are questions and seconds
-        self.questions = self.seconds = 0
-        self.weights_in_force, self.learning_rates = dict(self.task_weighting.weights), {}
-        self.step_statistics = self.resumed_progress = self.train_sampler = None
-        self.runtime_before = 0.0
+        self.start_counting()
+        self.checkpoint = self.resumed_progress = self.train_sampler = None
         self.add_callback(StepByStep(self))
+
+    def start_counting(self):
+        """Sets to nothing what is summed up in a run, some of it since the last logging step."""
+        self.loss_sums, self.sums_start, self.questions, self.seconds = {}, 0, 0, 0
+        self.weights_in_force, self.learning_rates = dict(self.criterion.task_weighting.weights), {}
+        self.step_statistics, self.runtime_before = None, 0.0
 
     def check_answers(self):
         """Refuses to balance answers that aren't known."""
@@ -156,7 +151,7 @@ class DualVQATrainer(Trainer):
 
     def check_sharding(self):
         """Refuses what DeepSpeed and FSDP can't do, before anything is trained."""
-        if self.is_deepspeed_enabled and self.task_weighting.reads_fused_state:
+        if self.is_deepspeed_enabled and self.criterion.task_weighting.reads_fused_state:
             raise ValueError(
                 f"task_weighting {self.args.task_weighting} needs a backward pass through the heads alone, which "
                 f"DeepSpeed doesn't have; use another weighting, or DDP or FSDP"
@@ -170,7 +165,7 @@ class DualVQATrainer(Trainer):
                 f"{plugin.state_dict_type}: see launch/fsdp2.yaml"
             )
 
-    def train(self, resume_from_checkpoint=None, **kwargs):
+    def train(self, resume_from_checkpoint=None, trial=None, **kwargs):
         """As in transformers; what is resumed is complete and belongs to this run, or refused.
 
         With `average_checkpoints` the model then has the mean of its last checkpoints' weights, and the metrics say in
@@ -184,29 +179,50 @@ class DualVQATrainer(Trainer):
                 runs' checkpoints among those to be averaged.
             CheckpointError: a checkpoint can't be written. Those before it are intact.
         """
-        checkpoint = find_checkpoint(resume_from_checkpoint, self.args.output_dir)
-        self.check_resumed(checkpoint)
-        self.freeze_parameters()
+        folder = self._get_output_dir(trial)
+        self.checkpoint = find_checkpoint(resume_from_checkpoint, folder)
         if self.args.average_checkpoints:
-            refuse_other_runs(self.args.output_dir, checkpoint)
-        self.forget_calibration()
-        if checkpoint:
-            self.resumed_progress = read_progress(checkpoint)
-            self.compare_plans(checkpoint)
-        model = self.accelerator.unwrap_model(self.model)
-        hook = self.auxiliary.attach(model) if self.auxiliary else None
-        result = super().train(resume_from_checkpoint=checkpoint, **kwargs)
-        if self.args.average_checkpoints:
-            result.metrics["averaged_checkpoints"] = self.average_checkpoints()
-        if hook:
-            self.auxiliary.detach(model, hook)
+            refuse_other_runs(folder, self.checkpoint)
+        with contextlib.ExitStack() as self.attached:  # what the model has in training alone
+            try:
+                result = super().train(self.checkpoint, trial, **kwargs)
+            finally:
+                self.is_in_train = False
+            if self.args.average_checkpoints:
+                result.metrics["averaged_checkpoints"] = self.average_checkpoints(folder)
         return result
 
-    def average_checkpoints(self):
+    def _hp_search_setup(self, trial):
+        """Where train() of transformers 5.23 has the model and the arguments that it trains with.
+
+        A `model_init` was called just before it, and this sets what a hyperparameter search tries.
+        """
+        super()._hp_search_setup(trial)
+        self.prepare_model()
+
+    def prepare_model(self):
+        """Prepares the model that is about to be trained, with the arguments as they are now."""
+        self.args.check()
+        model = self.accelerator.unwrap_model(self.model)
+        self.criterion = Objective(model.config, self.args, self.answer_counts)
+        self.check_sharding()
+        self.check_resumed(self.checkpoint)
+        self.freeze_parameters()
+        self.forget_calibration()
+        self.resumed_progress = read_progress(self.checkpoint) if self.checkpoint else None
+        if self.checkpoint:
+            self.compare_plans(self.checkpoint)
+        if self.criterion.task_weighting.reads_fused_state:
+            # That of the outputs is a copy under DDP and mixed precision, and the losses don't depend on a copy.
+            self.attached.callback(model.fusion.register_forward_hook(self.keep_fused_state).remove)
+        if self.auxiliary:
+            self.attached.callback(self.auxiliary.detach, model, self.auxiliary.attach(model))
+
+    def average_checkpoints(self, folder):
         """Gives the model the mean of the weights of the run's last checkpoints; returns how many there were."""
         self.accelerator.wait_for_everyone()  # the last one is written by one process, and all read it
         wanted, last = self.args.average_checkpoints, self.state.global_step
-        own = (path for step, path in complete_checkpoints(self.args.output_dir) if step <= last)
+        own = (path for step, path in complete_checkpoints(folder) if step <= last)
         checkpoints = list(islice(own, wanted))
         if len(checkpoints) < wanted:
             logger.warning("there are %d checkpoints to average in place of %d", len(checkpoints), wanted)
@@ -224,8 +240,8 @@ class DualVQATrainer(Trainer):
         """
         model = self.accelerator.unwrap_model(self.model)
         freeze_parameters(model, self.args.freeze_parameters)
-        shared = [p for name, p in model.named_parameters() if not name.split(".")[0].endswith("_head")]
-        if self.task_weighting.reads_fused_state and not any(parameter.requires_grad for parameter in shared):
+        shared = [p for name, p in model.named_parameters() if "_head." not in name]
+        if self.criterion.task_weighting.reads_fused_state and not any(parameter.requires_grad for parameter in shared):
             raise ValueError(
                 f"task_weighting {self.args.task_weighting} weighs the heads by what they do to parameters that both "
                 f"share, and all of these are frozen; freeze fewer, or use another weighting"
@@ -292,8 +308,9 @@ class DualVQATrainer(Trainer):
 
     def begin_training(self):
         """Takes up the counts and means that a resumed run had begun."""
-        self.training_started = time.time()
-        progress, self.resumed_progress = self.resumed_progress, None
+        self.start_counting()
+        self.training_started = time.perf_counter()
+        progress = self.resumed_progress
         if progress is None:
             return
         losses = progress["losses"]
@@ -304,7 +321,7 @@ class DualVQATrainer(Trainer):
         shares = {task: total / self.args.world_size for task, total in losses["sums"].items()}
         self.loss_sums = {task: torch.tensor(share, device=self.args.device) for task, share in shares.items()}
         if progress["task_weighting"] == self.args.task_weighting:
-            self.task_weighting.load_state_dict(progress["task_weighting_state"])
+            self.criterion.task_weighting.load_state_dict(progress["task_weighting_state"])
         else:
             logger.warning(
                 "the checkpoint was written with task_weighting %s; %s starts anew",
@@ -324,18 +341,18 @@ class DualVQATrainer(Trainer):
                 "total": self._total_loss_scalar,
                 "last_logged": self._globalstep_last_logged,
             },
-            "runtime": self.runtime_before + time.time() - self.training_started,
+            "runtime": self.runtime_before + time.perf_counter() - self.training_started,
             "task_weighting": self.args.task_weighting,
-            "task_weighting_state": self.task_weighting.state_dict(),
+            "task_weighting_state": self.criterion.task_weighting.state_dict(),
         }
 
     def begin_step(self, epoch):
-        self.task_weighting.start_step(epoch)
-        self.weights_in_force = dict(self.task_weighting.weights)
+        self.criterion.task_weighting.start_step(epoch)
+        self.weights_in_force = dict(self.criterion.task_weighting.weights)
 
     def end_step(self):
         if self.step_statistics is not None:
-            self.task_weighting.update(self.over_processes(self.step_statistics))
+            self.criterion.task_weighting.update(self.over_processes(self.step_statistics))
             self.step_statistics = None
         self.seconds += time.perf_counter() - self.step_started
 
@@ -367,7 +384,7 @@ class DualVQATrainer(Trainer):
             **{n: value for n, value in inputs.items() if not n.endswith("_labels") and "teacher_" not in n}
         )
         logits = {task: outputs.get(f"{task}_logits") for task in TASKS}
-        loss, parts = self.losses(logits, labels, num_items_in_batch)
+        loss, parts = self.criterion(logits, labels, num_items_in_batch)
         if model.training and any(scores is not None for scores in teacher.values()):
             loss, parts = self.distilled(parts, logits, teacher, labels, num_items_in_batch)
         if model.training and parts:
@@ -403,7 +420,7 @@ class DualVQATrainer(Trainer):
             soft = soft / count.clamp(min=1)
             self.loss_sums[f"{task}_distillation"] = self.loss_sums.get(f"{task}_distillation", 0) + soft.detach()
             parts[task] = (1 - weight) * parts[task] + weight * soft
-        weights = {**self.task_weighting.weights, "question_type": self.router_weight}
+        weights = self.criterion.weights()
         return sum(weights[task] * part for task, part in parts.items()), parts
 
     def load_balancing(self, outputs, question_types, counts):
@@ -425,7 +442,7 @@ class DualVQATrainer(Trainer):
             self.loss_sums[task] = self.loss_sums.get(task, 0) + part.detach()
         self.questions += questions
         scaler = getattr(self.accelerator, "scaler", None)
-        found = self.task_weighting.statistics(parts, self.fused_state, scaler.get_scale() if scaler else 1.0)
+        found = self.criterion.task_weighting.statistics(parts, self.fused_state, scaler.get_scale() if scaler else 1.0)
         self.fused_state = None
         if found is not None:
             self.step_statistics = found if self.step_statistics is None else self.step_statistics + found
@@ -433,10 +450,19 @@ class DualVQATrainer(Trainer):
     def evaluation_loop(
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ):
-        """As in transformers, but the losses are those of all rows at once, however they come in batches."""
-        order, compute_metrics = self.evaluation_order(dataloader.dataset), self.compute_metrics
-        if order is not None and compute_metrics:
-            self.compute_metrics = lambda found: compute_metrics(
+        """As in transformers, but the losses are those of all rows at once, however they come in batches.
+
+        Metrics that have `for_rows` are those of the rows that are evaluated, whichever rows they were made for.
+
+        Raises:
+            ValueError: rows without answers are evaluated with such metrics; to predict for them is fine.
+        """
+        rows, compute_metrics = dataloader.dataset, self.compute_metrics
+        order, bound = self.evaluation_order(rows), compute_metrics
+        if hasattr(compute_metrics, "for_rows") and (description == "Evaluation" or has_answers(rows)):
+            bound = self.compute_metrics = compute_metrics.for_rows(rows)
+        if order is not None and bound:
+            self.compute_metrics = lambda found: bound(
                 EvalPrediction(restored(found.predictions, order), restored(found.label_ids, order))
             )
         try:
@@ -456,8 +482,7 @@ class DualVQATrainer(Trainer):
         arrays = [array for array in arrays if array.ndim > 1]  # without the novelty
         logits = dict(zip([*heads, "question_type"], map(torch.as_tensor, arrays)))
         labels = dict(zip(TASKS, map(torch.as_tensor, output.label_ids)))
-        alphas = {task: alpha.cpu() for task, alpha in self.alphas.items()}
-        loss, parts = self.losses(logits, labels, alphas=alphas)
+        loss, parts = self.criterion(logits, labels)
         output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
         output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
         return output
@@ -488,18 +513,6 @@ class DualVQATrainer(Trainer):
     def _get_eval_sampler(self, eval_dataset):
         """Rows in the order that encodes each image for as few batches as can be; `evaluation_loop` puts them back."""
         return self.evaluation_order(eval_dataset) or range(len(eval_dataset))
-
-    def losses(self, logits, labels, counts=None, alphas=None):
-        """`dual_head_loss` with the settings of the run."""
-        return dual_head_loss(
-            logits,
-            labels,
-            {**self.task_weighting.weights, "question_type": self.router_weight},
-            counts,
-            self.focal_gamma,
-            self.alphas if alphas is None else alphas,
-            self.args.label_smoothing_factor,
-        )
 
     def log(self, logs, start_time=None):
         """Adds to the training loss what it is made of, and to the end of training the time before it was resumed.
@@ -560,6 +573,25 @@ class DualVQATrainer(Trainer):
             )
         finally:
             self.data_collator = evaluation_collator
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        """As in transformers, but workers that live on are those of the dataset that is asked for, not of another."""
+        key = eval_dataset if isinstance(eval_dataset, str) else "eval"
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        rows = self.eval_dataset[key] if isinstance(rows, str) else rows
+        kept = getattr(self, "_eval_dataloaders", {})
+        if key in kept and kept[key].dataset is not rows:
+            del kept[key]
+        return super().get_eval_dataloader(eval_dataset)
+
+    def _get_dataloader(self, dataset, description, batch_size, sampler_fn=None, is_training=False, **options):
+        """As in transformers 5.23, but only training drops its last rows where they are too few for a batch."""
+        dropping = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = dropping and is_training
+        try:
+            return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, **options)
+        finally:
+            self.args.dataloader_drop_last = dropping
 
     def stream_dataloader(self):
         """Batches of a training part that gives each process its own rows, so that no process reads for others."""

@@ -150,6 +150,14 @@ class DualVQATrainingArguments(TrainingArguments):
         self.dataloader_num_workers = self.dataloader_num_workers or 0  # transformers compares it with numbers
         super().__post_init__()
         self.choose_workers()
+        self.check()
+
+    def check(self):
+        """Refuses values that don't do; also before each training, as a hyperparameter search sets them one by one.
+
+        Raises:
+            ValueError: as said.
+        """
         if self.device.type == "cpu":  # there is no faster memory to copy to, only a warning about it
             self.dataloader_pin_memory = False
         try:

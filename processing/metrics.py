@@ -1,5 +1,6 @@
 """The figures of an evaluation: the metric over answer strings, for all who answer."""
 
+import copy
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -39,6 +40,9 @@ def figure_names(heads=QUESTION_TYPES, types=QUESTION_TYPES):
 class AnswerMetrics:
     """`compute_metrics` of the Trainer for one evaluation dataset, whose rows come in order.
 
+    `DualVQATrainer` scores every dataset with its own answers: see `for_rows`. Other trainers score the answers that
+    are given here, and predictions that come with labels of other rows are refused.
+
     Figures, each as in [`VQAAccuracy`]: `oracle_*` with the head chosen by the true question type, `routed_*` with the
     head that the model chooses, `majority_*` for always giving the training part's most frequent answer of the type;
     besides, of a model with two heads, `router_accuracy`, and `coverage`, the share of open-ended questions whose
@@ -57,11 +61,61 @@ class AnswerMetrics:
 
     def __init__(self, processor, answers, majority=None):
         self.processor = processor
-        self.references = [as_list(answer) for answer in answers]
-        self.answers = [consensus(people) for people in self.references]
-        self.types = [QUESTION_TYPES[question_type_of(answer)] for answer in self.answers]
         self.majority = majority
         self.metric = VQAAccuracy(keep_in_memory=True)
+        self.set_references([as_list(answer) for answer in answers])
+
+    def set_references(self, references):
+        self.references = references
+        self.answers = [consensus(people) for people in references]
+        self.types = [QUESTION_TYPES[question_type_of(answer)] for answer in self.answers]
+
+    def for_rows(self, rows):
+        """These metrics with the answers of other rows.
+
+        Args:
+            rows: canonical rows. Of others, such as batches that are ready made, the answers are not known: they are
+                taken to be those that are given, and the labels tell when they are not.
+
+        Raises:
+            ValueError: rows without answers.
+        """
+        columns = getattr(rows, "column_names", None)
+        ready_made = not columns or any(name.endswith("_labels") for name in columns)
+        if ready_made or not hasattr(rows, "__getitem__"):  # or a stream
+            return self
+        if "answer" not in columns:
+            raise ValueError(
+                f"the rows to be evaluated have no answers to compare with: expected a column 'answer', found "
+                f"{', '.join(columns)}; use predict, or give rows with answers"
+            )
+        references = [as_list(answer) for answer in rows["answer"]]
+        if references == self.references:
+            return self
+        other = copy.copy(self)
+        other.set_references(references)
+        return other
+
+    def check_labels(self, label_ids):
+        """Refuses labels of other rows.
+
+        Args:
+            label_ids: (rows,) array, or a tuple of some, each the labels of a head or of the router; or None.
+
+        Raises:
+            ValueError: as said.
+        """
+        own = [np.asarray(labels) for labels in AnswerVocabulary(self.processor.answers).labels(self.answers).values()]
+        given = label_ids if isinstance(label_ids, (tuple, list)) else [label_ids]
+        for labels in map(np.asarray, (labels for labels in given if labels is not None)):
+            differing = [np.flatnonzero(labels != other) for other in own if labels.shape == other.shape]
+            if differing and all(map(len, differing)):
+                closest = min(differing, key=len)
+                raise ValueError(
+                    f"the predictions are for other rows than those whose answers are scored: the labels of "
+                    f"{len(closest)} of {len(labels)} rows differ, first row {closest[0]}, whose answer should be "
+                    f"{self.answers[closest[0]]!r}. Make AnswerMetrics with the answers of the rows that are evaluated"
+                )
 
     def score(self, predictions, prefix):
         results = self.metric.compute(predictions=predictions, references=self.references)
@@ -73,6 +127,7 @@ class AnswerMetrics:
             raise ValueError(
                 f"expected predictions for {len(self.answers)} rows, found {len(next(iter(outputs.values())))}"
             )
+        self.check_labels(prediction.label_ids)
         decode = self.processor.post_process_question_answering
         heads = [name for name in QUESTION_TYPES if f"{name}_logits" in outputs]
         oracle_types = [name if name in heads else heads[0] for name in self.types]

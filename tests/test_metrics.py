@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from datasets import Dataset
 from transformers import EvalPrediction
 
 from processing import AnswerMetrics, VQAAccuracy, majority_answers
@@ -68,3 +69,28 @@ def test_an_answer_outside_the_vocabulary_is_always_wrong(processor, prediction)
 def test_predictions_for_other_rows_are_refused(processor, prediction):
     with pytest.raises(ValueError, match="expected predictions for 3 rows, found 4"):
         AnswerMetrics(processor, ["yes"] * 3)(prediction)
+
+
+def labelled(prediction, binary, open_ended, types):
+    return EvalPrediction(prediction.predictions, tuple(map(np.array, (binary, open_ended, types))))
+
+
+def test_labels_of_other_rows_are_refused_where_there_are_as_many(processor, prediction):
+    metrics = AnswerMetrics(processor, ["Yes", "red", "blue", "purple"])
+    right = labelled(prediction, [1, -100, -100, -100], [-100, 0, 2, -100], [0, 1, 1, 1])
+    assert metrics(right)["oracle_accuracy"] == 0.75
+    assert metrics(EvalPrediction(prediction.predictions, right.label_ids[1]))["oracle_accuracy"] == 0.75
+    wrong = labelled(prediction, [1, -100, -100, -100], [-100, 0, 1, -100], [0, 1, 1, 1])
+    with pytest.raises(ValueError, match="labels of 1 of 4 rows differ, first row 2, whose answer should be 'blue'"):
+        metrics(wrong)
+
+
+def test_metrics_are_made_for_the_rows_that_are_evaluated(processor, prediction):
+    metrics = AnswerMetrics(processor, ["no"] * 4, {"binary": "yes", "open_ended": "blue"})
+    rows = Dataset.from_dict({"answer": ["yes", "red", "blue", "purple"]})
+    other = metrics.for_rows(rows)
+    assert other(prediction)["oracle_accuracy"] == 0.75 and other(prediction)["majority_accuracy"] == 0.5
+    assert other.for_rows(rows) is other and metrics(prediction)["oracle_accuracy"] == 0.5
+    assert metrics.for_rows([{"input_ids": [1]}]) is metrics  # ready made
+    with pytest.raises(ValueError, match="no answers to compare with: expected a column 'answer', found question"):
+        metrics.for_rows(Dataset.from_dict({"question": ["is it red?"]}))

@@ -292,7 +292,7 @@ def test_class_weights_come_from_the_training_answers(recipe, monkeypatch):
     # 8 pictures are red, green, blue in turn: 3, 3 and 2 of them
     expected = torch.tensor([1 / 3, 1 / 3, 1 / 2]) / (7 / 18)
     assert trainers[0].processing_class.answers[2] == "blue"
-    torch.testing.assert_close(trainers[0].alphas["open_ended"], expected)
+    torch.testing.assert_close(trainers[0].criterion.alphas["open_ended"], expected)
 
 
 def test_the_card_says_how_the_losses_were_weighed(recipe, tmp_path):
