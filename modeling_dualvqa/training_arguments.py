@@ -142,6 +142,9 @@ class DualVQATrainingArguments(TrainingArguments):
         default=True, metadata={"help": "A resumed run goes on counting towards early stopping where it was."}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs the raw columns."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave losses that are not finite out of the log. A run stops at them."}
+    )
     label_names: list[str] | None = field(default_factory=lambda: [f"{task}_labels" for task in TASKS])
 
     def __post_init__(self):
@@ -158,6 +161,7 @@ class DualVQATrainingArguments(TrainingArguments):
         Raises:
             ValueError: as said.
         """
+        check_numbers(self, LIMITS)
         if self.device.type == "cpu":  # there is no faster memory to copy to, only a warning about it
             self.dataloader_pin_memory = False
         try:
