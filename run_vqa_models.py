@@ -96,7 +96,9 @@ def build(args, data_args, summary):
     model = DualVQAForQuestionAnswering.from_vision_text_pretrained(
         args.vision_model_name_or_path, args.text_model_name_or_path, args.vision_weights_file, **fields
     )
-    return model, DualVQAProcessor(build_image_processor(args, model.config.vision_config), tokenizer, answers)
+    processor = DualVQAProcessor(build_image_processor(args, model.config.vision_config), tokenizer, answers)
+    processor.check_model(model)
+    return model, processor
 
 
 def training_answers(data_args, summary, with_binary=False):

@@ -23,6 +23,7 @@ from .processor_checks_dualvqa import (
     check_question,
     check_tokenizer,
     check_unicode,
+    check_weights,
 )
 
 BINARY_ANSWERS = ("no", "yes")
@@ -290,15 +291,16 @@ class DualVQAProcessor(ProcessorMixin):
                 )
 
     def check_model(self, model):
-        """Makes sure that this is the model's processor, as far as sizes can tell.
+        """Makes sure that this is the model's processor, as far as sizes can tell, and that both can be worked with.
 
         Raises:
-            ValueError: the tokenizer knows tokens that the model doesn't, or the vocabulary isn't as large as the head;
-                or see `check`.
+            ValueError: the tokenizer knows tokens that the model doesn't, the vocabulary isn't as large as the head, or
+                weights aren't finite; or see `check`.
         """
         if model.config.model_type != "dualvqa":
             raise ValueError(f"expected a DualVQA model, found a {model.config.model_type} ({type(model).__name__})")
         self.check()
+        check_weights(model)
         tokens = model.get_input_embeddings().num_embeddings
         if len(self.tokenizer) > tokens:
             raise ValueError(

@@ -9,6 +9,7 @@ import torch
 
 from modeling_dualvqa import DualVQAPipeline
 from processing import DualVQAProcessor
+from run_vqa_models import load
 
 NAN = math.nan
 
@@ -101,6 +102,15 @@ def test_a_folder_with_a_vocabulary_file_in_place_of_the_tokenizers_json_knows_t
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
     question = "is there a blue square?"
     assert DualVQAProcessor.from_pretrained(folder)(text=question) == processor(text=question)
+
+
+def test_a_run_refuses_to_go_on_from_weights_that_are_no_numbers(folder, tiny_model):
+    model = tiny_model()
+    with torch.no_grad():
+        model.fusion.state_dict()[name := next(iter(model.fusion.state_dict()))].view(-1)[3] = NAN
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match=f"the model's fusion.{name} has values that aren't finite: its training div"):
+        load(folder)
 
 
 @pytest.mark.parametrize("head", ["binary", "open_ended", "question_type"])
