@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from .answers import AnswerVocabulary, consensus
 from .image_loading_dualvqa import load_image
-from .image_sources_dualvqa import FILES
+from .image_sources_dualvqa import CHECKED
 
 logger = logging.getLogger(__name__)
 
@@ -152,8 +152,7 @@ class VQACollator:
     def decode(self, images):
         """datasets.Image values -> resized, (U, 3, h, w) uint8."""
         processor = self.processor.image_processor
-        sources = getattr(processor, "sources", FILES)
-        images = [load_image(image, sources) for image in images]
+        images = [load_image(image, CHECKED) for image in images]
         options = {"size": self.size, "do_rescale": False, "do_normalize": False}
         return processor(images=images, return_tensors="pt", **options)["pixel_values"]
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from .answers import consensus
+from .image_sources_dualvqa import FILES, ImageSources
 
 
 @dataclass
@@ -23,6 +24,9 @@ class DataArguments:
             "help": "Rows whose image lies outside --image_dir, by an absolute path, by .. or behind a link, are bad "
             "rows: for data files of other people."
         },
+    )
+    max_image_megapixels: float = field(
+        default=50.0, metadata={"help": "Millions of pixels of the largest image that is read."}
     )
     image_column: str = field(default="image", metadata={"help": "Column with image paths or images."})
     question_column: str = field(default="question", metadata={"help": "Column with the questions."})
@@ -118,6 +122,8 @@ class DataArguments:
             raise ValueError("--pretrain_text_column needs --pretrain contrastive")
         if self.shuffle_buffer < 1:
             raise ValueError(f"shuffle_buffer must be at least 1, found {self.shuffle_buffer}")
+        if not 0 < self.max_image_megapixels < float("inf"):
+            raise ValueError(f"max_image_megapixels must be above 0, found {self.max_image_megapixels}")
         if self.image_cache_gib <= 0:
             raise ValueError(
                 f"image_cache_gib must be above 0, found {self.image_cache_gib}; --image_cache false keeps no pixels"
@@ -125,6 +131,14 @@ class DataArguments:
         for rule in self.exclude_rows:
             if "=" not in rule:
                 raise ValueError(f"exclude_rows expects column=value, found {rule!r}")
+
+    @property
+    def image_sources(self):
+        """Which images the check of all rows lets pass, [`ImageSources`]: files, no URLs."""
+        pixels = max(1, round(self.max_image_megapixels * 1e6))
+        folders = [self.image_dir] if self.image_dir_only else None
+        most = max(FILES.max_bytes, 8 * pixels)  # no image within the limit is larger: RGB and opacity, 16 bits each
+        return ImageSources(folders=folders, hosts=(), max_bytes=most, max_pixels=pixels)
 
     @property
     def text_column(self):

@@ -133,7 +133,7 @@ def prepare_part(raw, part, args, needs_answers=True):
     problems = {index: problem for of_column in reversed(problems.values()) for index, problem in of_column.items()}
     readable = [index for index in range(len(rows)) if canonical["image"][index] is not None]
     canonical["image_key"] = [None] * len(rows)
-    for index, key in zip(readable, image_keys([canonical["image"][index] for index in readable])):
+    for index, key in zip(readable, image_keys([canonical["image"][index] for index in readable], args.image_sources)):
         canonical["image_key"][index] = key
         if isinstance(key, Exception):
             problems[index] = f"unreadable image: {key}"
@@ -229,12 +229,12 @@ def image_name(image):
     return image if isinstance(image, str) else image.get("path") or "embedded image"
 
 
-def image_keys(images):
+def image_keys(images, sources=FILES):
     """For each image its key, or the exception that reading it raised. Each different file is read once."""
-    files = [image for image in images if isinstance(image, str)]
+    files = dict.fromkeys(image for image in images if isinstance(image, str))
     with ThreadPoolExecutor() as pool:
-        known = dict(zip(dict.fromkeys(files), pool.map(image_key, dict.fromkeys(files))))
-    return [known[image] if isinstance(image, str) else image_key(image) for image in images]
+        known = dict(zip(files, pool.map(lambda file: image_key(file, sources), files)))
+    return [known[image] if isinstance(image, str) else image_key(image, sources) for image in images]
 
 
 def image_key(image, sources=FILES):

@@ -1,5 +1,6 @@
 """An image of any kind -> RGB, as a person would see it. Everything that opens an image goes through here."""
 
+import contextlib
 import io
 import math
 import os
@@ -7,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .image_sources_dualvqa import PRESETS, name_of
 
@@ -46,23 +47,38 @@ def load_image(image, sources=PRESETS["any"], layout=None):
     if isinstance(image, Mapping):
         image = embedded(image)
     if isinstance(image, (*TEXT, *CONTENT)):
-        return to_rgb(open_image(image, sources))
-    if isinstance(image, Image.Image):
-        check_size(image.size, sources, "the PIL image")
-        try:
-            return to_rgb(image)
-        except Exception as error:  # opened lazily, it is decoded only now
-            raise ValueError(f"expected a readable image, found {image!r:.200}: {name_of_error(error)}") from error
-    if isinstance(image, (np.ndarray, torch.Tensor)):
+        image, name = open_image(image, sources), name_of(image)
+    elif isinstance(image, (np.ndarray, torch.Tensor)):
         values = as_array(image, layout)
         check_size(values.shape[1::-1], sources, "the array")
         values = to_uint8(values)
-        return to_rgb(Image.fromarray(values[..., 0] if values.shape[2] == 1 else values))
-    raise ValueError(
-        f"expected a path, a URL, a PIL image, an array or a tensor, found {image!r:.200}"
-        if not isinstance(image, (list, tuple))
-        else f"expected one image, found a {type(image).__name__} of {len(image)}"
-    )
+        image, name = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values), "an array"
+    elif isinstance(image, Image.Image):
+        check_size(image.size, sources, "the PIL image")
+        name = f"a PIL image ({type(image).__name__}, mode {image.mode})"
+    else:
+        raise ValueError(f"expected a path, a URL, a PIL image, an array or a tensor, found {in_words(image)}")
+    with naming(name):  # one that was opened lazily is decoded only now
+        return to_rgb(image)
+
+
+def in_words(found):
+    """Something that is no image, without all that it holds."""
+    if isinstance(found, (list, tuple)):
+        return f"a {type(found).__name__} of {len(found)}"
+    return repr(found) if isinstance(found, (int, float, type(None))) else f"a {type(found).__name__}"
+
+
+@contextlib.contextmanager
+def naming(name):
+    """Whatever goes wrong within is a ValueError that names the image. Pillow raises errors of many kinds."""
+    try:
+        yield
+    except Exception as error:
+        reason = f"{error}"[:300] or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # its text is about an object in memory
+            reason = "no image, or of a format that is not read"
+        raise ValueError(f"expected a readable image at {name}: {reason}") from error
 
 
 def embedded(image):
@@ -81,24 +97,13 @@ def open_image(source, sources=PRESETS["any"]):
         ValueError: there is no readable image, or one that is larger than allowed; the message names it.
     """
     content = sources.read(source)
-    try:
-        image = Image.open(io.BytesIO(content), formats=readable_formats())
+    Image.init()
+    formats = [name for name in Image.OPEN if name not in REFUSED_FORMATS]
+    with naming(name_of(source)):
+        image = Image.open(io.BytesIO(content), formats=formats)
         check_size(image.size, sources, "it")
         image.load()
         return image
-    except Exception as error:  # Pillow raises many kinds; each means that this is no image
-        raise ValueError(f"expected a readable image at {name_of(source)}: {name_of_error(error)}") from error
-
-
-def readable_formats():
-    Image.init()
-    return [name for name in Image.OPEN if name not in REFUSED_FORMATS]
-
-
-def name_of_error(error):
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "no image, or of a format that is not read"
-    return f"{error}"[:300] or type(error).__name__
 
 
 def check_size(size, sources, what):
@@ -130,7 +135,9 @@ def to_rgb(image):
     image = upright(image)
     if image.mode in DEEP_MODES:
         return Image.fromarray(to_uint8(np.asarray(image), measured=True)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode == "La":  # which Pillow converts to nothing else
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
@@ -158,8 +165,16 @@ def as_array(image, layout=None):
     """
     found = f"{'a tensor' if isinstance(image, torch.Tensor) else 'an array'} of shape {tuple(image.shape)}"
     if isinstance(image, torch.Tensor):
-        image = image.detach().cpu()
-        image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
+        try:
+            image = image.detach().cpu()
+            image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
+        except (RuntimeError, TypeError) as error:  # sparse, on no device, quantised
+            raise ValueError(f"expected a plain tensor, found {found}: {error}"[:300]) from error
+    if np.ma.is_masked(image):
+        raise ValueError(
+            f"expected an image whose values are all known, found {found} with masked ones; fill them first"
+        )
+    image = np.asarray(image)  # of a subclass such as numpy.matrix the values alone
     if image.dtype.kind not in "buif":
         raise ValueError(f"expected an image as an array of numbers, found {found} and type {image.dtype}")
     if image.ndim == 2:

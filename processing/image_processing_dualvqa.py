@@ -85,16 +85,27 @@ class DualVQAImageProcessor(TorchvisionBackend):
             image, input_data_format = as_array(image, input_data_format), ChannelDimension.LAST
             if not np.isfinite(image).all():
                 raise ValueError("expected finite pixels, found nan or infinity")
-        elif not is_plain(image):
+        elif input_data_format is not None or not is_plain(image):
             image = load_image(image, self.sources, input_data_format)
         return super().process_image(image, input_data_format=input_data_format, **kwargs)
+
+    def _preprocess(self, images, **kwargs):
+        """As in transformers; what is not finite then, by odd values of this call's options, goes no further."""
+        batch = super()._preprocess(images, **kwargs)
+        for pixels in batch["pixel_values"]:
+            if not np.isfinite(np.asarray(pixels.cpu() if isinstance(pixels, torch.Tensor) else pixels)).all():
+                raise ValueError(
+                    "expected finite pixels, found nan or infinity after normalisation: look at rescale_factor, "
+                    "image_mean and image_std"
+                )
+        return batch
 
 
 SCALED = (np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def is_plain(image):
-    """Whether this is an RGB tensor as a collator makes it, which needs no conversion."""
+    """Whether this is an RGB tensor as a collator makes it, uint8 (3, H, W), which needs no conversion."""
     plain = isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and image.numel()
     return plain and image.shape[0] == 3 and image.shape[2] > 4
 

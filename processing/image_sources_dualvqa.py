@@ -124,6 +124,8 @@ class ImageSources:
 
     def read_file(self, path):
         """A regular file. Its kind and size are looked at before it is opened: pipes wait, and devices never end."""
+        if not path.strip():
+            raise ValueError("the path is empty")
         as_content = len(path) >= SHORTEST_BASE64 and BASE64.fullmatch(path)
         if self.folders == ():
             if as_content:
@@ -215,6 +217,7 @@ PRESETS = {
     "objects": ImageSources(folders=(), hosts=()),
 }
 FILES = ImageSources(hosts=())  # images of a data file
+CHECKED = ImageSources(hosts=(), max_bytes=2**40, max_pixels=2**40)  # those that a check with limits has let pass
 
 
 def is_below(path, folder):

@@ -172,7 +172,7 @@ class StreamedRows(IterableDataset):
                 content = image["bytes"] if image.get("bytes") is not None else image["path"].encode()
                 digest = hashlib.sha256(content).hexdigest()[:16]
                 if digest not in known:
-                    key = image_key(image)
+                    key = image_key(image, self.args.image_sources)
                     problem = f"unreadable image: {key}" if isinstance(key, Exception) else None
                     known[digest] = None
                     if problem or len(known) > IMAGES_REMEMBERED:

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from processing.image_loading_dualvqa import load_image
-from processing.image_sources_dualvqa import FILES
+from processing.image_sources_dualvqa import CHECKED
 
 from .figures import SAME_IMAGE
 from .plots import ANSWERERS, HEADS, TYPES, accuracy_plot, reliability_plot, risk_coverage_plot, temperature_plot
@@ -32,7 +32,7 @@ def data_uri(content, kind):
 def thumbnail(image):
     """The data URI of a picture's small JPEG; None where it can't be read any more."""
     try:
-        picture = load_image(image, FILES)
+        picture = load_image(image, CHECKED)
         picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     except ValueError:
         return None
