@@ -93,7 +93,7 @@ class ImageSources:
         """
         try:
             if isinstance(source, (bytes, bytearray, memoryview)):
-                return self.sized(bytes(source), "bytes")
+                return self.sized(bytes(source))
             text = os.fsdecode(source)
             if text[:8].lower().startswith(("http://", "https://")):
                 return self.download(text)
@@ -108,9 +108,9 @@ class ImageSources:
                 f"expected a readable image at {name_of(source)}: {reason or type(error).__name__}"
             ) from error
 
-    def sized(self, content, what):
+    def sized(self, content):
         if len(content) > self.max_bytes:
-            raise ValueError(f"more than {self.max_bytes} {what}, the limit of max_bytes")
+            raise ValueError(f"more than {self.max_bytes} bytes, the limit of max_bytes")
         return content
 
     def decode(self, text):
@@ -118,7 +118,7 @@ class ImageSources:
         if len(text) > 2 * self.max_bytes:  # a line break after every third character is more than anyone writes
             raise ValueError(f"more than {self.max_bytes} bytes, the limit of max_bytes")
         try:
-            return self.sized(base64.b64decode("".join(text.split()), validate=True), "bytes")
+            return self.sized(base64.b64decode("".join(text.split()), validate=True))
         except binascii.Error as error:
             raise ValueError(f"no base64: {error}") from error
 
@@ -142,15 +142,20 @@ class ImageSources:
             raise
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(real, flags), "rb") as file:
-            self.check_file(os.fstat(file.fileno()))  # it may have been replaced since
-            return self.sized(file.read(int(self.max_bytes) + 1), "bytes")
+            size = self.check_file(os.fstat(file.fileno()))  # it may have been replaced since
+            content = file.read(size + 1)
+        if len(content) != size:
+            raise ValueError(f"it says that it has {size} bytes and has {'more' if len(content) > size else 'fewer'}")
+        return content
 
     def check_file(self, found):
+        """The size of a file of the right kind."""
         if not stat.S_ISREG(found.st_mode):
             kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
             raise ValueError(f"expected a file, found {kinds.get(stat.S_IFMT(found.st_mode), 'a device')}")
         if found.st_size > self.max_bytes:
             raise ValueError(f"it has {found.st_size} bytes, and the limit max_bytes is {self.max_bytes}")
+        return found.st_size
 
     def download(self, url):
         """The content of a URL, as the server stores it: what it compresses on the way is not read."""
@@ -209,7 +214,7 @@ class ImageSources:
             content += chunk
         if expected is not None and len(content) < expected:
             raise ValueError(f"the server stopped after {len(content)} of {expected} bytes")
-        return self.sized(bytes(content), "bytes")
+        return self.sized(bytes(content))
 
 
 PRESETS = {
