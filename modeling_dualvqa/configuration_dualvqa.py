@@ -26,6 +26,28 @@ TOWER_LIMITS = {
 }
 
 
+TASK, SHORT_TASK = "visual-question-answering", "vqa"
+
+
+class Pipelines(dict):
+    """The pipelines of a saved folder by task. Ours left transformers in version 5; its entry brings it back.
+
+    It is found under its short name too, but listed once: of several transformers chooses none when no task is given.
+    """
+
+    def __init__(self, others):
+        super().__init__({task: entry for task, entry in others.items() if task != SHORT_TASK})
+        self.setdefault(TASK, {"impl": "pipeline_dualvqa.DualVQAPipeline", "pt": ["AutoModel"], "type": "multimodal"})
+
+    def __contains__(self, task):
+        return super().__contains__(TASK if task == SHORT_TASK else task)
+
+    def __missing__(self, task):
+        if task != SHORT_TASK:
+            raise KeyError(task)
+        return self[TASK]
+
+
 class CheckedConfig(PreTrainedConfig):
     """A configuration whose fields have the types they are declared with, and keep to `limits`."""
 
@@ -281,9 +303,7 @@ class DualVQAConfig(CheckedConfig):
             self.binary_head_sizes = [width // 2, 64]
         if self.open_ended_head_sizes is None:
             self.open_ended_head_sizes = [width, width // 2]
-        # The pipeline left transformers in version 5; these entries bring it back for saved folders.
-        pipeline = {"impl": "pipeline_dualvqa.DualVQAPipeline", "pt": ["AutoModel"], "type": "multimodal"}
-        kwargs.setdefault("custom_pipelines", {"visual-question-answering": pipeline, "vqa": pipeline})
+        kwargs["custom_pipelines"] = Pipelines(kwargs.get("custom_pipelines") or {})
         super().__post_init__(**kwargs)
         if width % self.fusion_num_attention_heads:
             raise ValueError(
