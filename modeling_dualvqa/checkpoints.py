@@ -10,6 +10,9 @@ from safetensors import SafetensorError, safe_open
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from .auxiliary import NAME as AUXILIARY
+from .weights_dualvqa import check_names
+
 logger = logging.getLogger(__name__)
 
 PROGRESS_NAME = "training_progress.json"
@@ -105,19 +108,35 @@ def mean_weights(checkpoints):
 
     Returns:
         dict name -> tensor of the type that the first checkpoint has.
+
+    Raises:
+        ValueError: the tensors of one have other names or shapes than those of the first.
     """
     mean, types = {}, {}
     for number, folder in enumerate(checkpoints, 1):
-        for path in sorted(Path(folder).glob("model*.safetensors")):
+        found = set()
+        for path in weight_files(folder):
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # it is no dict
+                    found.add(name)
                     tensor = file.get_tensor(name)
                     if number == 1:
                         types[name] = tensor.dtype
                         mean[name] = tensor.float() if tensor.is_floating_point() else tensor
-                    elif tensor.is_floating_point():
+                        continue
+                    check_names(folder, [], {name} - mean.keys(), f"Those of {checkpoints[0]} have other names")
+                    if tensor.shape != mean[name].shape:
+                        shapes = f"{tuple(tensor.shape)} there, {tuple(mean[name].shape)} in {checkpoints[0]}"
+                        raise ValueError(f"{folder} is of another model: {name} has the shape {shapes}")
+                    if tensor.is_floating_point():
                         mean[name].lerp_(tensor.float(), 1 / number)
+        check_names(folder, mean.keys() - found, [], f"{checkpoints[0]} has them")
     return {name: tensor.to(types[name]) for name, tensor in mean.items()}
+
+
+def weight_files(folder):
+    """The files that hold a checkpoint's weights; none where it holds an adapter or parts of several processes."""
+    return sorted(Path(folder).glob("model*.safetensors"))
 
 
 def find_problem(folder):
@@ -176,6 +195,23 @@ def check_architecture(checkpoint, config):
             f"{checkpoint} is of another architecture: {'; '.join(different)}. Give the settings of the run it is "
             f"from, or start anew without --resume_from_checkpoint"
         )
+
+
+def check_weights(checkpoint, model):
+    """Refuses a checkpoint whose tensors are not the model's, before the Trainer takes what it finds of them.
+
+    Raises:
+        ValueError: some have other names, as transformers 5 gave to towers like ViT in checkpoints of earlier versions.
+    """
+    found = set()
+    for path in weight_files(checkpoint):
+        with safe_open(path, "pt") as file:
+            found.update(file.keys())
+    found = {name for name in found if not name.startswith(f"{AUXILIARY}.")}  # the model gets them when it is trained
+    expected = set(model.state_dict())
+    if found:
+        advice = "Start a new run from it with --model_name_or_path, which knows older names too"
+        check_names(checkpoint, expected - found, found - expected, advice)
 
 
 def flatten(fields, prefix=""):

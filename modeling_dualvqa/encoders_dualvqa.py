@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import MODEL_MAPPING
 from transformers import initialization as init
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from .configuration_dualvqa import TorchvisionEncoderConfig
 
@@ -210,6 +211,40 @@ def load_torchvision_weights(encoder, file=None):
     encoder.trunk.load_state_dict({name: source[name] for name in target})
 
 
+def infer_width(model, config):
+    """Channels of the states of a transformers vision model, found by a forward pass that computes nothing.
+
+    What configurations say of it has many names (`hidden_dim`, `last_hidden_size`), and is another number in some
+    (MobileViT expands its last states).
+
+    Raises:
+        ValueError: it gives no states for pixels alone, or leaves out some of an image at random.
+    """
+    if is_deepspeed_zero3_enabled():  # it may have spread the weights over the processes already
+        return config.hidden_sizes[-1] if getattr(config, "hidden_sizes", None) else config.hidden_size
+    if getattr(config, "mask_ratio", 0):
+        raise ValueError(
+            f"a {config.model_type} with mask_ratio {config.mask_ratio} doesn't see that share of each image: set "
+            f"mask_ratio 0 in vision_config"
+        )
+    size = getattr(config, "image_size", None) or 224
+    height, width = (size, size) if isinstance(size, int) else size
+    training, tensors = model.training, dict([*model.named_parameters(), *model.named_buffers()])
+    try:
+        with torch.no_grad(), torch.device("meta"):
+            tensors = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+            pixels = {"pixel_values": torch.empty(1, 3, height, width)}
+            states = torch.func.functional_call(model.eval(), tensors, kwargs=pixels).last_hidden_state
+        return states.shape[{3: 2, 4: 1}[states.ndim]]  # (U, S, C) or (U, C, h, w)
+    except Exception as error:
+        raise ValueError(
+            f"a {config.model_type} can't be a vision tower, because it gives no states for pixels (1, 3, {height}, "
+            f"{width}) alone ({error}); take an image encoder, or the vision part of a larger model"
+        ) from error
+    finally:
+        model.train(training)
+
+
 class TransformersVisionEncoder(nn.Module):
     """Any vision model of transformers (timm through its wrapper), convolutional or transformer."""
 
@@ -217,11 +252,7 @@ class TransformersVisionEncoder(nn.Module):
         super().__init__()
         self.model = build_transformers_model(config)
         timm_model = getattr(self.model, "timm_model", None)
-        widths = getattr(config, "hidden_sizes", None)
-        if timm_model is not None:
-            self.hidden_size = timm_model.num_features
-        else:
-            self.hidden_size = widths[-1] if widths else config.hidden_size
+        self.hidden_size = infer_width(self.model, config) if timm_model is None else timm_model.num_features
         names = {name.rpartition(".")[2] for name, _ in self.model.named_parameters()}
         self.has_class_token = bool(names & {"cls_token", "class_embedding"})
 

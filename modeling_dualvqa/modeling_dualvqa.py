@@ -1,20 +1,18 @@
 """DualVQA: two towers, one fusion, a yes/no head and an open-ended head, and a router that chooses between them."""
 
 import contextlib
-import importlib
 import os
 from dataclasses import dataclass
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import ModelOutput
 
-from .configuration_dualvqa import DualVQAConfig, tower_fields
+from .configuration_dualvqa import DualVQAConfig
 from .encoders_dualvqa import (
     TextEncoder,
     TorchvisionEncoder,
@@ -29,6 +27,7 @@ from .fusion_dualvqa import build_fusion, masked_mean
 from .loss_dualvqa import dual_head_loss
 from .model_card_dualvqa import write_model_card
 from .pipeline_dualvqa import DualVQAPipeline
+from .weights_dualvqa import check_names, load_tower, tower_config
 
 
 @dataclass
@@ -147,21 +146,44 @@ class DualVQAPreTrainedModel(PreTrainedModel):
                 module.reset_bare_tensors()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As in transformers; a damaged weights file is named."""
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
+        """As in transformers, but weights that lack tensors of the model, or have others, are refused.
+
+        With `output_loading_info` they are loaded, and what came back says which: for those who look at it.
+
+        Raises:
+            OSError: the weights file is damaged.
+            ValueError: tensors are missing or have no place.
+        """
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+            )
         except SafetensorError as error:
             raise OSError(
                 f"the weights of {pretrained_model_name_or_path} are damaged or incomplete ({error}); copy the folder "
                 f"again, or download it again with force_download=True"
             ) from error
+        if output_loading_info:
+            return model, info
+        if kwargs.get("state_dict") != {}:  # with none at all everything is to start anew
+            advice = (
+                "Load the folder as it was saved and change the model then, or copy the folder again where files are "
+                "lost; output_loading_info=True loads what there is, and says what isn't"
+            )
+            check_names(pretrained_model_name_or_path, info["missing_keys"], info["unexpected_keys"], advice)
+        return model
 
-    def save_pretrained(self, save_directory, is_main_process=True, **kwargs):
-        """As in transformers, and the model card: see `model_card_dualvqa`."""
+    def save_pretrained(self, save_directory, is_main_process=True, save_original_format=False, **kwargs):
+        """As in transformers, and the model card: see `model_card_dualvqa`.
+
+        The weights keep the model's own names. Under those that a tower's first version had (`save_original_format`)
+        only `from_pretrained` finds them again, and no Trainer that resumes or takes up its best checkpoint.
+        """
         # Loading sets the sub-configurations' dtype too; set here, a folder loaded and saved again is the same folder.
         for config in (self.config.vision_config, self.config.text_config):
             config.dtype = self.dtype
+        kwargs["save_original_format"] = save_original_format
         with undecorated(self):
             super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         if is_main_process and os.path.isfile(os.path.join(save_directory, "config.json")):  # none beside an adapter
@@ -459,14 +481,6 @@ def repeat_rows(tensor, index):
     return tensor if index is None or tensor is None else tensor.index_select(0, index)
 
 
-def whole(model):
-    """A context in which a model that ZeRO-3 has spread over the processes has its whole tensors in each."""
-    if not is_deepspeed_zero3_enabled():
-        return contextlib.nullcontext()
-    # Not an import statement: transformers would demand deepspeed of everyone who loads a saved folder's code.
-    return importlib.import_module("deepspeed").zero.GatheredParameters(list(model.parameters()))
-
-
 def vision_text_config(vision=None, text=None, **overrides):
     """The configuration of `DualVQAForQuestionAnswering.from_vision_text_pretrained`, without its weights."""
     vision_fields = overrides.pop("vision_config", None) or {}
@@ -477,33 +491,6 @@ def vision_text_config(vision=None, text=None, **overrides):
         vision_config = tower_config(vision, "vision_config", vision_fields)
     text_config = tower_config(text, "text_config", text_fields)
     return DualVQAConfig(vision_config=vision_config, text_config=text_config, **overrides)
-
-
-def tower_config(name, part, fields):
-    """A tower's configuration: that of the pretrained model `name`, of which it may be a part, and `fields` over it."""
-    if name is None:
-        return fields
-    config = AutoConfig.from_pretrained(name)
-    config = getattr(config, part, config)  # half of a DualVQA model, or of CLIP and its kin
-    config.update(tower_fields(part, type(config), fields))
-    return config
-
-
-def load_tower(name, part, model):
-    """Gives a tower of `model` the weights of the pretrained model `name`, or of that DualVQA model's own tower."""
-    tower = getattr(model, part)
-    if AutoConfig.from_pretrained(name).model_type == DualVQAConfig.model_type:
-        copy_weights(getattr(DualVQAForQuestionAnswering.from_pretrained(name), part), tower)
-    else:
-        copy_weights(AutoModel.from_pretrained(name, config=tower.model.config), tower.model)
-
-
-def copy_weights(source, target):
-    """Copies every tensor of `target` from the module of the same class `source`, which may have more (a pooler)."""
-    with whole(source):
-        missing, _ = target.load_state_dict(source.state_dict(), strict=False)
-    if missing:
-        raise ValueError(f"the pretrained {type(source).__name__} lacks {len(missing)} tensors, first {missing[0]}")
 
 
 DualVQAForQuestionAnswering.register_for_auto_class("AutoModel")

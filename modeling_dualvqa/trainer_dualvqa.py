@@ -24,6 +24,7 @@ from .checkpoints import (
     CheckpointError,
     check_architecture,
     check_processor,
+    check_weights,
     complete_checkpoints,
     find_checkpoint,
     find_problem,
@@ -46,6 +47,7 @@ from .sampling import (
     question_lengths,
 )
 from .training_arguments import TASKS
+from .weights_dualvqa import check_names
 
 logger = logging.getLogger(__name__)
 
@@ -232,6 +234,10 @@ class DualVQATrainer(Trainer):
             logger.info("the weights are the mean of %s", ", ".join(map(os.path.basename, checkpoints)))
         return len(checkpoints)
 
+    def _issue_warnings_after_load(self, load_result):
+        """Refuses what transformers 5.23 only warns of, after resuming, and after loading the best checkpoint."""
+        check_names("the checkpoint", load_result.missing_keys, load_result.unexpected_keys)
+
     def freeze_parameters(self):
         """Lets stand still what the run doesn't train.
 
@@ -265,7 +271,9 @@ class DualVQATrainer(Trainer):
             ValueError: as said.
         """
         if checkpoint:
-            check_architecture(checkpoint, self.accelerator.unwrap_model(self.model).config)
+            model = self.accelerator.unwrap_model(self.model)
+            check_architecture(checkpoint, model.config)
+            check_weights(checkpoint, model)
             if hasattr(self.processing_class, "answers"):
                 check_processor(checkpoint, self.processing_class)
             saved = read_progress(checkpoint)

@@ -1,0 +1,71 @@
+"""Weights from elsewhere: every tensor of a model comes from where it is loaded, or nothing is loaded at all."""
+
+import contextlib
+import importlib
+
+from transformers import AutoConfig, AutoModel
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+
+from .configuration_dualvqa import DualVQAConfig, tower_fields
+
+
+def check_names(source, missing, unexpected, advice=""):
+    """Refuses weights that would leave some of a model's tensors at random.
+
+    Args:
+        source: what the weights are from, for the message.
+        missing: names of tensors that the model has and the weights lack.
+        unexpected: names of tensors that the weights have and the model lacks.
+        advice: what to do.
+
+    Raises:
+        ValueError: there are such names.
+    """
+    found = {"are missing": missing, "have no place in it": unexpected}
+    problems = [f"{len(names)} tensors {kind}, first {min(names)}" for kind, names in found.items() if names]
+    if problems:
+        raise ValueError(
+            f"the weights of {source} are not those of the model: {'; '.join(problems)}. {advice}".rstrip()
+        )
+
+
+def whole(model):
+    """A context in which a model that ZeRO-3 has spread over the processes has its whole tensors in each."""
+    if not is_deepspeed_zero3_enabled():
+        return contextlib.nullcontext()
+    # Not an import statement: transformers would demand deepspeed of everyone who loads a saved folder's code.
+    return importlib.import_module("deepspeed").zero.GatheredParameters(list(model.parameters()))
+
+
+def tower_config(name, part, fields):
+    """A tower's configuration: that of the pretrained model `name`, of which it may be a part, and `fields` over it."""
+    if name is None:
+        return fields
+    config = AutoConfig.from_pretrained(name)
+    config = getattr(config, part, config)  # half of a DualVQA model, or of CLIP and its kin
+    config.update(tower_fields(part, type(config), fields))
+    return config
+
+
+def load_tower(name, part, model):
+    """Gives a tower of `model` the weights of the pretrained model `name`, or of that DualVQA model's own tower.
+
+    Raises:
+        ValueError: the pretrained model lacks some of them.
+    """
+    tower = getattr(model, part)
+    if AutoConfig.from_pretrained(name).model_type == DualVQAConfig.model_type:
+        copy_weights(getattr(type(model).from_pretrained(name), part), tower)
+        return
+    pretrained, info = AutoModel.from_pretrained(name, config=tower.model.config, output_loading_info=True)
+    own = tower.model.state_dict().keys()  # without a pooler, which many pretrained models lack
+    # What else a pretrained model has is that of its own task: another tower, a language model's head.
+    check_names(name, own & set(info["missing_keys"]), [], f"Its {part} would start at random: is it another network?")
+    copy_weights(pretrained, tower.model)
+
+
+def copy_weights(source, target):
+    """Copies every tensor of `target` from the module of the same class `source`, which may have more (a pooler)."""
+    with whole(source):
+        missing, _ = target.load_state_dict(source.state_dict(), strict=False)
+    check_names(f"the pretrained {type(source).__name__}", missing, [])
