@@ -6,13 +6,14 @@ from sklearn.model_selection import GroupKFold
 
 from .answers import AnswerVocabulary, answer_score, consensus
 from .processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
-from .reliability import brier_score, expected_calibration_error, reliability_bins
+from .reliability import brier_scores, expected_calibration_error, reliability_bins
 
 FEWEST_ROWS = 50  # below, a temperature is known to a factor of one and a half at best
 FOLDS = 5
+CHUNK = 2**20  # logits that are worked on at a time
 
 
-def fit_temperature(logits, labels):
+def fit_temperature(logits, labels, rows=None):
     """The temperature T that makes softmax(logits / T) most likely (Guo et al. 2017, section 4.2).
 
     Of an answer that is not among the N nothing more is known than that the best of them is wrong: its likelihood is
@@ -25,24 +26,49 @@ def fit_temperature(logits, labels):
     Args:
         logits: (n, N).
         labels: (n,) of 0..N-1, or negative for an answer that is not among them.
+        rows: the questions that count, all when left out.
     """
-    logits, labels = torch.as_tensor(logits).double(), torch.as_tensor(labels)
-    known = labels >= 0
+    logits, labels = torch.as_tensor(logits), torch.as_tensor(labels)
+    rows = torch.arange(len(labels)) if rows is None else torch.as_tensor(rows)
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
+    @torch.no_grad()
     def objective():
-        optimizer.zero_grad()
-        log_p = (logits / log_temperature.exp()).log_softmax(dim=-1)
-        wrong = -log_p[~known].max(dim=-1).values.expm1()  # 1 - max p
-        losses = -log_p[known].gather(1, labels[known, None]).sum() - wrong.clamp(min=1e-12).log().sum()
-        loss = (losses + log_temperature.square() / 2) / len(labels)
-        loss.backward()
-        return loss
+        loss, slope = temperature_loss(logits, labels, rows, log_temperature.exp())
+        log_temperature.grad = (slope + log_temperature) / len(rows)
+        return (loss + log_temperature.square() / 2) / len(rows)
 
-    with torch.enable_grad():
-        optimizer.step(objective)
+    optimizer.step(objective)
     return log_temperature.exp().item()
+
+
+def temperature_loss(logits, labels, rows, temperature):
+    """Negative log-likelihood of some rows at a temperature T, and its derivative by log T; a few rows at a time.
+
+    With s = logits / T, p = softmax(s) and the mean E[s] under p: a known answer y costs logsumexp(s) - s_y, whose
+    derivative is s_y - E[s]; one that is not among them costs -log(1 - max p), whose derivative is
+    max p (E[s] - max s) / (1 - max p).
+    """
+    loss = slope = torch.zeros((), dtype=torch.float64)
+    for chunk in row_chunks(rows, logits.shape[-1]):
+        scaled = logits[chunk].double().div_(temperature)  # (r, N)
+        scaled -= scaled.max(dim=-1, keepdim=True).values
+        weights = scaled.exp()
+        norm = weights.sum(dim=-1)  # 1 / max p
+        mean = weights.mul_(scaled).sum(dim=-1) / norm
+        known = labels[chunk] >= 0
+        true = scaled.gather(1, labels[chunk, None].clamp(min=0))[:, 0]
+        wrong = 1 - 1 / norm
+        unsure = ~known & (wrong > 1e-12)
+        loss = loss + (norm.log() - true)[known].sum() - wrong.clamp(min=1e-12)[~known].log().sum()
+        slope = slope + (true - mean)[known].sum() + (mean / norm / wrong)[unsure].sum()
+    return loss, slope
+
+
+def row_chunks(rows, width):
+    """The rows in pieces of which one's logits are a few megabytes, so that memory doesn't grow with their number."""
+    return rows.split(max(1, CHUNK // width))
 
 
 def answer_problems(heads, labels, images, names):
@@ -97,11 +123,12 @@ class LabelledLogits:
 
     def temperatures(self, heads, rows=slice(None)):
         """head -> temperature fitted on some rows. A head needs two different answers there, or keeps temperature 1."""
-        found = {}
+        found, chosen = {}, torch.zeros(len(self.references), dtype=torch.bool)
+        chosen[rows] = True
         for head in heads:
-            labels, own = self.labels[head][rows], self.rows_of(head)[rows]
-            if len(labels[labels >= 0].unique()) > 1:
-                found[head] = fit_temperature(self.outputs[f"{head}_logits"][rows][own], labels[own])
+            labels, own = self.labels[head], (self.rows_of(head) & chosen).nonzero()[:, 0]
+            if len(labels[own][labels[own] >= 0].unique()) > 1:
+                found[head] = fit_temperature(self.outputs[f"{head}_logits"], labels, own)
         return found
 
     def rows_of(self, head):
@@ -111,12 +138,29 @@ class LabelledLogits:
             rows = rows | (self.labels["question_type"] == QUESTION_TYPES.index(head))
         return rows
 
-    def ranked(self, temperatures, rows=slice(None)):
-        """All answers of each head as `processor.rank` gives them, at these temperatures."""
+    def ranked(self, temperatures, rows=None):
+        """The best answer of each head at these temperatures, and how far all its probabilities are from the truth.
+
+        Args:
+            temperatures: head -> temperature, 1 for those left out.
+            rows: which questions, all when left out.
+
+        Returns:
+            What `processor.rank` gives for one answer, and `<head>_brier` (n,): see `brier_scores`. The probabilities
+            themselves are never kept.
+        """
         processor = self.processor.without_calibration()
         processor.calibration = {"temperatures": temperatures}
-        most = max(logits.shape[-1] for logits in self.outputs.values())
-        return processor.rank({name: logits[rows] for name, logits in self.outputs.items()}, top_k=most)
+        rows = torch.arange(len(self.references)) if rows is None else torch.as_tensor(rows)
+        pieces = []
+        for chunk in row_chunks(rows, max(logits.shape[-1] for logits in self.outputs.values())):
+            outputs = {name: logits[chunk] for name, logits in self.outputs.items()}
+            piece = processor.rank(outputs)
+            for head in self.heads:
+                scaled = outputs[f"{head}_logits"].float() / temperatures.get(head, 1.0)
+                piece[f"{head}_brier"] = brier_scores(scaled.softmax(dim=-1), self.labels[head][chunk])
+            pieces.append(piece)
+        return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def cross_fitted(self, heads):
         """`ranked` with each question's temperatures fitted on questions about other images, in five parts of them."""
@@ -128,8 +172,7 @@ class LabelledLogits:
 
     def routed(self, ranked):
         """What a user gets: (n,) scores of the best answers, and how right these are, in [0, 1]."""
-        first = {name: values if name == "question_type_scores" else values[:, :1] for name, values in ranked.items()}
-        best = [items[0] for items in self.processor.decode(first)]
+        best = [items[0] for items in self.processor.decode(ranked)]
         return np.array([item["score"] for item in best]), self.right([item["answer"] for item in best])
 
     def right(self, answers):
@@ -152,16 +195,13 @@ class LabelledLogits:
             if not rows.any():
                 continue
             if head == "question_type":
-                probabilities = ranked["question_type_scores"]
-                right = (probabilities.argmax(dim=-1) == labels).double().numpy()
+                sure, chosen = ranked["question_type_scores"].max(dim=-1)
+                right = (chosen == labels).double().numpy()
             else:
-                scores, indices = ranked[f"{head}_scores"], ranked[f"{head}_indices"]
-                probabilities = torch.zeros_like(scores).scatter(1, indices, scores)  # (n, N)
-                right = self.right([names[head][index] for index in indices[:, 0].tolist()])
-            sure = probabilities.max(dim=-1).values.numpy()
-            chosen = rows.numpy()
-            brier = brier_score(probabilities[rows].numpy(), labels[rows].numpy())
-            found[head] = {**trust(sure[chosen], right[chosen]), "brier": brier}
+                sure = ranked[f"{head}_scores"][:, 0]
+                right = self.right([names[head][index] for index in ranked[f"{head}_indices"][:, 0].tolist()])
+            brier = ranked[f"{head}_brier"][rows].mean().item()
+            found[head] = {**trust(sure[rows].numpy(), right[rows.numpy()]), "brier": brier}
         return {**found, "routed": trust(*self.routed(ranked))}
 
     def errors(self, ranked):

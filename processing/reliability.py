@@ -1,6 +1,7 @@
 """How far scores can be trusted: calibration errors and the risk at each coverage, as pure functions of arrays."""
 
 import numpy as np
+import torch
 
 
 def reliability_bins(confidences, correct, bins=15):
@@ -34,16 +35,20 @@ def expected_calibration_error(confidences, correct, bins=15):
     return sum(b["count"] * abs(b["confidence"] - b["accuracy"]) for b in found) / len(confidences)
 
 
-def brier_score(probabilities, labels):
-    """Mean squared distance of (n, N) probabilities and one-hot labels (n,), summed over answers (Brier 1950).
+def brier_scores(probabilities, labels):
+    """Squared distance of (n, N) probabilities and one-hot labels (n,), summed over answers: (n,) (Brier 1950).
 
     A label outside 0..N-1, of an answer that the vocabulary lacks, is no answer's: its one-hot vector is zero.
     """
-    probabilities, labels = np.asarray(probabilities, float), np.asarray(labels)
+    probabilities, labels = torch.as_tensor(probabilities).double(), torch.as_tensor(labels)
     known = (labels >= 0) & (labels < probabilities.shape[1])
-    target = np.zeros_like(probabilities)
-    target[np.flatnonzero(known), labels[known]] = 1
-    return float(((probabilities - target) ** 2).sum(axis=1).mean())
+    true = probabilities.gather(1, labels.where(known, 0)[:, None])[:, 0]
+    return probabilities.square().sum(dim=1) + (1 - 2 * true) * known
+
+
+def brier_score(probabilities, labels):
+    """Mean of `brier_scores`."""
+    return brier_scores(probabilities, labels).mean().item()
 
 
 def risk_coverage(confidences, correct):
