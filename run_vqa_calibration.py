@@ -137,6 +137,20 @@ def calibrate(trainer, parts, args):
         fit_familiarity(trainer, model, parts["train"])
     rows = parts["validation"]
     outputs = named_logits(predict(trainer, rows), processor)
+    processor.calibration, figures = calibration_of(processor, outputs, rows, args)
+    model.config.model_card = model.config.model_card or {}
+    return {f"calibration_{name}": value for name, value in figures.items()}
+
+
+def calibration_of(processor, outputs, rows, args):
+    """What the model's outputs for the validation part tell, as `DualVQAProcessor.calibration` keeps it, and figures.
+
+    Args:
+        processor: the model's, without a calibration.
+        outputs: `<head>_logits` -> (n, N), and `novelty` (n,) where the model has it.
+        rows: with `answer` and `image_key`.
+        args: the [`CalibrationArguments`].
+    """
     labelled = LabelledLogits(processor, outputs, rows["answer"], rows["image_key"])
     problems = labelled.problems()
     for head, problem in problems.items():
@@ -144,7 +158,7 @@ def calibrate(trainer, parts, args):
     heads = [head for head in labelled.heads if head not in problems]
     temperatures = labelled.temperatures(heads)
     calibration = {"temperatures": temperatures}
-    figures = {"rows": len(rows), "images": len(set(rows["image_key"]))}
+    figures = {"rows": len(labelled.references), "images": len(set(rows["image_key"]))}
     figures |= {f"{head}_temperature": temperature for head, temperature in temperatures.items()}
     after = labelled.cross_fitted(heads) if heads else labelled.ranked({})
     figures |= before_and_after(labelled.errors(labelled.ranked({})), labelled.errors(after))
@@ -156,16 +170,14 @@ def calibrate(trainer, parts, args):
             figures |= {name: chosen[name] for name in ("threshold", "coverage", "max_risk")}
         except NoThresholdError as error:
             logger.warning("every question will be answered: %s", error)
-    if model.familiarity is not None:
+    if "novelty" in outputs:
         limits, problems = fit_limits(processor, outputs)
         for name, problem in problems.items():
             logger.warning("%s flags no question as unfamiliar: %s", name, problem)
         if limits:
             calibration["familiarity"] = limits
             figures |= {f"{name}_limit": limit for name, limit in limits.items()}
-    processor.calibration = calibration
-    model.config.model_card = model.config.model_card or {}
-    return {f"calibration_{name}": value for name, value in figures.items()}
+    return calibration, figures
 
 
 def fit_familiarity(trainer, model, rows):

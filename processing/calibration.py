@@ -71,6 +71,29 @@ def row_chunks(rows, width):
     return rows.split(max(1, CHUNK // width))
 
 
+def output_chunks(outputs, rows=None):
+    """(rows, their outputs) piece by piece; all rows when left out."""
+    rows = torch.arange(len(next(iter(outputs.values())))) if rows is None else torch.as_tensor(rows)
+    for chunk in row_chunks(rows, max(values.shape[-1] for values in outputs.values() if values.ndim > 1)):
+        yield chunk, {name: values[chunk] for name, values in outputs.items()}
+
+
+def joined(pieces, count):
+    """Dicts of tensors, one behind the other, of `count` rows in all.
+
+    They are copied as they come: small tensors that are kept between large ones that go leave holes in the memory that
+    the next large ones don't fit into.
+    """
+    found, start = {}, 0
+    for piece in pieces:
+        for name, values in piece.items():
+            if name not in found:
+                found[name] = values.new_empty(count, *values.shape[1:])
+            found[name][start : start + len(values)] = values
+        start += len(values)
+    return found
+
+
 def answer_problems(heads, labels, images, names):
     """What keeps each head at temperature 1: too few questions, or answers that are all the same.
 
@@ -151,16 +174,16 @@ class LabelledLogits:
         """
         processor = self.processor.without_calibration()
         processor.calibration = {"temperatures": temperatures}
-        rows = torch.arange(len(self.references)) if rows is None else torch.as_tensor(rows)
-        pieces = []
-        for chunk in row_chunks(rows, max(logits.shape[-1] for logits in self.outputs.values())):
-            outputs = {name: logits[chunk] for name, logits in self.outputs.items()}
-            piece = processor.rank(outputs)
-            for head in self.heads:
-                scaled = outputs[f"{head}_logits"].float() / temperatures.get(head, 1.0)
-                piece[f"{head}_brier"] = brier_scores(scaled.softmax(dim=-1), self.labels[head][chunk])
-            pieces.append(piece)
-        return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+        def pieces():
+            for chunk, outputs in output_chunks(self.outputs, rows):
+                piece = processor.rank(outputs)
+                for head in self.heads:
+                    scaled = outputs[f"{head}_logits"].float() / temperatures.get(head, 1.0)
+                    piece[f"{head}_brier"] = brier_scores(scaled.softmax(dim=-1), self.labels[head][chunk])
+                yield piece
+
+        return joined(pieces(), len(self.references) if rows is None else len(rows))
 
     def cross_fitted(self, heads):
         """`ranked` with each question's temperatures fitted on questions about other images, in five parts of them."""

@@ -8,7 +8,7 @@ import torch
 
 from .abstention import selective
 from .answers import AnswerVocabulary, consensus, question_type_of
-from .calibration import LabelledLogits, before_and_after
+from .calibration import LabelledLogits, before_and_after, joined, output_chunks
 from .processing_dualvqa import QUESTION_TYPES
 from .vqa_accuracy.answer_strings import answer_score, as_list
 from .vqa_accuracy.vqa_accuracy import VQAAccuracy
@@ -128,11 +128,12 @@ class AnswerMetrics:
                 f"expected predictions for {len(self.answers)} rows, found {len(next(iter(outputs.values())))}"
             )
         self.check_labels(prediction.label_ids)
-        decode = self.processor.post_process_question_answering
+        decode = self.processor.decode
+        ranked = joined((self.processor.rank(chunk) for _, chunk in output_chunks(outputs)), len(self.answers))
         heads = [name for name in QUESTION_TYPES if f"{name}_logits" in outputs]
         oracle_types = [name if name in heads else heads[0] for name in self.types]
-        routed = [best[0] for best in decode(outputs, abstain=False)]
-        oracle = [best[0] for best in decode(outputs, question_type=oracle_types, abstain=False)]
+        routed = [best[0] for best in decode(ranked, abstain=False)]
+        oracle = [best[0] for best in decode(ranked, oracle_types, abstain=False)]
         results = {
             **self.score([best["answer"] for best in routed], "routed"),
             **self.score([best["answer"] for best in oracle], "oracle"),
