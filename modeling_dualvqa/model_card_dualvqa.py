@@ -7,6 +7,7 @@ is not known:
 - `data`: list of dicts `part`, `source`, `questions`, `images`, and `coverage` where there are open-ended answers
 - `settings`: list of [name, value], of the training; a list because configurations are saved with sorted keys
 - `pretraining`: "contrastive" where fusion and heads are untrained, else None
+- `tags`: list of those that a person gave, beside the card's own
 - `results`: dict part ("validation", "test") -> dict figure -> value, as the metric names them: `routed_accuracy`, ...;
   and "calibration", where the processor has one, likewise
 """
@@ -15,9 +16,10 @@ import hashlib
 import re
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 TASK = "visual-question-answering"
+OWN_TAGS = [TASK, "dualvqa", "custom_code"]
 MARK = "<!-- save_pretrained writes this card; without this line it leaves it alone. -->"
 UNFILLED = "[More Information Needed]"  # the Hub's template, which a push puts where there is no card
 CODE_TABLE = "| file | SHA-256 |\n|---|---|\n"
@@ -121,6 +123,13 @@ def write_model_card(folder, config, parameters):
         list_code(folder)
 
 
+def card_tags(folder):
+    """The tags in the header of a folder's README.md but for a card's own, in order."""
+    path = Path(folder, "README.md")
+    tags = (ModelCard.load(path).data.tags if path.exists() else None) or []
+    return [tag for tag in tags if tag not in OWN_TAGS]
+
+
 def render(config, parameters):
     """The card's text, up to the first row of the table of Python files."""
     record = config.model_card or {}
@@ -198,7 +207,7 @@ def metadata(record):
     return ModelCardData(
         library_name="transformers",
         pipeline_tag=TASK,
-        tags=[TASK, "dualvqa", "custom_code"],
+        tags=list(dict.fromkeys([*OWN_TAGS, *(record.get("tags") or [])])),
         license=record.get("license"),
         base_model=record.get("base_model") or None,
         datasets=datasets or None,

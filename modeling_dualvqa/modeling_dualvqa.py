@@ -25,7 +25,7 @@ from .familiarity_dualvqa import Familiarity
 from .feed_forward_dualvqa import load_balancing_loss
 from .fusion_dualvqa import build_fusion, masked_mean
 from .loss_dualvqa import dual_head_loss
-from .model_card_dualvqa import write_model_card
+from .model_card_dualvqa import card_tags, write_model_card
 from .pipeline_dualvqa import DualVQAPipeline
 from .weights_dualvqa import check_names, load_tower, tower_config
 
@@ -184,6 +184,7 @@ class DualVQAPreTrainedModel(PreTrainedModel):
         for config in (self.config.vision_config, self.config.text_config):
             config.dtype = self.dtype
         kwargs["save_original_format"] = save_original_format
+        self.record_tags(self.model_tags or [])
         with undecorated(self):
             super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         if is_main_process and os.path.isfile(os.path.join(save_directory, "config.json")):  # none beside an adapter
@@ -192,10 +193,18 @@ class DualVQAPreTrainedModel(PreTrainedModel):
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
         """The last step of every push: the card that goes to the Hub knows where it goes."""
         if os.path.isfile(os.path.join(working_dir, "config.json")):
+            self.record_tags(card_tags(working_dir))  # of the Hub's card and of this push
             self.config.model_card = {**(self.config.model_card or {}), "repo_id": repo_id}
             self.config.save_pretrained(working_dir)
             write_model_card(working_dir, self.config, self.parameter_counts())
         return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
+
+    def record_tags(self, tags):
+        """Keeps tags that a person gave in the configuration, for this model's cards."""
+        known = (self.config.model_card or {}).get("tags") or []
+        if set(tags) - set(known):
+            tags = list(dict.fromkeys([*known, *tags]))
+            self.config.model_card = {**(self.config.model_card or {}), "tags": tags}
 
     def parameter_counts(self):
         """Number of parameters by part, in order, and their total."""

@@ -16,6 +16,8 @@ from .embedding_cache_dualvqa import EmbeddingCache, tensor_digest, weights_vers
 
 logger = logging.get_logger(__name__)
 
+PUSH_OPTIONS = ("push_to_hub", "repo_id", "commit_message", "commit_description", "private", "token", "revision")
+PUSH_OPTIONS += ("create_pr", "tags")
 SEQUENCES = (list, tuple, KeyDataset)
 PADDINGS = (None, True, False, "longest", "max_length", "do_not_pad")
 TRUNCATIONS = (None, True, False, "longest_first", "only_first", "do_not_truncate")
@@ -267,14 +269,20 @@ class DualVQAPipeline(Pipeline):
         return next(self.get_iterator([inputs], 0, 1, *params))
 
     def save_pretrained(self, save_directory, **kwargs):
-        """Leaves the complete folder: model, processor, code and card."""
+        """Leaves the complete folder: model, processor, code and card; see the model's `save_pretrained`."""
+        pushed = {name: kwargs.pop(name) for name in PUSH_OPTIONS if name in kwargs}
         self.model.save_pretrained(save_directory, **kwargs)
-        self.processor.save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+        if pushed.pop("push_to_hub", False):
+            self.push_to_hub(pushed.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **pushed)
 
-    def push_to_hub(self, repo_id, **kwargs):
-        """Pushes model and processor; see theirs."""
-        self.model.push_to_hub(repo_id, **kwargs)
-        return self.processor.push_to_hub(repo_id, **kwargs)
+    def push_to_hub(self, repo_id, tags=None, commit_message="Upload model and processor", **kwargs):
+        """Pushes model and processor in one commit, or with `create_pr` as one pull request; see transformers."""
+        tags = [*(self.model.model_tags or ()), *([tags] if isinstance(tags, str) else tags or ())]
+        return super().push_to_hub(repo_id, tags=tags or None, commit_message=commit_message, **kwargs)
+
+    def _upload_modified_files(self, *args, **kwargs):
+        return self.model._upload_modified_files(*args, **kwargs)
 
 
 def checked(embeds, count):

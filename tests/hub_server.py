@@ -138,8 +138,6 @@ class HubServer(ThreadingHTTPServer):
             if match and method == expected:
                 if token and not re.fullmatch(r"Bearer \S+", request.headers.get("Authorization", "")):
                     raise Refusal(401, "Invalid username or password.")
-                if "create_pr" in request.query:
-                    raise Refusal(501, "No pull requests here")
                 return function(self, request, **{k: v and unquote(v) for k, v in match.groupdict().items()})
         raise Refusal(404, f"No {method} {path} here", "RepoNotFound")
 
@@ -208,8 +206,13 @@ class HubServer(ThreadingHTTPServer):
                 raise Refusal(400, f"Can not do {kind} with {value['path']}")
         made = Commit(header["value"]["summary"], files, parent.sha)
         repo.commits.append(made)
+        answer = {"success": True, "commitOid": made.sha, "commitUrl": f"{self.url}/{repo_id}/commit/{made.sha}"}
+        if "create_pr" in request.query:
+            number = 1 + sum(name.startswith("refs/pr/") for name in repo.branches)
+            revision = f"refs/pr/{number}"
+            answer["pullRequestUrl"] = f"{self.url}/{repo_id}/discussions/{number}"
         repo.branches[revision] = made
-        return {"success": True, "commitOid": made.sha, "commitUrl": f"{self.url}/{repo_id}/commit/{made.sha}"}
+        return answer
 
     @route("POST", f"{API}/branch/(?P<branch>[^/]+)", token=True)
     def create_branch(self, request, repo_id, branch):
@@ -233,7 +236,8 @@ class HubServer(ThreadingHTTPServer):
             return [{"name": k, "ref": f"refs/{kind}/{k}", "targetCommit": commit.sha} for k, commit in names.items()]
 
         repo = self.repo(repo_id)
-        return {"branches": listed("heads", repo.branches), "tags": listed("tags", repo.tags), "converts": []}
+        branches = {name: commit for name, commit in repo.branches.items() if not name.startswith("refs/")}
+        return {"branches": listed("heads", branches), "tags": listed("tags", repo.tags), "converts": []}
 
     @route("GET", f"{API}/tree/{REVISION}(?:/(?P<folder>.+))?")
     def tree(self, request, repo_id, revision, folder):

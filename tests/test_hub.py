@@ -50,7 +50,14 @@ processor.push_to_hub("dualvqa")  # without a namespace: the token's owner's
 first = model.push_to_hub("someone/dualvqa").oid
 torch.nn.init.zeros_(model.open_ended_head[-1].weight)
 torch.nn.init.zeros_(model.open_ended_head[-1].bias)
-DualVQAPipeline(model, processor).push_to_hub("someone/dualvqa")
+model.add_model_tags("radiology")
+pipe = DualVQAPipeline(model, processor)
+pipe.push_to_hub("someone/dualvqa", tags=["yes: no", "dualvqa"])
+request = pipe.push_to_hub("someone/other", create_pr=True)
+assert request.pr_revision == "refs/pr/1"
+processor.push_to_hub("someone/other", tags=["of the processor"])
+model.push_to_hub("someone/other", tags=["of the model"])
+pipe.save_pretrained(sys.argv[2], push_to_hub=True, repo_id="someone/third")
 print(first)
 """
 
@@ -79,13 +86,33 @@ def test_what_is_pushed_is_loaded_by_its_name_and_revision(hub, call, tiny_model
     for part in (tiny_model(), processor):
         part.save_pretrained(tmp_path / "saved")
     Image.effect_noise((40, 30), 80).save(tmp_path / "image.png")
-    pushed = call("-c", PUSH, tmp_path / "saved", package=True)
+    pushed = call("-c", PUSH, tmp_path / "saved", tmp_path / "copy", package=True)
     assert pushed.returncode == 0, pushed.stderr
     first = pushed.stdout.split()[-1]
     for revision in (first, "main"):
         files = hub.files("someone/dualvqa", revision)
         assert set(files) == FOLDER
         assert all(files[name] == source.read_bytes() for name, source in SOURCES.items())
+
+    # Model and processor go together, in one commit or one pull request.
+    one, both = "Upload DualVQAForQuestionAnswering", "Upload model and processor"
+    messages = [commit.message for commit in hub.repos["someone/dualvqa"].commits]
+    assert messages == ["initial commit", "Upload processor", one, both]
+    other = hub.repos["someone/other"]
+    assert [commit.message for commit in other.commits] == ["initial commit", both, "Upload processor", one]
+    assert set(hub.files("someone/other", "refs/pr/1")) == FOLDER
+    assert [commit.message for commit in hub.repos["someone/third"].commits] == ["initial commit", both]
+    assert set(hub.files("someone/third")) == FOLDER
+
+    own = ["visual-question-answering", "dualvqa", "custom_code"]
+    for repo_id, revision, tags in (
+        ("someone/dualvqa", first, []),
+        ("someone/dualvqa", "main", ["radiology", "yes: no"]),
+        ("someone/other", "refs/pr/1", ["radiology", "yes: no"]),
+        ("someone/other", "main", ["radiology", "yes: no", "of the processor", "of the model"]),
+    ):
+        card = ModelCard(hub.files(repo_id, revision)["README.md"].decode())
+        assert card.data.tags == own + tags, (repo_id, revision)
 
     loaded = call("-c", LOAD, tmp_path / "image.png", first, tmp_path / "again")
     assert loaded.returncode == 0, loaded.stderr

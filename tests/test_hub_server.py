@@ -159,12 +159,22 @@ def test_nobody_writes_without_a_token(hub, pushed, folder):
     assert list(hub.repos) == [REPO] and hub.files(REPO)["words/list.txt"] == b"heart\n"
 
 
-def test_a_commit_on_an_older_one_and_a_pull_request_are_refused(api, pushed):
-    file = {"repo_id": REPO, "path_or_fileobj": b"new", "path_in_repo": "new.txt"}
-    for fields, status in (({"parent_commit": pushed[0]}, 412), ({"create_pr": True}, 501)):
-        with pytest.raises(HfHubHTTPError) as refused:
-            api.upload_file(**file, **fields)
-        assert refused.value.response.status_code == status
+def test_a_commit_on_an_older_one_is_refused(api, pushed):
+    with pytest.raises(HfHubHTTPError) as refused:
+        api.upload_file(repo_id=REPO, path_or_fileobj=b"new", path_in_repo="new.txt", parent_commit=pushed[0])
+    assert refused.value.response.status_code == 412
+
+
+def test_a_pull_request_is_a_revision_of_its_own(hub, api, pushed, download):
+    for number in (1, 2):
+        content = f"new {number}".encode()
+        made = api.upload_file(repo_id=REPO, path_or_fileobj=content, path_in_repo="new.txt", create_pr=True)
+        assert made.pr_num == number and made.pr_revision == f"refs/pr/{number}"
+        assert download("new.txt", revision=made.pr_revision) == content
+    assert "new.txt" not in hub.files(REPO)
+    assert [branch.name for branch in api.list_repo_refs(REPO).branches] == [
+        "main"
+    ]
 
 
 PUSH_AND_LOAD = """
