@@ -126,8 +126,8 @@ def write_model_card(folder, config, parameters):
 def card_tags(folder):
     """The tags in the header of a folder's README.md but for a card's own, in order."""
     path = Path(folder, "README.md")
-    tags = (ModelCard.load(path).data.tags if path.exists() else None) or []
-    return [tag for tag in tags if tag not in OWN_TAGS]
+    tags = ModelCard.load(path).data.tags if path.exists() else None
+    return [tag for tag in tags if tag not in OWN_TAGS] if isinstance(tags, list) else []
 
 
 def render(config, parameters):

@@ -687,16 +687,24 @@ class DualVQATrainer(Trainer):
             write_model_card(self.args.output_dir, model.config, model.parameter_counts())
 
     def push_to_hub(
-        self, commit_message="End of training", blocking=True, token=None, revision=None, private=None, **kwargs
+        self, commit_message="End of training", blocking=True, token=None, revision=None, tags=None, **kwargs
     ):
         """As in the Trainer, but only the saved model goes out: no predictions, no rows, no pickles.
+
+        Args:
+            tags: one or several for the model card, beside its own.
+            **kwargs: `private`, for a new repository. What else the Trainer's card takes, this one knows from the run.
 
         Returns:
             The commit, or with `blocking=False` a Future of it; None on processes other than the first.
         """
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=private)
+            self.init_hf_repo(token=token, private=kwargs.pop("private", None))
+        if set(kwargs) - {"private"}:
+            logger.warning("the model card is the run's: %s is left out", ", ".join(sorted(set(kwargs) - {"private"})))
+        if tags:
+            self.accelerator.unwrap_model(self.model).record_tags([tags] if isinstance(tags, str) else tags)
         self.save_model(_internal_call=True)
         if not self.is_world_process_zero():
             return None

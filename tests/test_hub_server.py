@@ -172,9 +172,7 @@ def test_a_pull_request_is_a_revision_of_its_own(hub, api, pushed, download):
         assert made.pr_num == number and made.pr_revision == f"refs/pr/{number}"
         assert download("new.txt", revision=made.pr_revision) == content
     assert "new.txt" not in hub.files(REPO)
-    assert [branch.name for branch in api.list_repo_refs(REPO).branches] == [
-        "main"
-    ]
+    assert [branch.name for branch in api.list_repo_refs(REPO).branches] == ["main"]
 
 
 PUSH_AND_LOAD = """

@@ -105,3 +105,13 @@ def test_a_model_with_one_head_does_not_claim_the_other(tiny_model, tmp_path):
     tiny_model(heads=["binary"]).save_pretrained(tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "one head answers yes or no" in text and "chooses among" not in text and "It knows yes, no, and" in text
+
+
+def test_tags_that_a_person_gave_are_on_the_card_and_stay_with_the_model(tiny_model, tmp_path):
+    model = tiny_model(model_card=RECORD)
+    model.add_model_tags(["radiology", "dualvqa"])
+    model.save_pretrained(tmp_path / "first")
+    DualVQAForQuestionAnswering.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
+    for folder in ("first", "second"):
+        tags = ModelCard.load(tmp_path / folder / "README.md").data.tags
+        assert tags == ["visual-question-answering", "dualvqa", "custom_code", "radiology"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
+from huggingface_hub import ModelCard
 from transformers import default_data_collator
 
 from modeling_dualvqa import DualVQATrainer, DualVQATrainingArguments
@@ -333,3 +334,13 @@ def test_workers_are_chosen_from_the_machine(device, cores, processes, workers):
 def test_workers_that_are_given_are_kept(tmp_path):
     assert arguments(tmp_path).dataloader_num_workers == 0
     assert arguments(tmp_path, dataloader_num_workers=1).dataloader_num_workers == 1
+
+
+def test_tags_of_a_push_are_on_its_card_and_what_it_does_not_use_is_told(tiny_model, rows, tmp_path, caplog):
+    trainer = DualVQATrainer(model=tiny_model(), args=arguments(tmp_path), train_dataset=rows)
+    trainer.hub_model_id, pushed = "someone/tags", []
+    trainer.upload = lambda folder, *_, **__: pushed.append(ModelCard.load(Path(folder, "README.md")).data.tags)
+    trainer.push_to_hub(tags="radiology", language="en", blocking=False)
+    trainer.push_to_hub(tags=["again", "radiology"], blocking=False)
+    assert [tags[3:] for tags in pushed] == [["radiology"], ["radiology", "again"]]
+    assert "the model card is the run's: language is left out" in caplog.text
