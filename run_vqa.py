@@ -118,7 +118,7 @@ def build_trainer(
         eval_dataset=validation,
         data_collator=collator(processor, embeddings=embeddings),
         train_collator=collator(processor, augmentation, training_args.seed, embeddings, teacher, auxiliary),
-        answer_counts=[summary.answers[answer] for answer in processor.answers] if summary else None,
+        answer_counts=summary.counts_of(processor.answers) if summary else None,
         train_answers=answers_to_balance(parts["train"], processor) if balanced else None,
         auxiliary=auxiliary,
         processing_class=processor,

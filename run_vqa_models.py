@@ -12,7 +12,7 @@ from transformers.trainer_utils import IntervalStrategy
 
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQATrainer
 from modeling_dualvqa.encoders_dualvqa import is_torchvision_name
-from modeling_dualvqa.ensemble import EnsembleModel, check_members, difference
+from modeling_dualvqa.ensemble import EnsembleModel, check_members
 from modeling_dualvqa.modeling_dualvqa import vision_text_config
 from processing import (
     BINARY_ANSWERS,
@@ -21,6 +21,7 @@ from processing import (
     DualVQAProcessor,
     EnsembleCollator,
     VQACollator,
+    difference,
     find_teacher_logits,
     fingerprint,
     named_logits,
@@ -109,7 +110,11 @@ def training_answers(data_args, summary, with_binary=False):
     if not data_args.reads_answers:
         return []
     return AnswerVocabulary.from_training_answers(
-        summary.answers.elements(), data_args.min_answer_frequency, data_args.max_answers, with_binary
+        summary.answers.elements(),
+        data_args.min_answer_frequency,
+        data_args.max_answers,
+        with_binary,
+        summary.writings,
     ).answers
 
 
@@ -207,7 +212,7 @@ def ask_teacher(teacher, collator, rows, processor, training_args):
 
 def renew_answers(model, processor, data_args, summary):
     """Gives a loaded model the vocabulary of another data set, and a new open-ended head for it."""
-    with_binary = not set(BINARY_ANSWERS).isdisjoint(processor.answers)
+    with_binary = not set(BINARY_ANSWERS).isdisjoint(AnswerVocabulary(processor.answers).index)
     processor.answers = training_answers(data_args, summary, with_binary)
     model.reset_open_ended_head(len(processor.answers))
 

@@ -57,10 +57,6 @@ def opened(rows):
         yield {"image": image, "question": row["question"]}
 
 
-def references(row):
-    return [row["answer"]] if isinstance(row["answer"], str) else row["answer"]
-
-
 def pipelines(folder):
     """form -> a pipeline on a saved folder."""
     from deployment.onnx_export import export_onnx
@@ -89,7 +85,7 @@ def score(folder, rows):
     for form, pipe in pipelines(folder):
         answers = [best[0]["answer"] for best in pipe(opened(rows), batch_size=32)]
         first = first or answers
-        right = mean(answer_score(answer, references(row)) for answer, row in zip(answers, rows))
+        right = mean(answer_score(answer, row["answer"]) for answer, row in zip(answers, rows))
         found[form] = 100 * right, 100 * mean(a == b for a, b in zip(answers, first))
         print(f"{folder.name} {form}: {found[form][0]:.2f} %, {found[form][1]:.2f} % same", flush=True)
     return found

@@ -77,7 +77,7 @@ class AuxiliaryTargets:
 
 
 def as_text(value):
-    return "" if value is None else str(value).strip()
+    return "" if value is None or value != value else str(value).strip()  # NaN is a gap
 
 
 def auxiliary_counts(labels):

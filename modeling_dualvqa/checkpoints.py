@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from processing import difference, normalise_answer
+
 from .auxiliary import NAME as AUXILIARY
 from .weights_dualvqa import check_names
 
@@ -232,8 +234,9 @@ def check_processor(checkpoint, processor):
     """
     saved = type(processor).from_pretrained(checkpoint)
     advice = "Give the data and settings of the run it is from, or start anew without --resume_from_checkpoint"
-    if saved.answers != processor.answers:
-        new = [answer for answer in processor.answers if answer not in set(saved.answers)]
+    if difference(saved.answers, processor.answers):
+        known = set(map(normalise_answer, saved.answers))
+        new = [answer for answer in processor.answers if normalise_answer(answer) not in known]
         raise ValueError(
             f"{checkpoint} has another vocabulary: {len(saved.answers)} answers there, {len(processor.answers)} here"
             + (f", of which {len(new)} are not among them, first {new[0]!r}" if new else "")

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import nn
 
+from processing import difference
+
 from .modeling_dualvqa import DualVQAOutput
 from .pipeline_dualvqa import DualVQAPipeline
 
@@ -58,16 +60,6 @@ def check_members(models, processors, average="logits"):
                 f"{names[0]} and {name} have different vocabularies: {problem}; an ensemble averages the same answers, "
                 f"so train its models on the same training part"
             )
-
-
-def difference(answers, others):
-    """What is different about two vocabularies, in words; None where nothing is."""
-    if len(answers) != len(others):
-        return f"{len(answers)} answers and {len(others)}"
-    return next(
-        (f"answer {n} is {a!r} and {b!r}" for n, (a, b) in enumerate(zip(answers, others)) if a != b),
-        None,
-    )
 
 
 class EnsembleModel(nn.Module):

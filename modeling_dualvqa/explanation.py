@@ -254,7 +254,8 @@ def find_target(processor, outputs, answer=None, question_type=None):
                 if question_type is None and len(heads) == 2:
                     entry["score"] *= ranked["question_type_scores"][0, number].item()
                 return entry, logit_of(outputs, ranked, head, place)
-    close = difflib.get_close_matches(normalise_answer(answer), known)
+    forms = {normalise_answer(name): name for name in known}
+    close = [forms[form] for form in difflib.get_close_matches(normalise_answer(answer), forms)]
     first = ", ".join(known[:10]) + ", ..." * (len(known) > 10)
     hint = f"did you mean {', '.join(close)}?" if close else f"it has {first}"
     kind = "" if question_type is None else f"{question_type} "

@@ -10,7 +10,7 @@ from .processing_dualvqa import DualVQAProcessor
 # Imported when they are asked for: who only answers questions doesn't wait for pandas, datasets and scikit-learn.
 HOMES = {
     "abstention": ["NoThresholdError", "choose_threshold"],
-    "answers": ["AnswerVocabulary", "consensus", "normalise_answer", "question_type_of"],
+    "answers": ["AnswerVocabulary", "consensus", "difference", "normalise_answer", "question_type_of"],
     "calibration": ["LabelledLogits", "answer_names", "answer_problems", "before_and_after"],
     "collator": ["AugmentationArguments", "PairCollator", "EnsembleCollator", "VQACollator", "build_augmentation"],
     "datasets": ["BadExampleError", "DataArguments", "prepare_datasets"],

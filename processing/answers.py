@@ -1,60 +1,109 @@
 """The vocabulary of the open-ended head."""
 
+import logging
+import re
 from collections import Counter
 
 from .processing_dualvqa import BINARY_ANSWERS
-from .vqa_accuracy.answer_strings import answer_score, consensus, normalise_answer, question_type_of
+from .vqa_accuracy.answer_strings import answer_score, as_list, consensus, normalise_answer, question_type_of
+from .vqa_accuracy.normal_form import NUMBER_WORDS
 
-__all__ = ["AnswerVocabulary", "answer_score", "consensus", "normalise_answer", "question_type_of"]
+__all__ = ["AnswerVocabulary", "answer_score", "as_list", "consensus", "normalise_answer", "question_type_of"]
+
+logger = logging.getLogger(__name__)
 
 IGNORE_INDEX = -100
+EARLIER_PUNCTUATION = re.compile(r"['’‘`´;/\[\]\"{}()=+\\_><@,?!:*|~^“”]")  # never in what earlier versions saved
+MOST_WRITINGS = 1_000_000  # different ones that are counted; beyond, the rarest are forgotten
+
+
+class Writings:
+    """How people wrote their answers, and how often, in bounded memory."""
+
+    def __init__(self):
+        self.counts = Counter()
+
+    def add(self, form, texts):
+        """Counts the texts of this normal form among those that people gave to a question."""
+        self.counts.update(" ".join(text.split()) for text in texts if normalise_answer(text) == form)
+        if len(self.counts) > MOST_WRITINGS:
+            self.counts = Counter(dict(self.counts.most_common(MOST_WRITINGS // 2)))
+
+    def commonest(self):
+        """Normal form -> its commonest writing, the alphabetically first of those that are level.
+
+        Yes and no are always written as their own head writes them.
+        """
+        found = {}
+        for text, count in self.counts.items():
+            form = normalise_answer(text)
+            found[form] = min(found.get(form, (0, "")), (-count, text))
+        return {form: form if form in BINARY_ANSWERS else text for form, (_, text) in found.items()}
 
 
 class AnswerVocabulary:
     """The answers of the open-ended head, most frequent first. It has no class for unknown answers.
 
+    They are kept as they are shown, and found by their normal form.
+
     Args:
-        answers: different normalised answers.
+        answers: different answers, as they are shown.
+
+    Raises:
+        ValueError: two of them have one normal form, so that one could never be right.
     """
 
     def __init__(self, answers):
         self.answers = list(answers)
-        self.index = {answer: index for index, answer in enumerate(self.answers)}
+        self.index = {}
+        for index, answer in enumerate(self.answers):
+            first = self.index.setdefault(normalise_answer(answer), index)
+            if first != index:
+                refuse_twins(self.answers[first], answer)
 
     @classmethod
-    def from_training_answers(cls, answers, min_frequency=1, max_size=None, with_binary=False):
+    def from_training_answers(cls, answers, min_frequency=1, max_size=None, with_binary=False, writings=None):
         """Collects the open-ended answers of the training part.
 
         Args:
-            answers: one normalised answer per training question; yes and no are left to their own head.
+            answers: one answer per training question, as written; yes and no are left to their own head.
             with_binary: yes and no are answers among the others, for a model with one head for all questions.
-            min_frequency: how often an answer must occur.
+            min_frequency: how often an answer must occur, whichever way it is written.
             max_size: how many answers are kept at most, the most frequent ones; ties in alphabetical order.
+            writings: normal form -> how it is shown; the commonest among `answers` when left out.
 
         Raises:
             ValueError: nothing is left.
         """
-        counts = Counter(answer for answer in answers if with_binary or question_type_of(answer) == 1)
+        counts, found = Counter(), Writings()
+        for answer in answers:
+            form = normalise_answer(answer)
+            counts[form] += 1
+            if writings is None:
+                found.add(form, [answer])
+        if not with_binary:
+            counts = Counter({form: count for form, count in counts.items() if question_type_of(form) == 1})
         kept = sorted(
-            (answer for answer, count in counts.items() if count >= min_frequency),
-            key=lambda answer: (-counts[answer], answer),
+            (form for form, count in counts.items() if count >= min_frequency), key=lambda form: (-counts[form], form)
         )[:max_size]
         if not kept:
             raise ValueError(
                 f"expected open-ended training answers that occur at least {min_frequency} times, found none among "
                 f"{len(counts)} different ones; lower the threshold, or train a model with heads=['binary']"
             )
-        return cls(kept)
+        writings = found.commonest() if writings is None else writings
+        return cls([writings.get(form, form) for form in kept])
 
     def __len__(self):
         return len(self.answers)
 
     def encode(self, answer):
-        """Index of a normalised answer, or -100 if it is not in the vocabulary."""
-        return self.index.get(answer, IGNORE_INDEX)
+        """Index of an answer, however written, or -100 if it is not in the vocabulary."""
+        return self.index.get(normalise_answer(answer), IGNORE_INDEX)
 
     def labels(self, answers):
-        """`<head>_labels` of normalised answers, a list for each head and one for the router; -100 for none."""
+        """`<head>_labels` of answers, a list for each head and one for the router; -100 for none."""
+        answers = list(map(normalise_answer, answers))
         types = [question_type_of(answer) for answer in answers]
         return {
             "binary_labels": [BINARY_ANSWERS.index(a) if t == 0 else IGNORE_INDEX for a, t in zip(answers, types)],
@@ -64,9 +113,33 @@ class AnswerVocabulary:
         }
 
     def coverage(self, answers):
-        """Share of the open-ended ones among normalised `answers` that the vocabulary has: no accuracy can be higher.
+        """Share of the open-ended ones among `answers` that the vocabulary has: no accuracy can be higher.
 
         None where there is no open-ended answer.
         """
-        open_ended = [answer for answer in answers if question_type_of(answer) == 1]
-        return sum(answer in self.index for answer in open_ended) / len(open_ended) if open_ended else None
+        open_ended = [form for form in map(normalise_answer, answers) if question_type_of(form) == 1]
+        return sum(form in self.index for form in open_ended) / len(open_ended) if open_ended else None
+
+
+def refuse_twins(first, second):
+    """Refuses two answers with one normal form, but for two that earlier versions saved as different ones."""
+    both = f"{first!r} and {second!r} are one answer, {normalise_answer(first)!r} in normal form"
+    if first == second or not (is_earlier_form(first) and is_earlier_form(second)):
+        raise ValueError(f"the vocabulary has an answer twice: {both}; leave one of them out")
+    logger.warning("the vocabulary of an earlier version has an answer twice: %s; only the first can be right", both)
+
+
+def is_earlier_form(answer):
+    """Whether an answer looks as normalisation left it when vocabularies were still normalised."""
+    words = set(answer.split())
+    changed = EARLIER_PUNCTUATION.search(answer) or words & {"a", "an", "the", *NUMBER_WORDS}
+    return answer == answer.lower() and not changed
+
+
+def difference(answers, others):
+    """What is different about two vocabularies, in words; None where nothing but the writing of answers is."""
+    if len(answers) != len(others):
+        return f"{len(answers)} answers and {len(others)}"
+    for number, (one, other) in enumerate(zip(answers, others)):
+        if normalise_answer(one) != normalise_answer(other):
+            return f"answer {number} is {one!r} and {other!r}"

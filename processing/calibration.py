@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import GroupKFold
 
-from .answers import AnswerVocabulary, answer_score, consensus
+from .answers import AnswerVocabulary, answer_score, as_list, consensus
 from .processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
 from .reliability import brier_scores, expected_calibration_error, reliability_bins
 
@@ -135,7 +135,7 @@ class LabelledLogits:
         self.processor = processor.without_calibration()
         self.outputs = {name: torch.as_tensor(logits) for name, logits in outputs.items() if name.endswith("_logits")}
         self.heads = [name.removesuffix("_logits") for name in self.outputs]
-        self.references = [[answer] if isinstance(answer, str) else list(answer) for answer in references]
+        self.references = list(map(as_list, references))
         self.images = images
         labels = AnswerVocabulary(processor.answers).labels([consensus(people) for people in self.references])
         self.labels = {name.removesuffix("_labels"): torch.tensor(values) for name, values in labels.items()}

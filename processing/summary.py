@@ -2,9 +2,9 @@
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from .answers import consensus
+from .answers import Writings, as_list, consensus, normalise_answer
 
 logger = logging.getLogger(__name__)
 
@@ -20,27 +20,35 @@ class TrainingSummary:
         images: how many different images, None where it isn't known.
         answers: how often each normalised answer occurs.
         questions: the first `MOST_QUESTIONS` different questions.
+        writings: normalised answer -> how most people wrote it.
     """
 
     rows: int
     images: int | None
     answers: Counter
     questions: list
+    writings: dict = field(default_factory=dict)
+
+    def counts_of(self, vocabulary):
+        """How often each answer of a vocabulary occurs, however written."""
+        return [self.answers[normalise_answer(answer)] for answer in vocabulary]
 
 
 def summarise(rows, images=None):
     """One pass over (question, answer) pairs, in constant memory; an answer may be None."""
-    answers, questions, count = Counter(), {}, 0
+    answers, questions, writings, count = Counter(), {}, Writings(), 0
     for question, answer in rows:
         count += 1
         if answer is not None:
-            answers[consensus(answer)] += 1
+            form = consensus(answer)
+            answers[form] += 1
+            writings.add(form, as_list(answer))
         if len(answers) > MOST_ANSWERS:
             answers = Counter(dict(answers.most_common(MOST_ANSWERS // 2)))
             logger.warning("more than %d different answers: the rarest are forgotten", MOST_ANSWERS)
         if len(questions) < MOST_QUESTIONS:
             questions[question] = None
-    return TrainingSummary(count, images, answers, list(questions))
+    return TrainingSummary(count, images, answers, list(questions), writings.commonest())
 
 
 def summary_of(train):

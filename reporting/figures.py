@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from processing.answers import Writings, normalise_answer
 from processing.reliability import (
     area_under_risk_coverage,
     expected_calibration_error,
@@ -110,7 +111,8 @@ class Group:
         return self.images.mean(self.of(answerer))
 
     def macro_f1(self, answerer):
-        return self.images.macro_f1([result["expected"] for result in self.results], self.of(answerer, "answer"))
+        given = list(map(normalise_answer, self.of(answerer, "answer")))
+        return self.images.macro_f1([result["expected"] for result in self.results], given)
 
     def difference(self, first, second):
         """By how much the first is more often right than the second, on the same questions."""
@@ -154,7 +156,7 @@ def confusion(groups, answerer):
         chosen = groups["open_ended"].results
         counts = Counter(result["expected"] for result in chosen if result["coverage"])
         frequent = sorted(counts, key=lambda answer: (-counts[answer], answer))[:MOST_ANSWERS]
-        said = Counter(result["answers"][answerer]["answer"] for result in chosen)
+        said = Counter(normalise_answer(result["answers"][answerer]["answer"]) for result in chosen)
         of_other_head = [answer for answer in ("yes", "no") if answer in said]
         often = [a for a, _ in said.most_common() if a not in (*frequent, *of_other_head)][:MOST_SAID]
         tables["open_ended"] = table(chosen, answerer, frequent, [*frequent, *often, *of_other_head])
@@ -167,14 +169,20 @@ def table(results, answerer, expected, answers):
     counts = np.zeros((len(rows), len(columns)), dtype=int)
     for result in results:
         row = result["expected"] if result["expected"] in expected else OTHER if result["coverage"] else OUTSIDE
-        answer = result["answers"][answerer]["answer"]
+        answer = normalise_answer(result["answers"][answerer]["answer"])
         # An answer that is itself called "other" is counted with the others.
         counts[rows.index(row), columns.index(answer if answer in answers else OTHER)] += 1
     used = counts.any(axis=1) | np.isin(rows, expected)
     wide = counts.any(axis=0) | np.isin(columns, answers)
+    writings = Writings()
+    for result in results:
+        given = result["answers"][answerer]["answer"]
+        writings.add(result["expected"], result["references"])
+        writings.add(normalise_answer(given), [given])
+    shown = writings.commonest()
     return {
-        "expected": [row for row, kept in zip(rows, used) if kept],
-        "given": [column for column, kept in zip(columns, wide) if kept],
+        "expected": [shown.get(row, row) for row, kept in zip(rows, used) if kept],
+        "given": [shown.get(column, column) for column, kept in zip(columns, wide) if kept],
         "counts": counts[used][:, wide].tolist(),
     }
 

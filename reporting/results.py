@@ -3,7 +3,7 @@
 A result is a dict, one line of report_rows.jsonl:
 
 - `part`; `row`, the number of its row in the source; `image`, the key of the picture; `question`
-- `references`, what people answered; `expected`, what most of them did, normalised; `type`, binary or open_ended
+- `references`, what people answered; `expected`, what most of them did, in normal form; `type`, binary or open_ended
 - `coverage`: 1 if the model can say the expected answer, else 0
 - `probability_of_yes`: within the yes/no head, whatever the question's type; None in a model without that head
 - `columns`: the values that results are shown by
@@ -15,11 +15,10 @@ import json
 
 import torch
 
-from processing.answers import AnswerVocabulary, consensus, question_type_of
+from processing.answers import IGNORE_INDEX, AnswerVocabulary, as_list, consensus, question_type_of
 from processing.metrics import answer_score, named_logits
 from processing.processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
 from processing.reliability import brier_score
-from processing.vqa_accuracy.answer_strings import as_list
 
 CHUNK = 1000  # questions whose probabilities are in memory at a time
 MODEL = ("routed", "oracle")
@@ -44,7 +43,7 @@ def question_results(part, rows, logits, processor, columns=()):
     found = len(next(iter(outputs.values())))
     if found != len(rows):
         raise ValueError(f"expected predictions for the {len(rows)} rows of the {part} part, found {found}")
-    known = set(processor.answers) | (set(BINARY_ANSWERS) if "binary_logits" in outputs else set())
+    known = {*AnswerVocabulary(processor.answers).index, *(BINARY_ANSWERS if "binary_logits" in outputs else ())}
     kept = {name: rows[name][:] for name in ("row", "image_key", "question", "answer", *columns)}
     results = []
     for index in range(len(rows)):
@@ -83,14 +82,16 @@ def add_answers(results, outputs, processor):
     shares = ranked.get("question_type_scores", torch.ones(len(results), 1))
     together = torch.cat([within[head] * shares[:, [n]] for n, head in enumerate(heads)], dim=1)
     indices = {head: AnswerVocabulary(answers[head]) for head in heads}
-    index_of_all = AnswerVocabulary([answer for head in heads for answer in answers[head]])
+    offsets = {head: len(within[heads[0]][0]) * n for n, head in enumerate(heads)}  # in `together`, (B, all answers)
     for row, result in enumerate(results):
         expected, head = result["expected"], types[row]
         result["probability_of_yes"] = within["binary"][row, 1].item() if "binary" in heads else None
+        places = {head: indices[head].encode(expected) for head in heads}
+        place = next((offsets[head] + place for head, place in places.items() if place >= 0), IGNORE_INDEX)
         # The router's choice is part of what the model says: over the answers of both heads its scores sum to 1.
         distances = {
-            "routed": brier_score(together[row : row + 1], [index_of_all.encode(expected)]),
-            "oracle": brier_score(within[head][row : row + 1], [indices[head].encode(expected)]),
+            "routed": brier_score(together[row : row + 1], [place]),
+            "oracle": brier_score(within[head][row : row + 1], [places[head]]),
         }
         for name, best in (("routed", routed[row][0]), ("oracle", oracle[row][0])):
             result["answers"][name] = {

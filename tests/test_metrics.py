@@ -18,13 +18,23 @@ def test_answers_are_compared_as_normalised_strings():
     assert results["open_ended_accuracy"] == pytest.approx(2 / 3) and results["open_ended_samples"] == 3
 
 
-def test_several_people_count_as_in_the_vqa_evaluation():
+def test_several_people_count_up_to_three():
     people = ["cat"] * 2 + ["dog"] * 8
     assert answer_score("dog", people) == 1.0
     assert answer_score("cat", people) == pytest.approx(2 / 3)
     assert answer_score("cow", people) == 0.0
     assert answer_score("cat", ["cat", "dog"]) == 0.5
     assert answer_score("cat", ["cat"]) == 1.0
+    assert answer_score("A cat.", [None, "Cat", ""]) == 1.0
+    assert answer_score(None, ["none"]) == 0.0
+
+
+@pytest.mark.parametrize("matches, official", [(1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0)])
+def test_the_official_score_is_another(matches, official):
+    people = ["cat"] * matches + ["dog"] * (10 - matches)
+    others = [people[:left_out] + people[left_out + 1 :] for left_out in range(10)]
+    assert sum(min(nine.count("cat") / 3, 1) for nine in others) / 10 == pytest.approx(official)
+    assert answer_score("cat", people) == pytest.approx(min(matches / 3, 1))  # as its docstring says
 
 
 def test_macro_f1_by_hand():

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from processing import VQAAccuracy
@@ -57,6 +58,34 @@ def test_references_are_strings_lists_or_both():
 def test_another_number_of_references_is_refused():
     with pytest.raises(ValueError, match=r"Mismatch in the number of predictions \(5\) and references \(1\)"):
         compute(["liver"])
+
+
+def test_numbers_are_read_as_text():
+    assert compute([2, "2", ["two", 2, 3]], [2, np.int64(2), 2.0])["accuracy"] == pytest.approx((1 + 1 + 2 / 3) / 3)
+    assert compute(np.array([1, 2]), np.array([1, 3]))["accuracy"] == 0.5
+
+
+def test_a_question_left_unanswered_counts_as_wrong():
+    results = compute(["none", "red", "nan"], [None, "red", float("nan")])
+    assert results["accuracy"] == pytest.approx(1 / 3) and results["macro_f1"] == pytest.approx(1 / 3)
+
+
+def test_gaps_among_the_references_are_no_references():
+    results = compute([[None, None, "red"], ["", "none", "none", "none"]], ["none", "none"])
+    assert results["accuracy"] == 0.5 and compute([[None, "red"]], ["red"])["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("nothing", [None, "", [], [None, ""], float("nan")])
+def test_a_question_that_nobody_answered_is_refused_with_its_row(nothing):
+    with pytest.raises(ValueError, match=r"row 2 of the references \(references\[1\]\) has no answer"):
+        compute(["red", nothing], ["red", "red"])
+
+
+def test_what_is_no_answer_is_refused_with_its_row():
+    with pytest.raises(ValueError, match=r"row 1 of the predictions .*must be text or a number, found list"):
+        compute(["red"], [["red"]])
+    with pytest.raises(ValueError, match=r"row 1 of the references .*must be text or a number, found dict"):
+        compute([{"answer": "red"}], ["red"])
 
 
 def test_its_question_types_are_those_of_the_processor():

@@ -1,40 +1,65 @@
-"""Answers as strings: their normal form, the one that most people gave, and the question type that it implies."""
+"""Answers as strings: what people said, what most of them said, how right an answer is, and the type of question."""
 
-import re
-import unicodedata
+import numbers
 from collections import Counter
+from decimal import Decimal
 
-# The rules of the VQA evaluation (Antol et al. 2015, "VQA: Visual Question Answering"), with three
-# departures: "none" stays a word (it is an answer of its own in radiology), a minus before a number stays, and
-# apostrophes are dropped, so that "don't" and "dont" are one answer without a list of contractions.
-NUMBER_WORDS = dict(zip("zero one two three four five six seven eight nine ten".split(), map(str, range(11))))
-ARTICLES = {"a", "an", "the"}
-APOSTROPHES = re.compile(r"['’‘`´]")
-NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}\b)")  # 1,000
-LOOSE_PERIOD = re.compile(r"(?<!\d)\.|\.(?!\d)")  # any but the decimal point of 1.5
-LOOSE_HYPHEN = re.compile(r"(?<=\S)[-–—]|[-–—](?!\d)")  # any but the minus of -5
-PUNCTUATION = re.compile(r"[;/\[\]\"{}()=+\\_><@,?!:*|~^“”]")
+from .normal_form import normal_form
 
 
-def normalise_answer(answer):
-    """Brings the spellings of one answer to one form: case, punctuation, articles, number words, white space."""
-    text = unicodedata.normalize("NFKC", str(answer)).lower().strip()
-    bare = APOSTROPHES.sub("", text)
-    for pattern, replacement in ((NUMBER_COMMA, ""), (LOOSE_PERIOD, " "), (LOOSE_HYPHEN, " "), (PUNCTUATION, " ")):
-        bare = pattern.sub(replacement, bare)
-    words = [NUMBER_WORDS.get(word, word) for word in bare.split()]
-    kept = [word for word in words if word not in ARTICLES]
-    return " ".join(kept or words) or text  # "A" (one of several choices) and "?" keep what they have
+def answer_text(value):
+    """What somebody answered, as text: a number as it is written, None for a gap (None, NaN, NA or blank text).
+
+    Raises:
+        ValueError: it is something else, such as a list or a dict.
+    """
+    if isinstance(value, str):
+        return value if normal_form(value) else None
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas, which the metric doesn't need
+        return None
+    value = value.item() if getattr(value, "ndim", None) == 0 else value  # NumPy, PyTorch
+    if not isinstance(value, (bool, numbers.Number, Decimal)):
+        raise ValueError(f"an answer must be text or a number, found {type(value).__name__}")
+    if value != value:
+        return None
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def as_list(answers):
-    """The answers of several people, or of one, as a list."""
-    return [answers] if isinstance(answers, str) else list(answers)
+    """The answers of several people, or of one, as a list of texts; who said nothing is left out.
+
+    Raises:
+        ValueError: see `answer_text`.
+    """
+    several = isinstance(answers, (list, tuple, set)) or getattr(answers, "ndim", 0)
+    texts = map(answer_text, answers if several else [answers])
+    return [text for text in texts if text is not None]
+
+
+def normalise_answer(answer):
+    """The form by which answers are compared. It is not for showing: see docs/answer_normalisation.md.
+
+    Case, typography, articles, number words and white space make no difference; whatever may carry meaning does.
+
+    Raises:
+        ValueError: None or another gap, which is no answer, or neither text nor a number.
+    """
+    text = answer if isinstance(answer, str) else answer_text(answer)
+    if text is None:
+        raise ValueError(f"expected an answer, found {answer!r}: leave gaps out before answers are compared")
+    return normal_form(text)
 
 
 def consensus(answers):
-    """The answer that most people gave, normalised; the first of them where several are level."""
-    return Counter(map(normalise_answer, as_list(answers))).most_common(1)[0][0]
+    """The normal form of what most people said, the first of them where several are level; gaps are no votes.
+
+    Raises:
+        ValueError: nobody said anything.
+    """
+    forms = Counter(map(normalise_answer, as_list(answers)))
+    if not forms:
+        raise ValueError(f"expected an answer or a list with at least one, found {answers!r}: nobody said anything")
+    return forms.most_common(1)[0][0]
 
 
 def question_type_of(answer):
@@ -43,7 +68,23 @@ def question_type_of(answer):
 
 
 def answer_score(prediction, references):
-    """min(matches / 3, 1) over the answers of several people (Antol et al. 2015); with fewer than three
-    people, the share that agrees. With one it is 1 or 0."""
-    matches = sum(normalise_answer(reference) == prediction for reference in references)
-    return min(matches / min(3, len(references)), 1.0)
+    """min(matches / 3, 1) over the answers of several people; with fewer than three, the share that agrees. With one
+    it is 1 or 0.
+
+    It is not the official score of the VQA evaluation (Antol et al. 2015), which leaves out each of ten people in turn
+    and takes the mean of min(matches among the other nine / 3, 1): an answer that three of ten gave scores 1 here and
+    0.9 there, two of ten 2/3 and 0.6, one of ten 1/3 and 0.3.
+
+    Args:
+        prediction: an answer, however written, or None for a question left unanswered, which scores 0.
+        references: as `as_list` takes them; gaps are no references.
+
+    Raises:
+        ValueError: nobody said anything.
+    """
+    people = as_list(references)
+    if not people:
+        raise ValueError(f"expected references, found {references!r}: nobody said anything")
+    given = answer_text(prediction)
+    matches = given is not None and sum(normalise_answer(reference) == normal_form(given) for reference in people)
+    return min(matches / min(3, len(people)), 1.0)

@@ -7,15 +7,18 @@ import evaluate
 import numpy as np
 from sklearn.metrics import f1_score
 
-from .answer_strings import answer_score, as_list, consensus, normalise_answer, question_type_of
+from .answer_strings import answer_score, answer_text, as_list, consensus, question_type_of
+from .normal_form import normal_form
 
 TYPES = ("binary", "open_ended")
-DESCRIPTION = """Accuracy of visual question answering over normalised answer strings, in all and by question type: a
-question is binary when the answer that most people gave is yes or no, else open-ended."""
+DESCRIPTION = """Accuracy of visual question answering over answer strings in their normal form, in all and by question
+type: a question is binary when the answer that most people gave is yes or no, else open-ended. Of several people's
+answers the score is min(matches / 3, 1), not the official average over all but one of ten people."""
 INPUTS = """
 Args:
-    predictions: list of strings.
-    references: for each question a string, or a list of strings, the answers that several people gave.
+    predictions: list of strings; numbers are read as text, and None is a question left unanswered, which scores 0.
+    references: for each question a string, or a list of strings, the answers that several people gave. Of those some
+        may be None or empty, who said nothing; a question that nobody answered is refused.
 Returns:
     accuracy, binary_accuracy, open_ended_accuracy: shares in [0, 1]; a type without questions is left out.
     macro_f1, binary_macro_f1, open_ended_macro_f1: unweighted mean of F1 over the answers that occur in the references.
@@ -38,18 +41,20 @@ class VQAAccuracy(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": datasets.Sequence(text)}),
         )
 
-    # A column that mixes strings and lists would become strings without a word.
+    # Arrow would make a column of strings and lists, or of strings and numbers, strings without a word.
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Takes one question's prediction and reference."""
-        super().add(prediction=prediction, reference=as_list(reference), **kwargs)
+        super().add(prediction=told(prediction, 0), reference=asked(reference, 0), **kwargs)
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Takes several questions' predictions and references."""
-        super().add_batch(predictions=predictions, references=list(map(as_list, references)), **kwargs)
+        predictions = [told(answer, row) for row, answer in enumerate(predictions)]
+        references = [asked(people, row) for row, people in enumerate(references)]
+        super().add_batch(predictions=predictions, references=references, **kwargs)
 
     def _compute(self, predictions, references):
-        predictions = [normalise_answer(answer) for answer in predictions]
-        answers = [consensus(people) for people in references]
+        predictions = list(map(normal_form, predictions))
+        answers = list(map(consensus, references))
         scores = [answer_score(answer, people) for answer, people in zip(predictions, references)]
         rows = defaultdict(list)
         for row, answer in enumerate(answers):
@@ -65,3 +70,23 @@ class VQAAccuracy(evaluate.Metric):
             )
             results[f"{prefix}samples"] = len(chosen)
         return results
+
+
+def told(answer, row):
+    """A prediction as text, the empty one, which no reference is, for a question left unanswered."""
+    try:
+        return answer_text(answer) or ""
+    except ValueError as error:
+        raise ValueError(f"row {row + 1} of the predictions (predictions[{row}]): {error}") from error
+
+
+def asked(answers, row):
+    """The references of one question as a list of texts."""
+    place = f"row {row + 1} of the references (references[{row}])"
+    try:
+        people = as_list(answers)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    if not people:
+        raise ValueError(f"{place} has no answer, found {answers!r}; leave out questions that nobody answered")
+    return people

@@ -1,0 +1,172 @@
+"""The normal form of an answer, by which answers are compared: docs/answer_normalisation.md says why, rule by rule.
+
+What is taken away carries no meaning; what may carry it stays. Two spellings of one answer that keep two forms cost a
+match now and then, two answers with one form are a silent mistake.
+"""
+
+import functools
+import re
+import unicodedata
+from decimal import Decimal
+
+NUMBER_WORDS = dict(zip("zero one two three four five six seven eight nine ten".split(), map(str, range(11))))
+# Where an "a" may follow as an article. After other words it may be a name: vitamin A deficiency, hepatitis A virus.
+LINKS = set(
+    "and or but not of in on at to by for from with without near under over behind beside between below above into "
+    "onto through across against around is are was be has have like as than".split()
+)
+# What follows an "a" that is a name, or that makes a difference ("a few" are not "few").
+AFTER_NAMES = LINKS | set(
+    "positive negative minor major flat sharp level levels fib flutter line lines wave waves only also too alone few "
+    "little".split()
+)
+
+SAME = {
+    **dict.fromkeys("‐‑‒–—―−﹘", "-"),
+    **dict.fromkeys("’‘‛`´ʼʻʹ′", "'"),
+    **dict.fromkeys("“”„‟«»″", '"'),
+    **dict.fromkeys("⁄∕", "/"),
+    **dict.fromkeys("،、", ","),
+    **{"。": ".", "…": "...", "؛": ";", "؟": "?", "№": "no.", "™": "™"},
+}
+UNSEEN = re.compile(
+    r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2064"
+    r"\u2066-\u2069\ufe00-\ufe0f\ufeff]|(?<![^\w\s])\u200d|\u200d(?![^\w\s])"  # a joiner of two symbols stays
+)
+# Marks around what stands above or below the line, around fractions, and for the hyphen of x-ray, until their
+# neighbours are known. No answer has them: they are among the UNSEEN.
+MARKS = {"<super>": "\x01{}\x02", "<sub>": "\x03{}\x04", "<fraction>": "\x05{}\x06"}
+HYPHEN = "\x07"
+
+L = r"[^\W\d_]"  # a letter
+WORD = rf"{L}{L}"  # the beginning or end of a word, which isn't a single letter
+SPELLED = "|".join(NUMBER_WORDS)
+NUMBER = rf"(?:{SPELLED}|\d+)(?!\w)"
+# In this order, each on text with a space at either end.
+RULES = (
+    # 10² -> 10^2, CO₂ -> CO2, 10₂ -> 10_2, 1½ -> 1 1/2
+    (r"\x02\x01|\x04\x03", ""),
+    (r"\x01([^\x02]*)\x02(?=\w)", r"^\1 "),
+    (r"\x01([^\x02]*)\x02", r"^\1"),
+    (rf"(?<={L})\x03(\w+)\x04(?!\d)", r"\1"),
+    (r"\x03([^\x04]*)\x04", r"_\1"),
+    (r"(?<=\d)\x05|\x06(?=\d)", " "),
+    (r"[\x05\x06]", ""),
+    (r"\s+", " "),
+    # stops of abbreviations; an A as the name of a choice, "(A) dog"
+    (rf"(?<!{L}){L}\.(?:\s*{L}\.)+(?!\w)|(?<!{L})(?:{L}\.)+{L}(?!\w)", lambda found: re.sub(r"[.\s]", "", found[0])),
+    (r"(?<!\w)[\"'(]?a[\"').,:;?]+ (?=\S)", "a. "),
+    # quotation marks, but not inches and feet; apostrophes where nothing else is spelled like it; brackets, but not
+    # those of f(x), points and intervals
+    (r"(?<!\w)\"([^\"]*)\"(?!\w)", r" \1 "),
+    (r"(?<!\d)\"", " "),
+    (r"(?<!\w)'([^']+)'(?!\w)", r"\1"),
+    (r"(?<=n)'(?=t(?!\w))|(?<=\w)'(?=ve(?!\w))|(?<=\Wo)'(?=clock(?!\w))", ""),
+    (r"(?<!\w)(that|what|there|here|where|who|how)'s(?!\w)", r"\1s"),
+    (r"(?<!\S)\((?![^()]*\d[,;\s]+[-+.]*\d)([^()]*)\)(?=[\s.?!:;,])", r"\1"),
+    # the commas of 1,000 and those between words; the point of .5
+    (r"(?<![\w.,])[1-9]\d{0,2}(?:,\d{3})+(?!,?\d)", lambda found: found[0].replace(",", "")),
+    (rf"[,;](?!\d)|(?<={L})[,;]", " "),
+    (r"[¿¡]+(?=\w)", ""),
+    (r"(?<![\w.])\.(?=\d)", "0."),
+    # signs: one spelling of each, and one way of spacing it
+    (rf"(?<!\S)no\. ?({SPELLED})(?!\w)", lambda found: f"no. {NUMBER_WORDS[found[1]]}"),
+    (r"(?<=\w) & (?=\w)", " and "),
+    (r"\+/-", "±"),
+    (r"<=", "≤"),
+    (r">=", "≥"),
+    (r"([<>≤≥=≠≈~±])", r" \1 "),
+    (r"(?<=\w) ?/ ?(?=\w)", "/"),
+    (r"(?<=\d) ?: ?(?=\d)", ":"),
+    (r"(?<=\d) (?=[%°])", ""),
+    (r"(?<=°) (?=[cf](?!\w))", ""),
+    # hyphens of words are spaces; those of ranges (5-6, L4-L5), grades (A-) and names (A-line, covid-19) are not
+    (rf"(?<={WORD})_(?={WORD})", " "),
+    (rf"(?<![\w-])({NUMBER})(?:-| - )(?={NUMBER})", lambda found: f"{NUMBER_WORDS.get(found[1], found[1])}-"),
+    (rf"(?<=\d-)({SPELLED})(?!\w)", lambda found: NUMBER_WORDS[found[1]]),
+    (r"(?<=\d) - (?=\d)", "-"),
+    (rf"(?<=\W{L})(?<!\Wa)-(?={WORD})", HYPHEN),
+    (rf"(?<=\w)(?<!\Wa)(?:-| - )(?={WORD})|(?<={WORD})(?:-| - )(?={L})", " "),
+)
+RULES = [(re.compile(pattern), replacement) for pattern, replacement in RULES]
+PLAIN_WORDS, CHANGED_WORDS = re.compile(r"[a-z]{2,}(?: [a-z]{2,})*"), {*NUMBER_WORDS, "an", "the"}
+WHOLE_NUMBER = re.compile(r"[-+]?\d+\.00?")  # 1.000 may be a thousand
+SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d+)?e[-+]\d{1,2}")
+
+
+@functools.lru_cache(maxsize=2**16)
+def normal_form(text):
+    """The form of a text. The form of a form is itself."""
+    lower = text.lower()
+    if PLAIN_WORDS.fullmatch(lower) and CHANGED_WORDS.isdisjoint(lower.split()):
+        return lower  # most answers; the rules take a hundred times as long
+    form, before = one_pass(text), None
+    while form != before:  # a rule may make room for one before it
+        form, before = one_pass(form), form
+    return form
+
+
+def one_pass(text):
+    seen = UNSEEN.sub("", unicodedata.normalize("NFC", text))
+    seen = text = unicodedata.normalize("NFC", "".join(map(plain, seen)).lower())
+    for pattern, replacement in RULES:
+        text = pattern.sub(replacement, f" {text.strip()} ")
+    words = numbers(without_articles(without_stops(text.split())))
+    return " ".join(words).replace(HYPHEN, " ") or seen.strip()
+
+
+@functools.lru_cache(maxsize=4096)
+def plain(char):
+    """A character as its plain sort: 5 in full width is 5. Where that would change what is said, marked or as it is."""
+    if char in SAME:
+        return SAME[char]
+    kind, *codes = unicodedata.decomposition(char).split() or [""]
+    if not kind.startswith("<"):
+        return char
+    parts = "".join(plain(chr(int(code, 16))) for code in codes)
+    if kind in MARKS:
+        return MARKS[kind].format(parts)
+    # ⑫, ⒈ and ⑴ would run into other digits; accents without a letter would bring a space.
+    loses = kind == "<circle>" or (kind == "<compat>" and (re.search(r"\d", parts) or re.match(r"\s.", parts)))
+    return char if loses else parts
+
+
+def without_stops(words):
+    """Without the stops and question marks at the end of words, and the words that are nothing else."""
+    kept = []
+    for word, following in zip(words, [*words[1:], ""]):
+        bare = word.rstrip(".?!:;,")
+        end = word[len(bare) :]
+        if "!" in end and (bare[-1:].isdigit() or len(bare) == 1):
+            bare += "!"  # 5! is 120
+        elif (bare == "a" and following) or (word == "no." and following[:1].isdigit()):
+            bare = word  # A. Smith isn't Smith, No. 5 isn't "no, 5"
+        bare = re.sub(r"^\.\.+(?=\w)", "", bare)
+        kept += [bare] if bare else []
+    return kept or words
+
+
+def without_articles(words):
+    """Without "an" and "the" before a word, and "a" where no letter or name can be meant."""
+    kept = []
+    for word, following in zip(words, [*words[1:], ""]):
+        article = word in ("an", "the") and following[:1].isalnum()
+        if word == "a" and re.match(rf"{L}[{HYPHEN}\w]", following) and following not in AFTER_NAMES:
+            article = not kept or kept[-1] in LINKS
+        kept += [] if article else [word]
+    return kept
+
+
+def numbers(words):
+    """With digits for zero to ten, and the numbers that programs write as a person does."""
+    if len(words) == 1 and WHOLE_NUMBER.fullmatch(words[0]):
+        return [words[0].partition(".")[0]]
+    spelled = []
+    for word in words:
+        if SCIENTIFIC.fullmatch(word):
+            number = f"{Decimal(word):f}"
+            word = number.rstrip("0").rstrip(".") if "." in number else number
+        elif not (word == "one" and spelled[-1:] == ["no"]):  # nobody
+            word = NUMBER_WORDS.get(word, word)
+        spelled.append(word)
+    return spelled
