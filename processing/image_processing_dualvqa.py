@@ -71,12 +71,20 @@ class DualVQAImageProcessor(TorchvisionBackend):
         return images if isinstance(images, (np.ndarray, torch.Tensor)) else self.load(images)
 
     def _prepare_images_structure(self, images, expected_ndims=3):
-        """One image, a list, nested lists or arrays (U, H, W, C) -> a list of images."""
+        """One image, a list, nested lists or arrays (U, H, W, C) -> a list of images.
+
+        Raises:
+            ValueError: no image among them, or see `fetch_images`.
+        """
         if isinstance(images, (list, tuple)):
-            return [image for part in images for image in self._prepare_images_structure(part, expected_ndims)]
-        images = self.fetch_images(images)
-        several = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == expected_ndims + 1
-        return list(images) if several else [images]
+            found = [image for part in images for image in self._prepare_images_structure(part, expected_ndims)]
+        else:
+            images = self.fetch_images(images)
+            several = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == expected_ndims + 1
+            found = list(images) if several else [images]
+        if not found:
+            raise ValueError("expected at least one image, found none")
+        return found
 
     def process_image(self, image, input_data_format=None, do_rescale=None, **kwargs):
         """One image of any accepted kind -> (3, H, W) tensor."""

@@ -154,10 +154,15 @@ def own_columns(rows, names, numbers):
         name -> list of values.
     """
     if isinstance(rows, JsonRows):
-        columns = {name: same_type(values) for name, values in rows.columns(filter(writable, names)).items()}
+        columns = {name: same_type(values) for name, values in rows.columns(filter(is_column, names)).items()}
     else:
         columns = column_values(rows, [name for name in names if not require_decoding(rows.features[name])])
     return {name: [values[number] for number in numbers] for name, values in columns.items()}
+
+
+def is_column(name):
+    """Whether Arrow can have a column of that name."""
+    return name and "\0" not in name and writable(name)
 
 
 def same_type(values):

@@ -5,10 +5,17 @@ import os
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
 from processing import DualVQAImageProcessor, DualVQAProcessor, train_tokenizer
+
+# The same few examples every time; `--hypothesis-profile long` tries many others.
+CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("quick", max_examples=50, deadline=None, derandomize=True, suppress_health_check=CHECKS)
+settings.register_profile("long", max_examples=2000, deadline=None, suppress_health_check=CHECKS)
+settings.load_profile("quick")
 
 ANSWERS = ["red", "green", "blue"]
 QUESTIONS = ["what color is it?", "is it red?", "is there a blue square in the picture?", "which color has the shape?"]

@@ -15,7 +15,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
@@ -25,11 +25,6 @@ from processing import DataArguments, consensus, normalise_answer, prepare_datas
 from processing.datasets import image_key
 
 ROOT = Path(__file__).resolve().parents[1]
-CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True, suppress_health_check=CHECKS)
-settings.register_profile("long", max_examples=2000, deadline=None, suppress_health_check=CHECKS)
-settings.load_profile("quick")
-
 TEXTS = st.text(max_size=12) | st.text(st.characters(), max_size=4)  # the second with halves of surrogate pairs
 NUMBERS = st.integers() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
@@ -130,7 +125,7 @@ def check_own_fields(path, numbers, rows, raw):
     """A predictions file has each row's own fields as they were."""
     best = [[{"answer": "yes", "score": 1.0, "question_type": "binary"}]] * len(numbers)
     write_predictions(os.fspath(path), best, list(numbers), raw)
-    for number, line in zip(numbers, path.read_text(encoding="utf-8").splitlines()):
+    for number, line in zip(numbers, path.read_text(encoding="utf-8").split("\n")):
         written = json.loads(line)
         for name, value in rows[number].items():
             name = f"source_{name}" if name in ("answer", "score", "question_type", "top_k") else name
@@ -149,7 +144,7 @@ def column_tables(draw):
     count, columns = draw(st.integers(1, 4)), {}
     for name in names:
         usual = {"image": IMAGES, "question": WORDS_OF_FILES, "answer": WORDS_OF_FILES}.get(name)
-        cells = usual if usual and draw(st.integers(0, 2)) else draw(st.sampled_from(COLUMNS))
+        cells = usual if usual is not None and draw(st.integers(0, 2)) else draw(st.sampled_from(COLUMNS))
         columns[name] = draw(
             st.lists(cells | st.none() if draw(st.booleans()) else cells, min_size=count, max_size=count)
         )
@@ -174,7 +169,7 @@ def test_a_parquet_table_is_read_as_it_says_or_refused(folder, table, rule):
             assert row["answer"] == rows[row["row"]]["answer"]
     best = [[{"answer": "yes", "score": 1.0, "question_type": "binary"}]] * len(parts["train"])
     write_predictions(os.fspath(folder / "predictions.jsonl"), best, parts["train"]["row"], raw["train"])
-    assert len((folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()) == len(best)
+    assert (folder / "predictions.jsonl").read_text(encoding="utf-8").count("\n") == len(best)
 
 
 @given(content=st.binary(max_size=200), name=st.sampled_from(["x.jsonl", "x.json", "x.csv", "x.parquet"]))
@@ -248,7 +243,7 @@ def test_an_array_gives_finite_pixels_or_is_refused(processor, image, as_tensor)
     assert refused or (pixels.shape[1:] == (3, 32, 32) and pixels.isfinite().all())
 
 
-@given(values=arrays.arrays("uint8", (4, 6, 3)), kind=st.sampled_from(["int16", "int64", "float64", "unit"]))
+@given(values=arrays.arrays("uint8", (6, 7, 3)), kind=st.sampled_from(["int16", "int64", "float64", "unit"]))
 def test_an_array_of_another_type_is_the_same_image(processor, values, kind):
     assume(values.max() > 2)  # else floats could be of either range
     other = (values / 255).astype(np.float32) if kind == "unit" else values.astype(kind)
@@ -274,7 +269,7 @@ def test_the_pipeline_answers_with_a_finite_score_or_refuses(tiny_model, process
         assert all(math.isfinite(best["score"]) and best["answer"] for answers in lists for best in answers)
 
 
-FIELDS = [name for name in DualVQAConfig.__dataclass_fields__ if name not in ("vision_config", "text_config")]
+FIELDS = sorted(DualVQAConfig.limits)
 ODD_VALUES = SCALARS | st.floats() | st.sampled_from(["1e-3", "true", "maybe", "-1", [], [1], {}, 0, -1, 1e9])
 
 
