@@ -2,7 +2,7 @@
 
 import importlib
 
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoModelForVisualQuestionAnswering
 
 from .configuration_dualvqa import DualVQAConfig, TorchvisionEncoderConfig
 from .modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAOutput, DualVQAPreTrainedModel
@@ -19,7 +19,8 @@ HOMES = {
 
 # Where this package is imported, saved folders load with its own code, and nobody is asked to trust theirs.
 AutoConfig.register(DualVQAConfig.model_type, DualVQAConfig, exist_ok=True)
-AutoModel.register(DualVQAConfig, DualVQAForQuestionAnswering, exist_ok=True)
+for auto_class in (AutoModel, AutoModelForVisualQuestionAnswering):
+    auto_class.register(DualVQAConfig, DualVQAForQuestionAnswering, exist_ok=True)
 
 __all__ = [
     "DualVQAConfig",

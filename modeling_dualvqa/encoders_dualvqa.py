@@ -121,7 +121,7 @@ class TorchvisionEncoder(nn.Module):
                 maps = run(stage, maps)  # (U, C, h, w)
             if output_hidden_states:
                 hidden_states.append(maps)
-        return TowerOutput(with_pooled(maps), given(hidden_states))
+        return TowerOutput(with_pooled(maps), given(hidden_states, output_hidden_states))
 
     def stages(self):
         """The trunk in pieces, lists of layers: each block alone, and single layers (a stem's) together."""
@@ -265,7 +265,8 @@ class TransformersVisionEncoder(nn.Module):
         elif pooled is not None or not self.has_class_token:  # [CLS], where there is one, is in first place already
             pooled = states.mean(dim=1) if pooled is None else pooled  # as Swin's own pooler
             states = torch.cat([pooled[:, None], states], dim=1)  # (U, 1 + S, C)
-        return TowerOutput(states, given(outputs.get("hidden_states")), given(outputs.get("attentions")))
+        hidden_states = given(outputs.get("hidden_states"), output_hidden_states)
+        return TowerOutput(states, hidden_states, given(outputs.get("attentions")))
 
 
 class TextEncoder(nn.Module):
@@ -277,13 +278,23 @@ class TextEncoder(nn.Module):
             raise ValueError(f"text_config is a {config.model_type}, an encoder-decoder; expected an encoder")
         self.model = build_transformers_model(config)
         self.hidden_size = config.hidden_size
+        self.has_token_types = "token_type_ids" in inspect.signature(self.model.forward).parameters
 
-    def forward(self, input_ids, attention_mask=None, output_hidden_states=False, output_attentions=False):
-        outputs = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, **requested(output_hidden_states, output_attentions)
-        )
-        hidden_states, attentions = given(outputs.get("hidden_states")), given(outputs.get("attentions"))
-        return TowerOutput(outputs.last_hidden_state, hidden_states, attentions)
+    def forward(
+        self, tokens, attention_mask=None, token_type_ids=None, output_hidden_states=False, output_attentions=False
+    ):
+        """
+        Args:
+            tokens: (V, T) their ids, or (V, T, C) their embeddings.
+            token_type_ids: (V, T), for a model that has such types; another one ignores them.
+        """
+        options = requested(output_hidden_states, output_attentions)
+        if token_type_ids is not None and self.has_token_types:
+            options["token_type_ids"] = token_type_ids
+        options["inputs_embeds" if tokens.is_floating_point() else "input_ids"] = tokens
+        outputs = self.model(attention_mask=attention_mask, **options)
+        hidden_states = given(outputs.get("hidden_states"), output_hidden_states)
+        return TowerOutput(outputs.last_hidden_state, hidden_states, given(outputs.get("attentions")))
 
 
 def requested(output_hidden_states, output_attentions):
@@ -292,9 +303,20 @@ def requested(output_hidden_states, output_attentions):
     return {name: True for name, wanted in flags.items() if wanted}
 
 
-def given(tensors):
-    """A tuple of what each layer gave, or None where it gives nothing, as sdpa gives no attention weights."""
-    return None if not tensors or tensors[0] is None else tuple(tensors)
+def given(tensors, which=True):
+    """A tuple of what each layer gave, or None where it gives nothing, as sdpa gives no attention weights.
+
+    Args:
+        which: True for all, or the number of one, or a list of numbers, also from the end (-1); the others are None.
+            Numbers that don't exist choose nothing, as in transformers, because not every tower has as many layers.
+    """
+    if not tensors or tensors[0] is None:
+        return None
+    if which is True:
+        return tuple(tensors)
+    count, numbers = len(tensors), [which] if isinstance(which, int) else which
+    chosen = {number % count for number in numbers if -count <= number < count}
+    return tuple(tensor if number in chosen else None for number, tensor in enumerate(tensors))
 
 
 def build_transformers_model(config):

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.pipelines import PIPELINE_REGISTRY
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 
 from .configuration_dualvqa import DualVQAConfig
 from .encoders_dualvqa import (
@@ -18,6 +18,7 @@ from .encoders_dualvqa import (
     TorchvisionEncoder,
     TowerOutput,
     build_vision_encoder,
+    given,
     is_torchvision_name,
     load_torchvision_weights,
 )
@@ -28,6 +29,10 @@ from .loss_dualvqa import dual_head_loss
 from .model_card_dualvqa import card_tags, write_model_card
 from .pipeline_dualvqa import DualVQAPipeline
 from .weights_dualvqa import check_names, load_tower, tower_config
+
+logger = logging.get_logger(__name__)
+
+AUTO_CLASSES = ("AutoModel", "AutoModelForVisualQuestionAnswering")  # that load a saved folder
 
 
 @dataclass
@@ -46,7 +51,8 @@ class DualVQAOutput(ModelOutput):
         text_embeds: (V, T, C_text), or (V, 1, C_text) likewise; can be given back in place of ids.
         fusion_attentions: with `output_attentions`, one tensor of attention weights per fusion block: (B, heads, 2, 2)
             for "attention", (B, heads, T, 1 + S) for "cross_attention", and behind them (B, heads, 1 + S, T) where the
-            image attends to the question too; none for a fusion without attention.
+            image attends to the question too; none for a fusion without attention, and for an attention implementation
+            other than eager.
         fusion_gates: (B, D) the image's share in each feature, of a "gated" fusion.
         expert_logits: scores (B, E) of the experts for each question, one tensor per block that has experts.
         load_balancing_loss: scalar, where there are experts; see `feed_forward_dualvqa`. With labels it is in `loss`.
@@ -186,6 +192,10 @@ class DualVQAPreTrainedModel(PreTrainedModel):
         kwargs["save_original_format"] = save_original_format
         self.record_tags(self.model_tags or [])
         with undecorated(self):
+            # transformers enters the one Auto class that it copies the code for; others need no more than an entry.
+            code = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
+            entries = dict.fromkeys(AUTO_CLASSES, code)
+            self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), **entries}
             super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         if is_main_process and os.path.isfile(os.path.join(save_directory, "config.json")):  # none beside an adapter
             write_model_card(save_directory, self.config, self.parameter_counts())
@@ -334,6 +344,8 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         question_index: torch.LongTensor | None = None,
         image_embeds: torch.FloatTensor | None = None,
         text_embeds: torch.FloatTensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
         binary_labels: torch.LongTensor | None = None,
         open_ended_labels: torch.LongTensor | None = None,
         question_type_labels: torch.LongTensor | None = None,
@@ -349,27 +361,33 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
             question_index: (B,) which question is asked in each row; 0..B-1 when left out.
             image_embeds, text_embeds: as in [`DualVQAOutput`], in place of pixels and ids; pooled vectors may come as
                 (U, C_vision) and (V, C_text).
+            token_type_ids: (V, T) as a tokenizer gives them; ignored by a text tower that has no such types.
+            inputs_embeds: (V, T, C) the embeddings of tokens, in place of `input_ids`.
             binary_labels: (B,) 0 no, 1 yes, -100 not a yes/no question.
             open_ended_labels: (B,) index in the vocabulary, or -100.
             question_type_labels: (B,) 0 yes/no, 1 open-ended.
             output_attentions, output_hidden_states, return_dict: as in transformers; the configuration's when left out.
+                A number or a list of them for `output_hidden_states` chooses layers; the others are None.
 
         Raises:
             ValueError: neither or both of an input and its embedding, pooled vectors for a fusion that reads
-                sequences, image and question counts that don't match, or attention weights asked of an implementation
-                that doesn't compute them.
+                sequences, or image and question counts that don't match.
         """
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if output_attentions and self.config._attn_implementation != "eager":
-            raise ValueError(
-                f"output_attentions needs attn_implementation='eager', found {self.config._attn_implementation!r}; "
-                f"give it to from_pretrained, or call model.set_attn_implementation('eager')"
+            logger.warning_once(
+                f"{self.config._attn_implementation} attention gives no attention weights, so the output has none: "
+                f"give attn_implementation='eager' to from_pretrained, or call model.set_attn_implementation('eager')"
             )
+        if input_ids is not None and inputs_embeds is not None:
+            raise ValueError("give exactly one of input_ids and inputs_embeds; found both")
         wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         image = self.encode("pixel_values", pixel_values, image_embeds, **wanted)
-        text = self.encode("input_ids", input_ids, text_embeds, attention_mask=attention_mask, **wanted)
+        tokens = inputs_embeds if input_ids is None else input_ids
+        masks = {"attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        text = self.encode("input_ids", tokens, text_embeds, **masks, **wanted)
         logits, fusion = self.fuse_and_answer(image.states, text.states, attention_mask, image_index, question_index)
         balance = None
         if self.config.fusion_num_experts:
@@ -394,10 +412,12 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
             fusion_gates=fusion.gates,
             expert_logits=fusion.expert_logits if self.config.fusion_num_experts else None,
             load_balancing_loss=balance,
-            fusion_attentions=fusion.attentions if output_attentions else None,
+            fusion_attentions=(given(fusion.attentions) or ()) if output_attentions else None,
             text_attentions=text.attentions,
             image_attentions=image.attentions,
-            fusion_hidden_states=fusion.hidden_states if output_hidden_states else None,
+            fusion_hidden_states=(
+                (given(fusion.hidden_states, output_hidden_states) or ()) if output_hidden_states else None
+            ),
             text_hidden_states=text.hidden_states,
             image_hidden_states=image.hidden_states,
         )
@@ -408,9 +428,10 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         """The `image_embeds` of [`DualVQAOutput`] for (U, 3, H, W) pixels, to be asked about as often as wanted."""
         return self.encode("pixel_values", pixel_values, None).states
 
-    def encode_questions(self, input_ids, attention_mask=None):
+    def encode_questions(self, input_ids, attention_mask=None, token_type_ids=None):
         """The `text_embeds` of [`DualVQAOutput`] for (V, T) token ids."""
-        return self.encode("input_ids", input_ids, None, attention_mask=attention_mask).states
+        masks = {"attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        return self.encode("input_ids", input_ids, None, **masks).states
 
     def answer(self, image_embeds, text_embeds, attention_mask=None, image_index=None, question_index=None, **kwargs):
         """[`DualVQAOutput`] from what `encode_images` and `encode_questions` gave; no tower is run.
@@ -502,7 +523,7 @@ def vision_text_config(vision=None, text=None, **overrides):
     return DualVQAConfig(vision_config=vision_config, text_config=text_config, **overrides)
 
 
-DualVQAForQuestionAnswering.register_for_auto_class("AutoModel")
+DualVQAForQuestionAnswering.register_for_auto_class(AUTO_CLASSES[0])
 
 # pipeline("visual-question-answering", ...) finds its code through the path of a saved folder. For a model instance
 # transformers looks only here, and refuses that name before it does.

@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from transformers.utils import logging
 
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAOutput
 
@@ -174,10 +175,35 @@ def test_attentions_of_fusion_and_text_have_the_documented_shapes(tiny_model, ba
         assert output.text_attentions[0].amax(dim=(1, 2))[padding].max() == 0
 
 
-def test_attentions_of_an_implementation_without_them_are_refused(model, batch):
+def test_attentions_of_an_implementation_without_them_are_told_and_left_out(model, batch, caplog):
     model.set_attn_implementation("sdpa")
-    with pytest.raises(ValueError, match="needs attn_implementation='eager', found 'sdpa'"):
-        model(**batch, output_attentions=True)
+    logging.warning_once.cache_clear()  # of the tests before
+    output = model(**batch, output_attentions=True)
+    assert "sdpa attention gives no attention weights" in caplog.text and "'eager'" in caplog.text
+    assert output.fusion_attentions == () and not output.text_attentions
+    assert_same_logits(output, model(**batch))
+    mixed = {"": "sdpa", "text_config": "eager"}
+    model.set_attn_implementation(mixed)
+    output = model(**batch, output_attentions=True)
+    assert output.fusion_attentions == () and len(output.text_attentions) == 1
+
+
+def test_hidden_states_can_be_chosen_by_number(tiny_model, batch):
+    model = tiny_model(fusion_type="cross_attention", fusion_num_layers=2)
+    everything = model(**batch, output_hidden_states=True)
+    names = ("image_hidden_states", "text_hidden_states", "fusion_hidden_states")
+    for asked, chosen in {(1,): {1}, (0, -1): {0, -1}, (99,): set()}.items():
+        output = model(**batch, output_hidden_states=list(asked))
+        for name in names:
+            states, whole = output[name], everything[name]
+            assert len(states) == len(whole)
+            kept = {number % len(whole) for number in chosen if number < len(whole)}
+            for number, (found, expected) in enumerate(zip(states, whole)):
+                if number in kept:
+                    torch.testing.assert_close(found, expected)
+                else:
+                    assert found is None
+    assert [state is None for state in model(**batch, output_hidden_states=1).text_hidden_states] == [True, False]
 
 
 # Attention implementations
@@ -289,13 +315,19 @@ def test_exports_with_any_number_of_questions_tokens_and_images(model, batch):
         assert_same_logits(model(**inputs), exported(**inputs))
 
 
-def test_lora_on_the_text_tower_trains_only_what_it_should(model, batch, labels, tmp_path):
+@pytest.mark.parametrize("task_type", [None, "FEATURE_EXTRACTION"])
+def test_lora_on_the_text_tower_trains_only_what_it_should(model, batch, labels, tmp_path, task_type):
     from peft import LoraConfig, PeftModel, get_peft_model
 
     saved = tmp_path / "base"
     model.freeze_encoders(vision=True, text=False)  # an adapter has no room for moving batch-norm statistics
     model.save_pretrained(saved)
-    settings = LoraConfig(r=2, target_modules=r"text_encoder\..*\.(q_lin|v_lin)", modules_to_save=["open_ended_head"])
+    settings = LoraConfig(
+        r=2,
+        target_modules=r"text_encoder\..*\.(q_lin|v_lin)",
+        modules_to_save=["open_ended_head"],
+        task_type=task_type,
+    )
     adapted = get_peft_model(load(saved), settings)
     optimizer = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=1.0)
     for _ in range(2):  # in the first step the second of LoRA's two matrices is zero, and the first gets no gradient
@@ -313,6 +345,46 @@ def test_lora_on_the_text_tower_trains_only_what_it_should(model, batch, labels,
         "adapter_model.safetensors",
     ]
     assert_same_logits(output, PeftModel.from_pretrained(load(saved), tmp_path / "adapter").eval()(**batch))
+
+
+def test_prompts_that_peft_learns_are_read_before_the_question(tiny_model, batch, labels):
+    from peft import PromptTuningConfig, get_peft_model
+
+    model = tiny_model(fusion_type="cross_attention")
+    sizes = {"num_layers": 1, "token_dim": 16, "num_attention_heads": 2}
+    adapted = get_peft_model(
+        copy.deepcopy(model), PromptTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=3, **sizes)
+    )
+    adapted(**batch, **labels).loss.backward()
+    assert adapted.prompt_encoder.default.embedding.weight.grad.abs().sum() > 0
+    assert not torch.allclose(adapted.eval()(**batch).open_ended_logits, model(**batch).open_ended_logits)
+
+
+# Further inputs
+
+
+def test_embeddings_of_tokens_stand_for_their_ids(model, batch):
+    embeds = model.get_input_embeddings()(batch["input_ids"])
+    rest = {name: value for name, value in batch.items() if name != "input_ids"}
+    assert_same_logits(model(**batch), model(inputs_embeds=embeds, **rest))
+    with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds; found both"):
+        model(inputs_embeds=embeds, **batch)
+
+
+def test_whatever_a_tokenizer_gives_is_taken(tiny_model, tokenizer, batch):
+    """DistilBERT has no token types, BERT has."""
+    encoded = tokenizer(["is it red?"] * 4, padding=True, return_tensors="pt", return_token_type_ids=True)
+    assert "token_type_ids" in encoded
+    rest = {"pixel_values": batch["pixel_values"], "image_index": batch["image_index"]}
+    plain = {name: value for name, value in encoded.items() if name != "token_type_ids"}
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    bert = tiny_model(text_config={"model_type": "bert", "vocab_size": len(tokenizer), **small})
+    for model in (tiny_model(), bert):
+        assert_same_logits(model(**encoded, **rest), model(**plain, **rest))
+    second = {**encoded, "token_type_ids": torch.ones_like(encoded["input_ids"])}
+    assert not torch.allclose(bert(**second, **rest).fused_state, bert(**encoded, **rest).fused_state)
+    states = bert.encode_questions(**second)
+    torch.testing.assert_close(states, bert(**second, **rest).text_embeds)
 
 
 # Bad input

@@ -76,6 +76,7 @@ def test_its_configuration_names_the_classes_to_load(folder):
     assert config["auto_map"] == {
         "AutoConfig": "configuration_dualvqa.DualVQAConfig",
         "AutoModel": "modeling_dualvqa.DualVQAForQuestionAnswering",
+        "AutoModelForVisualQuestionAnswering": "modeling_dualvqa.DualVQAForQuestionAnswering",
     }
     assert list(config["custom_pipelines"]) == ["visual-question-answering"]  # one, so that the task may be left out
     processor = json.loads((folder / "processor_config.json").read_text())
@@ -167,6 +168,12 @@ card = open(f"{folder}/README.md").read()
 exec(re.search(r"```python\\n(.*?)```", card, re.S).group(1).replace("path/to/this/folder", folder))
 assert type(model).__module__.startswith("transformers_modules.")
 assert type(pipe).__name__ == "DualVQAPipeline"
+
+from transformers import AutoModelForVisualQuestionAnswering
+for auto_class in (AutoModel, AutoModelForVisualQuestionAnswering):
+    again_loaded = auto_class.from_pretrained(folder, trust_remote_code=True)
+    assert type(again_loaded).__name__ == "DualVQAForQuestionAnswering"
+    assert all((again_loaded.state_dict()[name] == tensor).all() for name, tensor in model.state_dict().items())
 
 config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
 assert config.model_type == "dualvqa" and config.num_answers == len(processor.answers)
