@@ -87,14 +87,14 @@ class DualVQAProcessor(ProcessorMixin):
             "text_kwargs": set(kinds["text_kwargs"].__annotations__),
             "images_kwargs": {*kinds["images_kwargs"].__annotations__, *getattr(own, "__annotations__", {})},
         }
-        common = kwargs.pop("common_kwargs", {})
+        common = kwargs.pop("common_kwargs", None) or {}
         unknown = {*kwargs, *common}.difference(kinds, *known.values())
-        unknown = unknown.union(*(set(kwargs.get(kind, {})) - names for kind, names in known.items()))
+        unknown = unknown.union(*(set(kwargs.get(kind) or {}) - names for kind, names in known.items()))
         if unknown:
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}; see the tokenizer's and image processor's")
         for kind, names in known.items():  # what is given to one of them, or by itself, goes before what is for both
             shared = {name: value for name, value in common.items() if name in names and name not in kwargs}
-            kwargs[kind] = {**shared, **kwargs.get(kind, {})}
+            kwargs[kind] = {**shared, **(kwargs.get(kind) or {})}
         for one in [text] if isinstance(text, str) else text or []:
             if isinstance(one, str):
                 check_unicode(one)
@@ -220,8 +220,8 @@ class DualVQAProcessor(ProcessorMixin):
             return [QUESTION_TYPES[index] for index in ranked["question_type_scores"].argmax(dim=-1).tolist()]
         if question_type is None:
             question_type = heads[0]
-        types = [question_type] * count if isinstance(question_type, str) else list(question_type)
-        if len(types) != count or not set(types) <= set(heads):
+        types = list(question_type) if isinstance(question_type, (list, tuple)) else [question_type] * count
+        if len(types) != count or not all(name in heads for name in types):
             raise ValueError(
                 f"question_type must be None, one of {', '.join(heads)}, or a list of {count} of these; "
                 f"found {question_type!r}"
@@ -232,8 +232,10 @@ class DualVQAProcessor(ProcessorMixin):
         """The lowest score that is answered, or None where all are.
 
         Raises:
-            ValueError: `abstain` is True and no threshold was chosen.
+            ValueError: `abstain` is True and no threshold was chosen, or it is neither True, False nor None.
         """
+        if abstain is not None and not isinstance(abstain, bool):
+            raise ValueError(f"abstain must be True, False or None, found {abstain!r:.100}")
         chosen = (self.calibration or {}).get("abstention")
         if abstain and chosen is None:
             raise ValueError(

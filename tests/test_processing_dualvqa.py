@@ -56,6 +56,24 @@ def test_options_that_nobody_knows_are_refused(processor, options):
         processor(images=Image.new("RGB", (9, 9)), text=["is it red?"], **options)
 
 
+def test_options_for_both_give_way_to_those_for_one(processor):
+    given = {"images": Image.new("RGB", (9, 9), "white"), "text": ["is it red?"]}
+    common = {"return_tensors": "pt", "padding": "max_length", "do_normalize": False}
+    batch = processor(**given, common_kwargs=common)
+    assert batch["input_ids"].shape == (1, 16) and (batch["pixel_values"] == 1).all()
+    batch = processor(**given, common_kwargs=common, text_kwargs={"max_length": 12}, do_normalize=True)
+    assert batch["input_ids"].shape == (1, 12) and batch["pixel_values"].max() > 1
+    with pytest.raises(TypeError, match="unknown options: colour"):
+        processor(**given, common_kwargs={"colour": 1})
+
+
+@pytest.mark.parametrize("fields", [{"abstain": "no"}, {"abstain": 0}, {"question_type": 3}, {"question_type": [[]]}])
+def test_choices_that_are_none_are_refused(processor, fields):
+    (name,) = fields
+    with pytest.raises(ValueError, match=f"{name} must be .*; ?found|{name} must be .*, found"):
+        processor.post_process_question_answering({"binary_logits": torch.zeros(1, 2)}, **fields)
+
+
 def test_long_questions_are_cut(processor):
     batch = processor(text=["is it red? " * 50], return_tensors="pt")
     assert batch["input_ids"].shape == (1, 16)
