@@ -1,12 +1,17 @@
+import io
 import json
+import os
+import random
 
+import numpy
 import pandas
 import pytest
 from conftest import write_jsonl
 from datasets import Dataset, Image
+from PIL import Image as PILImage
 
-from processing import BadExampleError, DataArguments, prepare_datasets
-from processing.datasets import load_easy_vqa, prepare_part
+from processing import BadExampleError, DataArguments, VQACollator, prepare_datasets
+from processing.datasets import image_key, load_easy_vqa, prepare_part
 
 
 def arguments(folder, **fields):
@@ -188,3 +193,75 @@ def test_without_training_the_validation_part_is_what_training_would_have_held_o
     assert raw["validation"][0]["qid"] == 0
     args.test_file = args.train_file
     assert set(prepare_datasets(args, needs_training=False)[0]) == {"test"}
+
+
+def odd_files(folder):
+    """Files that are no images a run can use, each in a way of its own, and words of what is said about them."""
+    os.mkfifo(folder / "pipe.png")
+    os.mkdir(folder / "folder.png")
+    (folder / "zeros.png").symlink_to("/dev/zero")
+    (folder / "empty.png").touch()
+    (folder / "cut.png").write_bytes((folder / "0.png").read_bytes()[:60])
+    PILImage.new("L", (64, 64)).save(folder / "page.eps")
+    PILImage.new("L", (8000, 7000)).save(folder / "large.png")
+    PILImage.new("LAB", (8, 8)).save(folder / "lab.tiff")  # decoded without trouble, and no way to RGB
+    PILImage.fromarray(numpy.full((8, 8), numpy.nan, numpy.float32)).save(folder / "nan.tiff")
+    with open(folder / "sparse.png", "wb") as file:
+        file.truncate(2**40)
+    return {
+        "pipe.png": "expected a file, found a pipe",
+        "folder.png": "expected a file, found a folder",
+        "zeros.png": "expected a file, found a device",
+        "empty.png": "no image, or of a format",
+        "cut.png": "",
+        "page.eps": "no image, or of a format",
+        "large.png": "8000 x 7000 pixels, and the limit max_pixels is 50,000,000",
+        "lab.tiff": "LAB",
+        "nan.tiff": "finite pixels, found nan",
+        "sparse.png": "it has 1099511627776 bytes",
+        "gone.png": "No such file",
+    }
+
+
+def test_the_check_of_all_rows_finds_every_image_that_the_run_could_not_use(picture_folder, processor):
+    odd = odd_files(picture_folder)
+    rows = [{"image": name, "question": "is it red?", "answer": "no"} for name in odd]
+    path = write_jsonl(picture_folder / "odd.jsonl", [*rows_of(picture_folder), *rows])
+    with pytest.raises(BadExampleError, match=r"odd.jsonl, row 17 \(.*pipe.png\): unreadable image: .*found a pipe"):
+        prepare_datasets(arguments(picture_folder, train_file=path))
+    parts, _, bad = prepare_datasets(arguments(picture_folder, train_file=path, on_bad_example="skip"))
+    assert [row["row"] for row in bad] == list(range(17, 17 + len(odd)))
+    for row, (name, problem) in zip(bad, odd.items()):
+        assert row["image"].endswith(name) and problem in row["problem"], row
+    assert len(parts["train"]) == 16
+    assert VQACollator(processor)(list(parts["train"]))["pixel_values"].shape[0] == 8
+
+
+def test_larger_images_may_be_allowed(picture_folder):
+    PILImage.new("L", (1001, 1000)).save(picture_folder / "0.png")
+    limits = {"max_image_megapixels": 1.0}
+    with pytest.raises(BadExampleError, match="1001 x 1000 pixels, and the limit max_pixels is 1,000,000"):
+        prepare_datasets(arguments(picture_folder, **limits))
+    assert len(prepare_datasets(arguments(picture_folder, max_image_megapixels=1.001))[0]["train"]) == 16
+    with pytest.raises(ValueError, match="max_image_megapixels must be above 0, found nan"):
+        arguments(picture_folder, max_image_megapixels=float("nan"))
+
+
+def test_an_image_passes_the_check_exactly_when_a_batch_can_be_made_of_it(processor):
+    choose, collator = random.Random(0), VQACollator(processor)
+    image = PILImage.effect_noise((20, 12), 90)
+    for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"):
+        file = io.BytesIO()
+        image.save(file, kind)
+        outcomes = []
+        for _ in range(30):
+            broken = bytearray(file.getvalue())
+            for _ in range(choose.randint(1, 6)):
+                broken[choose.randrange(len(broken))] = choose.randrange(256)
+            row = {"bytes": bytes(broken), "path": None}
+            outcomes.append(isinstance(image_key(row), str))
+            try:
+                assert collator.decode([row]).shape == (1, 3, 32, 32) and outcomes[-1]
+            except ValueError:
+                assert not outcomes[-1]
+        assert any(outcomes)

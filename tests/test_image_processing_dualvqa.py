@@ -1,4 +1,5 @@
 import base64
+import json
 import socket
 
 import numpy as np
@@ -133,3 +134,65 @@ def test_an_image_may_be_written_into_its_address(tmp_path):
     assert process(address, return_tensors="pt")["pixel_values"][0, :, 0, 0].tolist() == [0, 0, 1]
     with pytest.raises(ValueError, match="readable image at data:image/png;base64,nonsense"):
         process("data:image/png;base64,nonsense")
+
+
+def test_bytes_and_embedded_images_are_images(tmp_path):
+    Image.effect_noise((8, 6), 90).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    process = DualVQAImageProcessor(size={"height": 4, "width": 4})
+    expected = process(str(tmp_path / "a.png"), return_tensors="pt")["pixel_values"]
+    embedded = [{"bytes": content, "path": "a.png"}, {"bytes": None, "path": str(tmp_path / "a.png")}]
+    for image in (content, *embedded):
+        assert torch.equal(process(image, return_tensors="pt")["pixel_values"], expected)
+        assert process.read(image) == content and process.load(image).size == (8, 6)
+    assert process([content, *embedded], return_tensors="pt")["pixel_values"].shape == (3, 3, 4, 4)
+    for image in (Image.new("L", (4, 4)), np.zeros((4, 8, 3)), torch.zeros(3, 8, 8), 42, None):
+        assert process.read(image) is None
+
+
+def test_where_images_may_come_from_is_never_saved_nor_loaded(tmp_path):
+    process = DualVQAImageProcessor()
+    process.sources = "objects"
+    process.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert not [name for name in saved if "sources" in name] and "sources" not in str(process)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**saved, "sources": "objects", "_sources": {}}))
+    assert DualVQAImageProcessor.from_pretrained(tmp_path).sources == DualVQAImageProcessor().sources
+    with pytest.raises(ValueError, match="paths are not allowed here"):
+        process(str(tmp_path / "a.png"))
+    with pytest.raises(ValueError, match="expected image sources as one of any, objects"):
+        process.sources = "everything"
+
+
+def test_lists_and_arrays_of_images_are_batches():
+    values = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), dtype=np.uint8)
+    process = DualVQAImageProcessor(size={"height": 8, "width": 8})
+    expected = process(list(values), return_tensors="pt")["pixel_values"]
+    tensors = torch.from_numpy(values).permute(0, 3, 1, 2)
+    for images in (values, tensors, [values[:1], values[1:]], [list(values)], [values[0], tensors[1], values[2]]):
+        assert torch.equal(process(images, return_tensors="pt")["pixel_values"], expected)
+    greys = process([values[0, ..., 0], values[1, ..., 0]], return_tensors="pt")["pixel_values"]
+    assert greys.shape == (2, 3, 8, 8)
+
+
+def test_floats_that_are_not_to_be_rescaled_are_the_models_already():
+    values = np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32)
+    process = DualVQAImageProcessor(size={"height": 8, "width": 8}, do_rescale=False, do_normalize=False)
+    for image in (
+        values,
+        torch.from_numpy(values),
+        torch.from_numpy(values).requires_grad_(),
+        values.transpose(1, 2, 0),
+    ):
+        assert np.array_equal(process(image, return_tensors="pt")["pixel_values"][0], values)
+    values[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="finite pixels"):
+        process(values)
+
+
+@pytest.mark.parametrize(
+    "options", [{"rescale_factor": float("inf")}, {"image_mean": [float("nan")] * 3}, {"image_std": [0.0, 1.0, 1.0]}]
+)
+def test_options_of_a_call_that_leave_no_finite_pixels_are_refused(options):
+    with pytest.raises(ValueError, match="finite pixels|std"):
+        DualVQAImageProcessor()(Image.new("RGB", (8, 8), "red"), return_tensors="pt", **options)

@@ -426,3 +426,30 @@ def test_a_file_that_is_replaced_while_it_is_read_is_kept_under_its_own_content(
     monkeypatch.setattr(type(pipe.processor.image_processor), "read", read_and_replace)
     assert same(pipe(image=image, question=COLOR, top_k=3), expected[0])
     assert same(pipe(image=image, question=COLOR, top_k=3), expected[1])
+
+
+def test_a_pipeline_that_faces_strangers_opens_what_it_is_allowed_to(model, processor, pictures, tmp_path):
+    expected = DualVQAPipeline(model, processor)(pictures[0], COLOR)
+    content = (tmp_path / "a.png").read_bytes()
+    pipe = DualVQAPipeline(model, processor, image_sources="objects")
+    for image in (content, Image.open(pictures[0]), {"bytes": content, "path": None}):
+        assert pipe(image=image, question=COLOR) == expected
+    for image in (pictures[0], tmp_path / "a.png", {"bytes": None, "path": pictures[0]}):
+        with pytest.raises(ValueError, match="paths are not allowed here"):
+            pipe(image=image, question=COLOR)
+    with pytest.raises(ValueError, match="URLs are not allowed here"):
+        pipe(image="http://127.0.0.1/a.png", question=COLOR)
+    assert DualVQAPipeline(model, processor)(pictures[0], COLOR) == expected  # the processor given is as it was
+    small = DualVQAPipeline(model, processor, image_sources={"folders": [tmp_path], "max_pixels": 1100})
+    with pytest.raises(ValueError, match="40 x 30 pixels, and the limit max_pixels is 1,100"):
+        small(pictures[0], COLOR)
+    assert small(pictures[2], COLOR) and not small.processor.image_processor.sources.internal
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e30])
+def test_an_image_with_one_odd_pixel_is_refused(pipe, odd):
+    array = np.zeros((8, 8, 3))
+    array[0, 0, 0] = odd
+    for image in (array, torch.from_numpy(array).permute(2, 0, 1), array[..., 0]):
+        with pytest.raises(ValueError, match="finite pixels|values from 0 to 1e"):
+            pipe(image=image, question=COLOR)
