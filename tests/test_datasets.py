@@ -204,7 +204,6 @@ def odd_files(folder):
     (folder / "cut.png").write_bytes((folder / "0.png").read_bytes()[:60])
     PILImage.new("L", (64, 64)).save(folder / "page.eps")
     PILImage.new("L", (8000, 7000)).save(folder / "large.png")
-    PILImage.new("LAB", (8, 8)).save(folder / "lab.tiff")  # decoded without trouble, and no way to RGB
     PILImage.fromarray(numpy.full((8, 8), numpy.nan, numpy.float32)).save(folder / "nan.tiff")
     with open(folder / "sparse.png", "wb") as file:
         file.truncate(2**40)
@@ -216,7 +215,6 @@ def odd_files(folder):
         "cut.png": "",
         "page.eps": "no image, or of a format",
         "large.png": "8000 x 7000 pixels, and the limit max_pixels is 50,000,000",
-        "lab.tiff": "LAB",
         "nan.tiff": "finite pixels, found nan",
         "sparse.png": "it has 1099511627776 bytes",
         "gone.png": "No such file",

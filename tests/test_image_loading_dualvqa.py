@@ -161,7 +161,7 @@ def test_the_deep_modes_of_pillow_have_the_pixels_of_their_arrays():
 
 
 @pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"]
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"]
 )
 def test_every_mode_of_pillow_becomes_rgb(mode):
     assert loaded(Image.new(mode, (6, 4))).shape == (4, 6, 3)
