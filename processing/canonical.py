@@ -5,6 +5,7 @@ import logging
 import os
 
 from .rows import writable
+from .vqa_accuracy.answer_strings import answer_text
 from .written_lists import looks_like_list, read_list
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class RowReader:
         if isinstance(value, (dict, list, tuple, bytes)):
             raise BadCellError(f"expected an answer's text, found {describe(value)}")
         text = to_text(value)
-        if text is None or not text.strip():
+        if answer_text(text) is None:  # blank, or nothing but what can't be seen
             return None
         if isinstance(value, bool) or text.strip().lower() in ("true", "false"):
             self.booleans += 1

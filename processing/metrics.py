@@ -10,8 +10,8 @@ from .abstention import selective
 from .answers import AnswerVocabulary, consensus, question_type_of
 from .calibration import LabelledLogits, before_and_after, joined, output_chunks
 from .processing_dualvqa import QUESTION_TYPES
-from .vqa_accuracy.answer_strings import answer_score, as_list
-from .vqa_accuracy.vqa_accuracy import VQAAccuracy
+from .vqa_accuracy.answer_strings import answer_score
+from .vqa_accuracy.vqa_accuracy import VQAAccuracy, references_of
 
 __all__ = ["AnswerMetrics", "VQAAccuracy", "answer_score", "majority_answers", "named_logits"]
 
@@ -55,15 +55,18 @@ class AnswerMetrics:
 
     Args:
         processor: decodes the logits.
-        answers: for each row a string, or a list of strings.
+        answers: for each row a string, or a list of strings; gaps are left out.
         majority: as `majority_answers` gives it, or None where the training answers are not known.
+
+    Raises:
+        ValueError: a row that nobody answered.
     """
 
     def __init__(self, processor, answers, majority=None):
         self.processor = processor
         self.majority = majority
         self.metric = VQAAccuracy(keep_in_memory=True)
-        self.set_references([as_list(answer) for answer in answers])
+        self.set_references([references_of(people, row) for row, people in enumerate(answers)])
 
     def set_references(self, references):
         self.references = references
@@ -89,7 +92,7 @@ class AnswerMetrics:
                 f"the rows to be evaluated have no answers to compare with: expected a column 'answer', found "
                 f"{', '.join(columns)}; use predict, or give rows with answers"
             )
-        references = [as_list(answer) for answer in rows["answer"]]
+        references = [references_of(people, row) for row, people in enumerate(rows["answer"])]
         if references == self.references:
             return self
         other = copy.copy(self)

@@ -76,6 +76,15 @@ def test_an_answer_outside_the_vocabulary_is_always_wrong(processor, prediction)
     assert metrics["oracle_accuracy"] == 0 and metrics["coverage"] == 0
 
 
+def test_gaps_among_the_answers_of_a_row_are_left_out(processor, prediction):
+    rows = [["Yes", None, ""], [None, "red"], "blue", "purple"]
+    assert AnswerMetrics(processor, rows)(prediction) == AnswerMetrics(processor, ["Yes", "red", "blue", "purple"])(
+        prediction
+    )
+    with pytest.raises(ValueError, match=r"row 2 of the references \(references\[1\]\) has no answer"):
+        AnswerMetrics(processor, ["yes", [None, ""]])
+
+
 def test_predictions_for_other_rows_are_refused(processor, prediction):
     with pytest.raises(ValueError, match="expected predictions for 3 rows, found 4"):
         AnswerMetrics(processor, ["yes"] * 3)(prediction)

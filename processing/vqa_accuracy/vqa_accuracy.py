@@ -44,12 +44,12 @@ class VQAAccuracy(evaluate.Metric):
     # Arrow would make a column of strings and lists, or of strings and numbers, strings without a word.
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Takes one question's prediction and reference."""
-        super().add(prediction=told(prediction, 0), reference=asked(reference, 0), **kwargs)
+        super().add(prediction=prediction_of(prediction, 0), reference=references_of(reference, 0), **kwargs)
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Takes several questions' predictions and references."""
-        predictions = [told(answer, row) for row, answer in enumerate(predictions)]
-        references = [asked(people, row) for row, people in enumerate(references)]
+        predictions = [prediction_of(answer, row) for row, answer in enumerate(predictions)]
+        references = [references_of(people, row) for row, people in enumerate(references)]
         super().add_batch(predictions=predictions, references=references, **kwargs)
 
     def _compute(self, predictions, references):
@@ -72,7 +72,7 @@ class VQAAccuracy(evaluate.Metric):
         return results
 
 
-def told(answer, row):
+def prediction_of(answer, row):
     """A prediction as text, the empty one, which no reference is, for a question left unanswered."""
     try:
         return answer_text(answer) or ""
@@ -80,7 +80,7 @@ def told(answer, row):
         raise ValueError(f"row {row + 1} of the predictions (predictions[{row}]): {error}") from error
 
 
-def asked(answers, row):
+def references_of(answers, row):
     """The references of one question as a list of texts."""
     place = f"row {row + 1} of the references (references[{row}])"
     try:
