@@ -230,6 +230,10 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
     """Answers questions about images by classification, with one head per question type.
 
     The configuration alone decides what is built; `from_vision_text_pretrained` starts from pretrained towers.
+
+    transformers' own Trainer takes the names of the labels from this class, and evaluates a batch that lacks one of
+    them without a loss. A model with one head needs no more than its own: for batches that have these alone give
+    `TrainingArguments(label_names=["binary_labels"])`, or `["open_ended_labels"]`. [`DualVQATrainer`] asks the heads.
     """
 
     def __init__(self, config):

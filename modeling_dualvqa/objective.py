@@ -1,7 +1,38 @@
 """The loss of a run: the weights, class weights and gamma that its arguments and its model's configuration name."""
 
-from .loss_dualvqa import class_weights, dual_head_loss
+import torch
+
+from .loss_dualvqa import IGNORE_INDEX, class_weights, dual_head_loss
 from .task_weighting import build_task_weighting
+from .training_arguments import TASKS
+
+
+def label_names(heads):
+    """The keys of a batch that a model with these heads learns from, and is evaluated with."""
+    return [f"{task}_labels" for task in (heads if len(heads) == 1 else TASKS)]
+
+
+def labels_of(batch, heads):
+    """The labels (B,) of a batch by task, or {} where it has none.
+
+    One head needs no more than its own: every row with a label is a question of its type, and none is another's.
+
+    Raises:
+        ValueError: the batch has some labels, and not all that the heads need.
+    """
+    found = {task: batch[f"{task}_labels"] for task in TASKS if batch.get(f"{task}_labels") is not None}
+    missing = [name for name in label_names(heads) if name.removesuffix("_labels") not in found]
+    if found and missing:
+        raise ValueError(
+            f"a model with the heads {', '.join(heads)} needs the labels {', '.join(label_names(heads))}; batches lack "
+            f"{', '.join(missing)} and have {', '.join(f'{task}_labels' for task in found)}"
+        )
+    if not found or len(heads) > 1:
+        return found
+    own = found[heads[0]]
+    none = torch.full_like(own, IGNORE_INDEX)
+    types = torch.where(own == IGNORE_INDEX, none, TASKS.index(heads[0]))
+    return {**dict.fromkeys(TASKS, none), "question_type": types, **found}
 
 
 class Objective:

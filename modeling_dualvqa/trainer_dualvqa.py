@@ -37,7 +37,7 @@ from .feed_forward_dualvqa import choices
 from .freezing import freeze_parameters
 from .loss_dualvqa import IGNORE_INDEX, count_valid, distillation_loss
 from .model_card_dualvqa import write_model_card
-from .objective import Objective
+from .objective import TASKS, Objective, label_names, labels_of
 from .sampling import (
     ImageGroupedSampler,
     MarkedRows,
@@ -46,7 +46,6 @@ from .sampling import (
     evaluation_order,
     question_lengths,
 )
-from .training_arguments import TASKS
 from .weights_dualvqa import check_names
 
 logger = logging.getLogger(__name__)
@@ -121,6 +120,7 @@ class DualVQATrainer(Trainer):
 
     def __init__(self, *args, train_collator=None, answer_counts=None, train_answers=None, auxiliary=None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.label_names = self.args.label_names or label_names(self.heads())
         self.auxiliary = auxiliary
         self.train_collator = train_collator or self.data_collator
         self.train_answers = train_answers
@@ -140,6 +140,10 @@ class DualVQATrainer(Trainer):
         self.loss_sums, self.sums_start, self.questions, self.seconds = {}, 0, 0, 0
         self.weights_in_force, self.learning_rates = dict(self.criterion.task_weighting.weights), {}
         self.step_statistics, self.runtime_before = None, 0.0
+
+    def heads(self):
+        """The heads of the model that is trained."""
+        return self.accelerator.unwrap_model(self.model).config.heads
 
     def check_answers(self):
         """Refuses to balance answers that aren't known."""
@@ -370,11 +374,10 @@ class DualVQATrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples, device):
         """Valid rows of each task in all micro-batches of one step, over all processes: task -> scalar."""
-        if not batch_samples or f"{TASKS[0]}_labels" not in batch_samples[0]:
+        labels = [labels_of(batch, self.heads()) for batch in batch_samples]
+        if not any(labels):
             return None
-        counts = torch.stack(
-            [sum(count_valid(batch[f"{task}_labels"]).to(device) for batch in batch_samples) for task in TASKS]
-        )
+        counts = torch.stack([sum(count_valid(found[task]).to(device) for found in labels) for task in TASKS])
         counts = dict(zip(TASKS, self.over_processes(counts)))
         if "auxiliary_labels" in batch_samples[0]:
             own = sum(auxiliary_counts(batch["auxiliary_labels"]).to(device) for batch in batch_samples)
@@ -386,7 +389,7 @@ class DualVQATrainer(Trainer):
         return self.accelerator.reduce(tensor, "sum") if self.args.world_size > 1 else tensor
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        labels = {task: inputs.get(f"{task}_labels") for task in TASKS}
+        labels = labels_of(inputs, self.heads()) or dict.fromkeys(TASKS)
         teacher = {task: inputs.get(f"teacher_{task}_logits") for task in TASKS}
         outputs = model(
             **{n: value for n, value in inputs.items() if not n.endswith("_labels") and "teacher_" not in n}
@@ -455,6 +458,11 @@ class DualVQATrainer(Trainer):
         if found is not None:
             self.step_statistics = found if self.step_statistics is None else self.step_statistics + found
 
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """As in transformers, but a batch with some of the labels is refused, not taken for one without."""
+        labels_of(inputs, self.heads())
+        return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+
     def evaluation_loop(
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ):
@@ -489,7 +497,8 @@ class DualVQATrainer(Trainer):
         arrays = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
         arrays = [array for array in arrays if array.ndim > 1]  # without the novelty
         logits = dict(zip([*heads, "question_type"], map(torch.as_tensor, arrays)))
-        labels = dict(zip(TASKS, map(torch.as_tensor, output.label_ids)))
+        arrays = output.label_ids if isinstance(output.label_ids, tuple) else (output.label_ids,)
+        labels = {name.removesuffix("_labels"): torch.as_tensor(array) for name, array in zip(self.label_names, arrays)}
         loss, parts = self.criterion(logits, labels)
         output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
         output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})

@@ -145,7 +145,6 @@ class DualVQATrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Leave losses that are not finite out of the log. A run stops at them."}
     )
-    label_names: list[str] | None = field(default_factory=lambda: [f"{task}_labels" for task in TASKS])
 
     def __post_init__(self):
         check_numbers(self, LIMITS)

@@ -1,13 +1,15 @@
+import copy
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard
-from transformers import default_data_collator
+from transformers import Trainer, TrainingArguments, default_data_collator
 
 from modeling_dualvqa import DualVQATrainer, DualVQATrainingArguments
 from modeling_dualvqa.loss_dualvqa import class_weights, count_valid, focal_loss
@@ -344,3 +346,41 @@ def test_tags_of_a_push_are_on_its_card_and_what_it_does_not_use_is_told(tiny_mo
     trainer.push_to_hub(tags=["again", "radiology"], blocking=False)
     assert [tags[3:] for tags in pushed] == [["radiology"], ["radiology", "again"]]
     assert "the model card is the run's: language is left out" in caplog.text
+
+
+@pytest.mark.parametrize("head", ["binary", "open_ended"])
+def test_a_model_with_one_head_is_trained_and_evaluated_with_its_labels_alone(tiny_model, rows, tmp_path, head):
+    own = [{n: v for n, v in row.items() if not n.endswith("_labels") or n == f"{head}_labels"} for row in rows]
+    found = []
+
+    def metrics(prediction):
+        found.append(prediction)
+        return {"rows": len(prediction.label_ids)}
+
+    model, figures = tiny_model(heads=[head], fusion_num_experts=2), []
+    for data in (own, rows):
+        args = arguments(tmp_path, max_steps=1)
+        trainer = DualVQATrainer(copy.deepcopy(model), args, train_dataset=data, compute_metrics=metrics)
+        figures.append(trainer.evaluate(data))
+        assert figures[-1]["eval_rows"] == ROWS and np.array_equal(
+            found[-1].label_ids, [row[f"{head}_labels"] for row in rows]
+        )
+        trainer.train()
+    assert figures[0]["eval_loss"] == pytest.approx(figures[1]["eval_loss"]) and figures[0]["eval_loss"] > 0
+
+    stock = TrainingArguments(
+        tmp_path, report_to="none", use_cpu=True, disable_tqdm=True, label_names=[f"{head}_labels"]
+    )
+    stock = Trainer(model, stock, eval_dataset=own, compute_metrics=metrics).evaluate()
+    assert stock["eval_rows"] == ROWS and stock["eval_loss"] > 0
+
+
+def test_a_batch_with_some_of_the_labels_is_refused_by_name(tiny_model, rows, tmp_path):
+    lacking = [{name: value for name, value in row.items() if name != "question_type_labels"} for row in rows]
+    trainer = DualVQATrainer(tiny_model(), arguments(tmp_path, max_steps=1), train_dataset=lacking)
+    message = "heads binary, open_ended needs .*; batches lack question_type_labels and have binary_labels, open_ended"
+    for call in (trainer.train, lambda: trainer.evaluate(lacking)):
+        with pytest.raises(ValueError, match=message):
+            call()
+    unlabelled = [{name: value for name, value in row.items() if not name.endswith("_labels")} for row in rows]
+    assert len(trainer.predict(unlabelled).predictions[0]) == ROWS
