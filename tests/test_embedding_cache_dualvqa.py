@@ -1,13 +1,24 @@
 import copy
 import random
+import sys
 import threading
 
+import pytest
 import torch
 
 from modeling_dualvqa.embedding_cache_dualvqa import EmbeddingCache, tensor_digest
 
 
-def test_threads_share_a_small_cache_and_its_byte_count_stays_exact():
+@pytest.fixture
+def impatient():
+    """Threads that take turns at every chance."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_threads_share_a_small_cache_and_its_byte_count_stays_exact(impatient):
     cache, failures = EmbeddingCache(max_bytes=1000), []
 
     def work(number):

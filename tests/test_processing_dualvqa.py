@@ -1,3 +1,5 @@
+import concurrent.futures
+
 import pytest
 import torch
 from PIL import Image
@@ -138,3 +140,17 @@ def test_a_trained_tokenizer_knows_the_training_questions():
     assert tokenizer.decode(ids[0], skip_special_tokens=True) == "what colour is the liver?"
     for _ in range(5):
         assert train_tokenizer(questions, 200, 12).get_vocab() == tokenizer.get_vocab()
+
+
+def test_threads_with_other_options_get_each_their_own_padding(processor):
+    """A fast tokenizer keeps the padding of a call, and is in use while it is changed by another."""
+    questions = [" ".join(["is it red?"] * count) for count in range(1, 40)]
+    options = [{}, {"padding": "max_length", "max_length": 12}, {"max_length": 5}]
+    expected = [processor(text=questions, return_tensors="pt", **option)["input_ids"] for option in options]
+
+    def encode(number):
+        return processor(text=questions, return_tensors="pt", **options[number % 3])["input_ids"]
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for number, found in enumerate(pool.map(encode, range(24))):
+            assert torch.equal(found, expected[number % 3])
