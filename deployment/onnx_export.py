@@ -5,7 +5,6 @@ python -m deployment.onnx_export runs/mine --output_dir runs/mine_onnx [--heads 
 
 import argparse
 import copy
-import hashlib
 import json
 import logging
 import tempfile
@@ -17,6 +16,7 @@ from torch import nn
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from modeling_dualvqa.inference import optimize_for_inference
 from processing import DualVQAProcessor
+from processing.embeddings import file_hash
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +131,7 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
     ):
         if not given or not set(given) <= set(known):
             raise ValueError(f"{name} must be of {', '.join(map(str, known))}; found {', '.join(map(str, given))}")
+    heads = [head for head in known_heads if head in heads]
     check_packages()
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -142,7 +143,7 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
         export_part(PARTS[name](model, heads), path, image_size(model, processor))
         if quantization == "int8":
             quantize_file(path)
-        files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        files |= {file.name: file_hash(file) for file in sorted(output_dir.glob(f"{path.name}*"))}  # also its data
     model.config.heads = heads
     model.config.save_pretrained(output_dir)
     if processor is not None:

@@ -11,7 +11,7 @@ from torch import nn
 from modeling_dualvqa import DualVQAConfig, DualVQAOutput, DualVQAPipeline
 from processing import DualVQAProcessor
 
-from .onnx_export import FORMAT, MANIFEST
+from .onnx_export import FORMAT, MANIFEST, file_hash
 
 # onnxruntime's fusion of an addition with the layer norm behind it takes eight times as long on CPUs as the two.
 SLOWER = ["SkipLayerNormFusion"]
@@ -39,7 +39,7 @@ class OnnxModel(nn.Module):
             threads: how many a computation takes; onnxruntime chooses when left out.
 
         Raises:
-            ValueError: the folder has no ONNX files of this format.
+            ValueError: the folder has no ONNX files of this format, or one of them is missing or was changed.
             ImportError: onnxruntime is not installed.
         """
         try:
@@ -52,13 +52,11 @@ class OnnxModel(nn.Module):
         if threads is not None:
             options.intra_op_num_threads = threads
         sessions = {}
-        for name in read_manifest(folder)["files"]:
-            path = os.path.join(folder, name)
-            if not os.path.isfile(path):
-                raise ValueError(f"{path} is missing; export the model again")
-            sessions[name.removesuffix(".onnx")] = onnxruntime.InferenceSession(
-                path, options, providers=providers, disabled_optimizers=SLOWER
-            )
+        for name in checked_files(folder):
+            if name.endswith(".onnx"):
+                sessions[name.removesuffix(".onnx")] = onnxruntime.InferenceSession(
+                    os.path.join(folder, name), options, providers=providers, disabled_optimizers=SLOWER
+                )
         return cls(DualVQAConfig.from_pretrained(folder), sessions)
 
     def run(self, part, **inputs):
@@ -129,13 +127,38 @@ def read_manifest(folder):
     path = Path(folder, MANIFEST)
     if not path.is_file():
         raise ValueError(f"{folder} has no {MANIFEST}: expected a folder that deployment.onnx_export wrote")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    if manifest["format"] != FORMAT:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found, files = manifest["format"], manifest["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); export the model again") from error
+    if found != FORMAT:
         raise ValueError(
-            f"{folder} has ONNX files of format {manifest['format']}, this version reads format {FORMAT}; export the "
-            f"model again with this version"
+            f"{folder} has ONNX files of format {found}, this version reads format {FORMAT}; export the model again "
+            f"with this version"
         )
+    if not isinstance(files, dict):
+        raise ValueError(f"{path} is damaged (files is a {type(files).__name__}); export the model again")
     return manifest
+
+
+def checked_files(folder):
+    """The names of the files of an exported model, each with the content that it was written with.
+
+    Raises:
+        ValueError: see `read_manifest`; or a file is missing, lies elsewhere, or has another content.
+    """
+    files = read_manifest(folder)["files"]
+    for name, digest in files.items():
+        path = os.path.join(folder, name)
+        if os.path.basename(name) != name or not os.path.isfile(path):
+            raise ValueError(f"{path} is missing; export the model again")
+        if file_hash(path) != digest:
+            raise ValueError(
+                f"{path} is not the file that was exported: its SHA-256 differs from that in {MANIFEST}. It was "
+                f"damaged or replaced; copy the folder again, or export the model again"
+            )
+    return list(files)
 
 
 def load_onnx_pipeline(folder, providers=("CPUExecutionProvider",), threads=None, **kwargs):

@@ -25,6 +25,8 @@ UNFILLED = "[More Information Needed]"  # the Hub's template, which a push puts 
 CODE_TABLE = "| file | SHA-256 |\n|---|---|\n"
 CODE_ROW = re.compile(r"^\| `(\w+\.py)` \| `([0-9a-f]{64})` \|\n", re.MULTILINE)
 
+NOTHING = (None, "", [], {})  # what a setting is that wasn't used
+
 KINDS = {
     "routed": "the model chooses the head: what a user gets",
     "oracle": "the head is chosen by the true question type: comparable with published tables",
@@ -143,7 +145,7 @@ def render(config, parameters):
     text = TEXT.format(
         mark=MARK,
         title=repo_id.split("/")[-1] if repo_id else "DualVQA",
-        vision=vision,
+        vision=cell(vision),
         text=config.text_config.model_type,
         fusion=config.fusion_type.replace("_", "-"),
         heads=" and ".join(heads[head] for head in config.heads),
@@ -217,6 +219,13 @@ def metadata(record):
     )
 
 
+def cell(value):
+    """Text as it stands, whatever it is, in a cell of a Markdown table: one line without markup or HTML."""
+    text = " ".join(str(value).split()).encode("utf-8", "replace").decode()  # also names that are no valid text
+    text = re.sub(r"([\\`|*~\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def data_table(rows):
     if not rows:
         return "Not recorded."
@@ -224,15 +233,17 @@ def data_table(rows):
     for row in rows:
         coverage = f"{row['coverage']:.1%}" if row.get("coverage") is not None else ""
         images = "not counted" if row["images"] is None else f"{row['images']:,}"
-        lines.append(f"| {row['part']} | {row['source']} | {row['questions']:,} | {images} | {coverage} |")
+        part, source = cell(row["part"]), cell(row["source"])
+        lines.append(f"| {part} | {source} | {row['questions']:,} | {images} | {coverage} |")
     return "\n".join(lines)
 
 
 def settings_table(settings):
-    if not settings:
+    rows = [(name, value) for name, value in settings or [] if value not in NOTHING]
+    if not rows:
         return "Not recorded."
-    cells = ((name, re.sub(r"([\\|*\[])", r"\\\1", str(value))) for name, value in settings)  # regular expressions
-    return "\n".join(["| setting | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in cells)])
+    lines = [f"| {cell(name)} | {cell(value)} |" for name, value in rows]
+    return "\n".join(["| setting | value |", "|---|---|", *lines])
 
 
 def result_tables(results):

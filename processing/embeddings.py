@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 SHARD_BYTES = 256 * 2**20
 MEMORY_BYTES = 2 * 2**30  # where nothing can be written
 
@@ -170,6 +170,8 @@ def open_store(folder, wanted_print, keys):
         index = json.load(file)
     if index["fingerprint"] != wanted_print:
         raise ValueError("they are of other weights or settings")
+    if index["checksum"] != checksum(index):
+        raise ValueError("index.json is not as it was written")
     if not keys <= set(index["places"]):
         raise ValueError(f"{len(keys - set(index['places']))} are missing")
     shards = []
@@ -179,6 +181,12 @@ def open_store(folder, wanted_print, keys):
             raise ValueError(f"{shard} is damaged")
         shards.append(load_file(path)["embeddings"])
     return EmbeddingStore(index["places"], shards)
+
+
+def checksum(index):
+    """Hash of all that an index says: whose embeddings these are, where each is, and the hash of each shard."""
+    content = [index[name] for name in ("fingerprint", "places", "shards")]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def build_store(folder, wanted_print, items):
@@ -250,7 +258,8 @@ class StoreWriter:
 
     def publish(self, wanted_print):
         with open(os.path.join(self.half_written, "index.json"), "w", encoding="utf-8") as file:
-            json.dump({"fingerprint": wanted_print, "places": self.places, "shards": self.hashes}, file)
+            index = {"fingerprint": wanted_print, "places": self.places, "shards": self.hashes}
+            json.dump({**index, "checksum": checksum(index)}, file)
         if os.path.isdir(self.folder):
             shutil.rmtree(self.folder)
         os.replace(self.half_written, self.folder)

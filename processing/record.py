@@ -103,7 +103,7 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "machine": f"{training_args.device.type}, {os.cpu_count()} cores, {platform.machine()}",
         "software": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "torchvision")),
     }
-    return [[name.replace("_", " "), value] for name, value in settings.items() if value not in (None, "")]
+    return [[name.replace("_", " "), value] for name, value in settings.items() if value not in (None, "", [])]
 
 
 def describe_task_weighting(training_args):

@@ -51,7 +51,8 @@ def find_teacher_logits(folder, fingerprint, rows, compute):
         logits = compute()
         try:
             os.makedirs(folder, exist_ok=True)
-            save_file(logits, f"{path}.tmp", metadata={"fingerprint": wanted})
+            metadata = {"fingerprint": wanted, "checksum": checksum(logits)}
+            save_file(logits, f"{path}.tmp", metadata=metadata)
             os.replace(f"{path}.tmp", path)
         except (OSError, SafetensorError) as error:
             logger.warning("%s can't be written (%s): the teacher's logits stay in memory", path, error)
@@ -64,10 +65,22 @@ def read(path, wanted):
         return None
     try:
         with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("fingerprint") == wanted:
-                return {name: file.get_tensor(name) for name in file.keys()}
+            metadata, logits = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
         problem = "they are of another teacher or other rows"
+        if metadata.get("fingerprint") == wanted:
+            if metadata.get("checksum") == checksum(logits):
+                return logits
+            problem = "they are not as they were written"
     except (OSError, SafetensorError) as error:
         problem = error
     logger.warning("the teacher's logits in %s are computed again: %s", path, problem)
     return None
+
+
+def checksum(logits):
+    """Hash of named tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(logits.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -114,6 +114,10 @@ def test_logits_are_computed_once_and_again_when_they_do_not_fit(tmp_path, caplo
     assert calls == ["one", "two"] and "another teacher" in caplog.text
     (tmp_path / FILE).write_bytes(b"damaged")
     assert torch.equal(ask("two"), logits) and len(calls) == 3
+    content = bytearray((tmp_path / FILE).read_bytes())
+    content[-1] ^= 1  # the last logit
+    (tmp_path / FILE).write_bytes(content)
+    assert torch.equal(ask("two"), logits) and len(calls) == 4 and "not as they were written" in caplog.text
     (tmp_path / FILE).unlink()
     (tmp_path / FILE).mkdir()  # nothing can be written there
     assert torch.equal(ask("two"), logits)

@@ -89,9 +89,34 @@ def forget_an_image(folder):
     path.write_text(json.dumps(index))
 
 
+def exchange_two_images(folder):
+    path = folder / "images" / "index.json"
+    index = json.loads(path.read_text())
+    first, second = list(index["places"])[:2]
+    index["places"][first], index["places"][second] = index["places"][second], index["places"][first]
+    path.write_text(json.dumps(index))
+
+
+def flip_a_byte_and_its_hash(folder):
+    flip_a_byte(folder)
+    path = folder / "images" / "index.json"
+    index = json.loads(path.read_text())
+    index["shards"]["0.safetensors"] = embeddings.file_hash(folder / "images" / "0.safetensors")
+    path.write_text(json.dumps(index))
+
+
+NOT_AS_WRITTEN = "index.json is not as it was written"
+
+
 @pytest.mark.parametrize(
     "damage, message",
-    [(flip_a_byte, "damaged"), (cut_the_index, "computed again"), (forget_an_image, "1 are missing")],
+    [
+        (flip_a_byte, "damaged"),
+        (cut_the_index, "computed again"),
+        (forget_an_image, NOT_AS_WRITTEN),
+        (exchange_two_images, NOT_AS_WRITTEN),
+        (flip_a_byte_and_its_hash, NOT_AS_WRITTEN),
+    ],
 )
 def test_what_is_damaged_is_computed_again(frozen, processor, parts, tmp_path, encoded, caplog, damage, message):
     model, folder = frozen(), tmp_path / "embeddings"

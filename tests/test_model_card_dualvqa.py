@@ -4,7 +4,9 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
+import run_vqa
 from modeling_dualvqa import DualVQAForQuestionAnswering
+from processing.record import describe_settings
 
 RECORD = {
     "repo_id": "someone/dualvqa-radiology",
@@ -91,6 +93,24 @@ def test_what_was_not_recorded_is_said_to_be_unknown(tiny_model, tmp_path):
     assert section(card, "Training data").strip() == section(card, "Training settings").strip() == "Not recorded."
     assert section(card, "Results").strip() == "Not measured."
     assert ModelCard.load(card).data.eval_results is None
+
+
+def test_text_of_users_stays_in_its_cell(tiny_model, tmp_path):
+    source = "a|b\n<script>*x*`_y_`[z](http://w) \udce9\\"
+    data = [{**RECORD["data"][0], "source": source}]
+    settings = [["seed", 1], ["teacher", []], ["learned besides", None], ["freeze", r"layer\.[0-3]|_a_b"], ["x|y", "v"]]
+    tiny_model(model_card={**RECORD, "data": data, "settings": settings}).save_pretrained(tmp_path)
+    card = tmp_path / "README.md"
+    row = r"| train | a\|b &lt;script&gt;\*x\*\`\_y\_\`\[z\](http://w) ?\\ | 1,519 | 267 | 100.0% |"
+    assert row in section(card, "Training data").splitlines()
+    rows = section(card, "Training settings").splitlines()
+    assert rows[2:6] == [r"| seed | 1 |", r"| freeze | layer\\.\[0-3\]\|\_a_b |", r"| x\|y | v |", ""]
+
+
+def test_a_run_without_teacher_and_further_columns_has_no_rows_for_them(tmp_path):
+    model, data, augmentation, training = run_vqa.parse_arguments(["--output_dir", str(tmp_path), "--use_cpu"])
+    names = [name for name, _ in describe_settings(model, data, augmentation, training)]
+    assert "seed" in names and not {"teacher", "learned besides", "configuration"} & set(names)
 
 
 def test_a_card_that_a_person_wrote_is_kept(tiny_model, processor, tmp_path):

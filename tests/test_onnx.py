@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from deployment.onnx_export import MANIFEST, export_onnx, main
-from deployment.onnx_pipeline import OnnxModel, load_onnx_pipeline
+from deployment.onnx_export import MANIFEST, export_onnx, file_hash, main
+from deployment.onnx_pipeline import OnnxModel, checked_files, load_onnx_pipeline
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
@@ -70,6 +70,12 @@ def test_one_head_alone_from_a_saved_folder(tiny_model, processor, batch, tmp_pa
     found = OnnxModel.from_pretrained(tmp_path / "onnx")(**batch)
     assert list(found) == ["binary_logits"]
     torch.testing.assert_close(found.binary_logits, model(**batch).binary_logits, rtol=1e-4, atol=1e-4)
+    path = tmp_path / "onnx" / "heads.onnx"
+    content = path.read_bytes()
+    path.write_bytes(content[:-40] + bytes(byte ^ 1 for byte in content[-40:]))
+    with pytest.raises(ValueError, match="heads.onnx is not the file that was exported"):
+        load_onnx_pipeline(tmp_path / "onnx")
+    path.write_bytes(content)
     best = load_onnx_pipeline(tmp_path / "onnx")(Image.new("RGB", (40, 30), "red"), "is it red?")
     assert best[0]["answer"] in ("no", "yes") and best[0]["question_type"] == "binary"
     assert DualVQAForQuestionAnswering.from_pretrained(tmp_path / "model").config.heads == ["binary", "open_ended"]
@@ -116,3 +122,34 @@ def test_other_folders_and_formats_are_named(tmp_path):
     (tmp_path / MANIFEST).write_text(json.dumps({"format": 99, "files": {}}))
     with pytest.raises(ValueError, match="format 99, this version reads format 1; export the model again"):
         OnnxModel.from_pretrained(tmp_path)
+    for text in ("{", "[]", '{"format": 1}', '{"format": 1, "files": []}'):
+        (tmp_path / MANIFEST).write_text(text)
+        with pytest.raises(ValueError, match="onnx.json is damaged"):
+            OnnxModel.from_pretrained(tmp_path)
+
+
+def write_files(folder, **contents):
+    folder.mkdir()
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {name: file_hash(folder / name) for name in contents}
+
+
+def test_files_that_are_not_those_that_were_exported_are_refused(tmp_path):
+    contents = {"vision.onnx": b"layers" * 100, "vision.onnx.data": b"weights" * 100}
+    hashes = write_files(tmp_path / "whole", **contents)
+    (tmp_path / "whole" / MANIFEST).write_text(json.dumps({"format": 1, "files": hashes}))
+    assert checked_files(tmp_path / "whole") == list(hashes)
+    for name in contents:
+        path = tmp_path / "whole" / name
+        path.write_bytes(b"W" + contents[name][1:])
+        with pytest.raises(ValueError, match=f"{name} is not the file that was exported.*export the model again"):
+            OnnxModel.from_pretrained(tmp_path / "whole")
+        path.unlink()
+        with pytest.raises(ValueError, match=f"{name} is missing"):
+            OnnxModel.from_pretrained(tmp_path / "whole")
+        path.write_bytes(contents[name])
+    (tmp_path / "whole" / MANIFEST).write_text(json.dumps({"format": 1, "files": {"../elsewhere.onnx": "0"}}))
+    (tmp_path / "elsewhere.onnx").write_bytes(b"")
+    with pytest.raises(ValueError, match="elsewhere.onnx is missing"):
+        OnnxModel.from_pretrained(tmp_path / "whole")
