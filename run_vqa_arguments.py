@@ -1,6 +1,5 @@
 """The settings of a run: flags, recipe files, and which of them go together."""
 
-import dataclasses
 import logging
 from dataclasses import dataclass, field
 
@@ -21,7 +20,8 @@ DESCRIPTION = "Trains, evaluates and asks a DualVQA model: python run_vqa.py rec
 
 # Ranges of the groups' numbers; training's own are with its arguments.
 LIMITS = {
-    **{name: ">= 1" for name in ("tokenizer_vocab_size", "image_size", "top_k")},
+    **{name: ">= 1" for name in ("tokenizer_vocab_size", "top_k")},
+    "image_size": ">= 1, <= 16384",
     "early_stopping_patience": ">= 0",
     **{name: ">= 1" for name in ("min_answer_frequency", "max_answers", "shuffle_buffer")},
     "max_question_length": ">= 3",  # a word between [CLS] and [SEP]
@@ -161,7 +161,7 @@ def config_fields(settings):
     Raises:
         ValueError: no "=", or a field that DualVQAConfig doesn't have.
     """
-    known = {item.name for item in dataclasses.fields(DualVQAConfig)}
+    known = set(DualVQAConfig.__annotations__)  # without those of transformers' base class, which mean nothing here
     fields = {}
     for setting in settings:
         path, found, value = setting.partition("=")

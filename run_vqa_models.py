@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import math
 import os
 
 import torch
@@ -59,6 +60,12 @@ def check_new_model(args):
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ValueError(f"no model can be built with this configuration; a tower says {problem}") from error
+    count = model.num_parameters()
+    if 4 * count > memory_of_machine():
+        raise ValueError(
+            f"the model would have {count:,} parameters, {4 * count / 2**30:,.1f} GiB, and this machine has "
+            f"{memory_of_machine() / 2**30:,.1f} GiB of memory; give smaller sizes"
+        )
     limit, positions = args.max_question_length, text_positions(model)
     if args.text_model_name_or_path:
         limit = min(limit, AutoTokenizer.from_pretrained(args.text_model_name_or_path).model_max_length)
@@ -67,6 +74,14 @@ def check_new_model(args):
             f"max_question_length is {limit} tokens and the text tower has {positions} positions; give "
             f"--max_question_length {positions}, or a text_config.max_position_embeddings that is larger"
         )
+
+
+def memory_of_machine():
+    """Its bytes; infinity where the system doesn't tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def text_positions(model):

@@ -22,7 +22,8 @@ TOWER_LIMITS = {
     ">= 0, < 1": ("dropout", "_prob", "drop_path_rate"),
     ">= 0": ("initializer_range",),
     "> 0": ("_eps", "epsilon"),
-    ">= 1": ("_size", "_heads", "_layers", "dim", "_positions", "_embeddings", "channels"),
+    ">= 1": ("_size", "_heads", "dim", "_positions", "_embeddings", "channels"),
+    ">= 1, <= 1000": ("_layers",),
 }
 
 
@@ -168,7 +169,7 @@ class TorchvisionEncoderConfig(CheckedConfig):
     model_kwargs: dict | None = None
     batch_norm_momentum: float | None = None
 
-    limits = {"image_size": ">= 1", "hidden_size": ">= 1", "batch_norm_momentum": "> 0, <= 1"}
+    limits = {"image_size": ">= 1, <= 16384", "hidden_size": ">= 1", "batch_norm_momentum": "> 0, <= 1"}
 
 
 class DualVQAConfig(CheckedConfig):
@@ -266,10 +267,10 @@ class DualVQAConfig(CheckedConfig):
         "fusion_hidden_size": ">= 1",
         "fusion_num_attention_heads": ">= 1",
         "fusion_intermediate_size": ">= 1",
-        "fusion_num_layers": ">= 1",
+        "fusion_num_layers": ">= 1, <= 1000",
         "fusion_dropout": ">= 0, < 1",
         "fusion_pooling": POOLINGS,
-        "fusion_num_experts": ">= 0",
+        "fusion_num_experts": ">= 0, <= 1000",
         "fusion_experts_per_question": ">= 1",
         "binary_head_sizes": ">= 1",
         "open_ended_head_sizes": ">= 1",

@@ -28,6 +28,7 @@ from .fusion_dualvqa import build_fusion, masked_mean
 from .loss_dualvqa import dual_head_loss
 from .model_card_dualvqa import card_tags, write_model_card
 from .pipeline_dualvqa import DualVQAPipeline
+from .values_dualvqa import checked
 from .weights_dualvqa import check_names, load_tower, tower_config
 
 logger = logging.get_logger(__name__)
@@ -517,8 +518,11 @@ def repeat_rows(tensor, index):
 
 def vision_text_config(vision=None, text=None, **overrides):
     """The configuration of `DualVQAForQuestionAnswering.from_vision_text_pretrained`, without its weights."""
-    vision_fields = overrides.pop("vision_config", None) or {}
-    text_fields = overrides.pop("text_config", None) or {}
+    vision_fields, text_fields = (
+        checked(name, {} if overrides.get(name) is None else overrides[name], dict)
+        for name in ("vision_config", "text_config")
+    )
+    overrides = {name: value for name, value in overrides.items() if name not in ("vision_config", "text_config")}
     if vision is not None and is_torchvision_name(vision):
         vision_config = {**vision_fields, "architecture": vision}
     else:

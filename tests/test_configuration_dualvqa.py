@@ -62,7 +62,7 @@ ONE_OR_BOTH = "heads must be one or both of binary, open_ended, each once, found
         ({"focal_gama": 1}, "DualVQAConfig has no field 'focal_gama'; did you mean focal_gamma"),
         ({"text_config": {"foo": 1}}, "text_config has no field 'foo'"),
         ({"text_config": {"n_layer": 1}}, "text_config has no field 'n_layer'; did you mean n_layers"),
-        ({"text_config": {"n_layers": "two"}}, "text_config.n_layers must be a whole number, at least 1; found 'two'"),
+        ({"text_config": {"n_layers": "two"}}, "text_config.n_layers must be a whole number, .*; found 'two'"),
         ({"text_config": {"dropout": 1.5}}, "text_config.dropout must be a finite number, at least 0 and below 1"),
         ({"text_config": {"dtype": "float23"}}, "text_config can't be a DistilBertConfig: .*float23"),
         ({"text_config": "bert"}, "text_config must be .*; found 'bert'"),
@@ -70,7 +70,10 @@ ONE_OR_BOTH = "heads must be one or both of binary, open_ended, each once, found
             {"vision_config": {"model_type": "vitt"}},
             "model_type must be .*; found 'vitt'; did you mean vit",
         ),
-        ({"vision_config": {"image_size": 0}}, "vision_config.image_size must be a whole number, at least 1; found 0"),
+        (
+            {"vision_config": {"image_size": 0}},
+            "vision_config.image_size must be a whole number, at least 1 .*; found 0",
+        ),
         ({"vision_config": {"architektur": "resnet18"}}, "vision_config has no field .* did you mean architecture"),
     ],
 )
