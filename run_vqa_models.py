@@ -14,7 +14,7 @@ from transformers.trainer_utils import IntervalStrategy
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQATrainer
 from modeling_dualvqa.encoders_dualvqa import is_torchvision_name
 from modeling_dualvqa.ensemble import EnsembleModel, check_members
-from modeling_dualvqa.modeling_dualvqa import vision_text_config
+from modeling_dualvqa.weights_dualvqa import vision_text_config
 from processing import (
     BINARY_ANSWERS,
     AnswerVocabulary,

@@ -28,8 +28,7 @@ from .fusion_dualvqa import build_fusion, masked_mean
 from .loss_dualvqa import dual_head_loss
 from .model_card_dualvqa import card_tags, write_model_card
 from .pipeline_dualvqa import DualVQAPipeline
-from .values_dualvqa import checked
-from .weights_dualvqa import check_names, load_tower, tower_config
+from .weights_dualvqa import check_names, load_tower, vision_text_config
 
 logger = logging.get_logger(__name__)
 
@@ -514,21 +513,6 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
 def repeat_rows(tensor, index):
     """The rows of `tensor` that `index` (B,) names; all of them in order without one."""
     return tensor if index is None or tensor is None else tensor.index_select(0, index)
-
-
-def vision_text_config(vision=None, text=None, **overrides):
-    """The configuration of `DualVQAForQuestionAnswering.from_vision_text_pretrained`, without its weights."""
-    vision_fields, text_fields = (
-        checked(name, {} if overrides.get(name) is None else overrides[name], dict)
-        for name in ("vision_config", "text_config")
-    )
-    overrides = {name: value for name, value in overrides.items() if name not in ("vision_config", "text_config")}
-    if vision is not None and is_torchvision_name(vision):
-        vision_config = {**vision_fields, "architecture": vision}
-    else:
-        vision_config = tower_config(vision, "vision_config", vision_fields)
-    text_config = tower_config(text, "text_config", text_fields)
-    return DualVQAConfig(vision_config=vision_config, text_config=text_config, **overrides)
 
 
 DualVQAForQuestionAnswering.register_for_auto_class(AUTO_CLASSES[0])

@@ -3,10 +3,12 @@
 import contextlib
 import importlib
 
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from .configuration_dualvqa import DualVQAConfig, tower_fields
+from .encoders_dualvqa import is_torchvision_name
+from .values_dualvqa import checked
 
 
 def check_names(source, missing, unexpected, advice=""):
@@ -35,6 +37,21 @@ def whole(model):
         return contextlib.nullcontext()
     # Not an import statement: transformers would demand deepspeed of everyone who loads a saved folder's code.
     return importlib.import_module("deepspeed").zero.GatheredParameters(list(model.parameters()))
+
+
+def vision_text_config(vision=None, text=None, **overrides):
+    """The configuration of `DualVQAForQuestionAnswering.from_vision_text_pretrained`, without its weights."""
+    vision_fields, text_fields = (
+        checked(name, {} if overrides.get(name) is None else overrides[name], dict | PreTrainedConfig)
+        for name in ("vision_config", "text_config")
+    )
+    overrides = {name: value for name, value in overrides.items() if name not in ("vision_config", "text_config")}
+    if vision is not None and is_torchvision_name(vision):
+        vision_config = {**vision_fields, "architecture": vision}
+    else:
+        vision_config = tower_config(vision, "vision_config", vision_fields)
+    text_config = tower_config(text, "text_config", text_fields)
+    return DualVQAConfig(vision_config=vision_config, text_config=text_config, **overrides)
 
 
 def tower_config(name, part, fields):

@@ -72,7 +72,7 @@ ONE_OR_BOTH = "heads must be one or both of binary, open_ended, each once, found
         ),
         (
             {"vision_config": {"image_size": 0}},
-            "vision_config.image_size must be a whole number, at least 1 .*; found 0",
+            "vision_config.image_size must be a whole number, .*; found 0",
         ),
         ({"vision_config": {"architektur": "resnet18"}}, "vision_config has no field .* did you mean architecture"),
     ],
