@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 
+from .image_sources_dualvqa import is_below
 from .rows import writable
 from .vqa_accuracy.answer_strings import answer_text
 from .written_lists import looks_like_list, read_list
@@ -191,7 +192,6 @@ def find_image(image, image_dir, inside=False):
 def is_inside(path, folder):
     """Whether a path stays in a folder, links followed."""
     try:
-        folder = os.path.realpath(folder)
-        return os.path.commonpath([folder, os.path.realpath(path)]) == folder
-    except ValueError:  # a NUL, another drive
+        return is_below(os.path.realpath(path), os.path.realpath(folder))
+    except ValueError:  # a NUL
         return False

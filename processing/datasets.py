@@ -9,7 +9,9 @@ import hashlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow
 from datasets import Dataset, DatasetDict, Image, get_dataset_split_names, load_dataset
+from datasets.exceptions import DatasetsError
 
 from .canonical import BadCellError, RowReader, find_image, to_text
 from .data_arguments import DataArguments
@@ -40,23 +42,29 @@ def load_sources(args):
     """
     if args.files:
         raw = {part: read_file(path) for part, path in args.files.items() if part != "train" or not args.streaming}
-    elif args.streaming:  # the training part stays where it is
-        names = find_parts(get_dataset_split_names(args.dataset_name, args.dataset_config_name), args.dataset_name)
-        names.pop("train", None)
-        raw = {
-            part: load_dataset(args.dataset_name, args.dataset_config_name, split=name) for part, name in names.items()
-        }
-    elif args.dataset_name in ("easy_vqa", "easy-vqa"):
+    elif args.dataset_name in ("easy_vqa", "easy-vqa") and not args.streaming:
         raw = load_easy_vqa()
     elif args.dataset_name:
-        splits = load_dataset(args.dataset_name, args.dataset_config_name)
-        raw = {part: splits[name] for part, name in find_parts(splits, args.dataset_name).items()}
+        try:
+            raw = load_hub(args)
+        except (OSError, ValueError, DatasetsError, pyarrow.ArrowException) as error:
+            raise ValueError(f"--dataset_name {args.dataset_name} can't be loaded: {error}") from error
     else:
         raise ValueError("no data: give --train_file, --validation_file or --test_file, or --dataset_name")
     for part, rows in raw.items():
         if not len(rows):
             raise ValueError(f"{args.files.get(part, f'the {part} part')} has no rows")
     return raw
+
+
+def load_hub(args):
+    """The parts of a data set of the Hub; where training rows are streamed, all but that part."""
+    source = (args.dataset_name, args.dataset_config_name)
+    if not args.streaming:
+        splits = load_dataset(*source)
+        return {part: splits[name] for part, name in find_parts(splits, args.dataset_name).items()}
+    names = find_parts(get_dataset_split_names(*source), args.dataset_name)
+    return {part: load_dataset(*source, split=name) for part, name in names.items() if part != "train"}
 
 
 def find_parts(splits, source):

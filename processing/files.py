@@ -9,9 +9,10 @@ import os
 import pyarrow
 import pyarrow.parquet
 from datasets import Dataset
+from datasets.features.features import generate_from_arrow_type
 from datasets.table import InMemoryTable
 
-from .rows import DECODER, JsonRows, skip_space
+from .rows import DECODER, JsonRows, json_text, skip_space
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ def check_file(path, kinds):
     if not os.path.exists(path):
         raise ValueError(f"{path}: no such file")
     if not os.path.isfile(path):
-        raise ValueError(f"{path}: expected a regular file, found {'a folder' if os.path.isdir(path) else 'a device'}")
+        found = "a folder" if os.path.isdir(path) else "a pipe or a device"
+        raise ValueError(f"{path}: expected a regular file, found {found}")
     if not os.path.getsize(path):
         raise ValueError(f"{path} has no rows")
     return kind
@@ -159,11 +161,12 @@ def kind_of(value):
 def rows_of_columns(path, table):
     """The rows of an object of columns, each a list or, as pandas writes it, an object by row."""
     columns = {name: dict(enumerate(values)) if isinstance(values, list) else values for name, values in table.items()}
-    if not all(isinstance(values, dict) for values in columns.values()):
-        raise ValueError(f"{path}: expected an array of rows, or an object of columns, found an object of values")
     first = next(iter(columns.values()), {})
-    if any(set(values) != set(first) for values in columns.values()):
-        raise ValueError(f"{path}: expected columns of one length, found others")
+    if not all(isinstance(values, dict) and set(values) == set(first) for values in columns.values()):
+        raise ValueError(
+            f"{path}: expected an array of rows, or an object of columns of one length, found an object with "
+            f"{', '.join(list(columns)[:10])}"
+        )
     rows = [{name: values[key] for name, values in columns.items()} for key in first]
     return json_rows(path, ((1, json.dumps(row), row) for row in rows))
 
@@ -210,9 +213,20 @@ def read_parquet(path):
         index = (table.schema.pandas_metadata or {}).get("index_columns", [])
         table = table.drop_columns([name for name in index if isinstance(name, str) and name in table.column_names])
         for place, field in enumerate(table.schema):
-            if pyarrow.types.is_dictionary(field.type):  # pandas' categories
-                plain = table.column(place).cast(field.type.value_type)
-                table = table.set_column(place, field.with_type(field.type.value_type), plain)
+            column = known_type(table.column(place))
+            table = table.set_column(place, field.with_type(column.type), column)
         return Dataset(InMemoryTable(table))
     except (pyarrow.ArrowException, ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ValueError(f"{path} is not valid parquet: {error}") from error
+
+
+def known_type(column):
+    """A column as a type that `datasets` knows: the categories of pandas as their values, maps as their JSON text."""
+    if pyarrow.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    try:
+        generate_from_arrow_type(column.type)
+    except (ValueError, NotImplementedError):
+        texts = [None if value is None else json_text(value) for value in column.to_pylist()]
+        return pyarrow.chunked_array([pyarrow.array(texts, pyarrow.string())])
+    return column

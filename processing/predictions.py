@@ -49,7 +49,12 @@ def write_predictions(path, answers, row_numbers, raw):
     """
     with open(path, "w", encoding="utf-8") as file:
         for fields, best in zip(row_fields(raw, row_numbers), answers):
-            line = {f"source_{name}" if name in NAMES else name: text for name, text in fields.items()}
+            line = {name: text for name, text in fields.items() if name not in NAMES}
+            for name in filter(fields.get, NAMES):
+                place = f"source_{name}"
+                while place in line:  # of an earlier predictions file
+                    place = f"source_{place}"
+                line[place] = fields[name]
             best_answers = [{"answer": item.get("best_guess", item["answer"]), "score": item["score"]} for item in best]
             said = {**best[0], "top_k": best_answers}
             line |= {name: json.dumps(value, ensure_ascii=False) for name, value in said.items()}

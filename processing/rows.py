@@ -7,7 +7,8 @@ import json
 import re
 
 import numpy as np
-from datasets import ClassLabel, LargeList, List, Value
+import pyarrow
+from datasets import ClassLabel, LargeList, List
 from datasets.features.features import require_decoding
 
 DECODER = json.JSONDecoder()
@@ -56,14 +57,16 @@ def column_values(rows, names):
     if isinstance(rows, JsonRows):
         return rows.columns(names)
     table = rows.select_columns(list(names)).with_format("arrow")[:]
-    return {
-        name: [plain(value, rows.features[name]) for value in storage(table.column(name)).to_pylist()] for name in names
-    }
+    return {name: [plain(value, rows.features[name]) for value in python_list(table.column(name))] for name in names}
 
 
-def storage(column):
-    """A column of an extension type as what it is stored as."""
-    return column.combine_chunks().storage if hasattr(column.type, "storage_type") else column
+def python_list(column):
+    """The values of an Arrow column, of an extension type as they are stored."""
+    column = column.combine_chunks().storage if hasattr(column.type, "storage_type") else column
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):  # times that Python doesn't know, as they are stored
+        return column.cast(pyarrow.int64()).to_pylist()
 
 
 def plain(value, feature, names=True):
@@ -79,10 +82,10 @@ def plain(value, feature, names=True):
         if not names or isinstance(value, str):
             return value
         return feature.names[value] if 0 <= value < len(feature.names) else None
-    if isinstance(feature, Value):
-        if feature.dtype in ("float16", "float32"):  # 0.1, not 0.10000000149011612
-            return float(str(np.dtype(feature.dtype).type(value)))
-        return value
+    if getattr(feature, "dtype", None) in ("float16", "float32"):  # 0.1, not 0.10000000149011612
+        if isinstance(value, list):  # an array
+            return [plain(item, feature, names) for item in value]
+        return float(str(np.dtype(feature.dtype).type(value)))
     if isinstance(feature, dict) and isinstance(value, dict):
         return {name: plain(item, feature.get(name), names) for name, item in value.items()}
     if isinstance(feature, (List, LargeList, list)) and isinstance(value, list):
@@ -103,7 +106,7 @@ def row_fields(rows, numbers):
     table = rows.with_format("arrow")
     for number in numbers:
         found = table[int(number)]
-        values = {name: storage(found.column(name)).to_pylist()[0] for name in rows.column_names}
+        values = {name: python_list(found.column(name))[0] for name in rows.column_names}
         yield {name: json_text(plain(value, rows.features[name], names=False)) for name, value in values.items()}
 
 
@@ -126,7 +129,8 @@ def skip_space(text, place):
 
 def json_text(value):
     """A value as JSON, with words for what JSON can't hold."""
-    return json.dumps(in_words(value), ensure_ascii=False, default=str)
+    text = json.dumps(in_words(value), ensure_ascii=False, default=str)
+    return text if writable(text) else json.dumps(in_words(value), default=str)
 
 
 def in_words(value):
@@ -154,10 +158,10 @@ def own_columns(rows, names, numbers):
         name -> list of values.
     """
     if isinstance(rows, JsonRows):
-        columns = {name: same_type(values) for name, values in rows.columns(filter(is_column, names)).items()}
+        columns = rows.columns(filter(is_column, names))
     else:
         columns = column_values(rows, [name for name in names if not require_decoding(rows.features[name])])
-    return {name: [values[number] for number in numbers] for name, values in columns.items()}
+    return {name: same_type([values[number] for number in numbers]) for name, values in columns.items()}
 
 
 def is_column(name):
@@ -166,13 +170,13 @@ def is_column(name):
 
 
 def same_type(values):
-    """Values of one JSON type as they are, others as JSON text."""
+    """Texts, truth values, integers or floats as they are; what mixes them, or is something else, as JSON text."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int} and all(value is None or -LARGEST_INTEGER <= value < LARGEST_INTEGER for value in values):
         return values
     if kinds <= {bool} or kinds == {float} or (kinds == {str} and all(map(writable, values))):
         return values
-    return [v if v is None or (isinstance(v, str) and writable(v)) else json.dumps(v) for v in values]
+    return [v if v is None or (isinstance(v, str) and writable(v)) else json_text(v) for v in values]
 
 
 def writable(text):

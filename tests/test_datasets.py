@@ -1,5 +1,6 @@
 import io
 import json
+import logging
 import os
 import random
 
@@ -7,11 +8,11 @@ import numpy
 import pandas
 import pytest
 from conftest import write_jsonl
-from datasets import Dataset, Image
+from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
 
-from processing import BadExampleError, DataArguments, VQACollator, prepare_datasets
-from processing.datasets import image_key, load_easy_vqa, prepare_part
+from processing import BadExampleError, DataArguments, StreamedRows, VQACollator, prepare_datasets
+from processing.datasets import find_parts, image_key, load_easy_vqa, prepare_part
 
 
 def arguments(folder, **fields):
@@ -182,6 +183,65 @@ def test_a_data_set_with_embedded_images_is_loaded_by_name(picture_folder):
     from_file, _, _ = prepare_datasets(DataArguments(train_file=file, validation_fraction=0.25))
     assert list(from_file["train"]["image_key"]) == list(parts["train"]["image_key"])
     assert parts["train"][0]["image"]["bytes"] and list(parts["test"]["answer"])[-1] == rows[-1]["answer"]
+
+
+@pytest.mark.parametrize(
+    "splits, parts, said",
+    [
+        (["train", "val"], {"train": "train", "validation": "val"}, "its split val is the validation part"),
+        (["train", "Dev"], {"train": "train", "validation": "Dev"}, "its split Dev is the validation part"),
+        (["train", "dev", "val"], {"train": "train", "validation": "val"}, "the splits dev are not used"),
+        (
+            ["validation", "valid", "test"],
+            {"validation": "validation", "test": "test"},
+            "the splits valid are not used",
+        ),
+        (["train", "testdev", "extra"], {"train": "train"}, "the splits testdev, extra are not used; used are train"),
+    ],
+)
+def test_splits_of_other_names_are_the_validation_part_or_named_as_unused(splits, parts, said, caplog):
+    with caplog.at_level(logging.INFO):
+        assert find_parts(splits, "somebody/vqa") == parts
+    assert said in caplog.text
+
+
+def test_splits_that_are_no_part_are_refused():
+    with pytest.raises(ValueError, match="no split train, validation or test, found full"):
+        find_parts(["full"], "somebody/vqa")
+
+
+def test_a_missing_embedded_image_and_a_missing_answer_are_one_bad_row_each(picture_folder):
+    content = [(picture_folder / f"{number}.png").read_bytes() for number in range(4)]
+    columns = {"question": ["q?"] * 4, "answer": pandas.array([1, 2, None, 4], "Int64")}
+    for images in ([*content[:3], None], [*({"bytes": c, "path": None} for c in content[:3]), None]):
+        pandas.DataFrame({"image": images, **columns}).to_parquet(picture_folder / "train.parquet")
+        file = str(picture_folder / "train.parquet")
+        with pytest.raises(BadExampleError, match="row 3 .*: no answer; row 4 .*: no image"):
+            prepare_datasets(arguments(picture_folder, train_file=file))
+        parts, _, bad = prepare_datasets(arguments(picture_folder, train_file=file, on_bad_example="skip"))
+        assert list(parts["train"]["answer"]) == ["1", "2"] and [row["row"] for row in bad] == [3, 4]
+
+
+def test_classes_are_answers_and_questions_by_their_names(picture_folder):
+    columns = {"image": [str(picture_folder / "0.png")] * 3, "question": [0, 0, 1], "answer": [1, 0, 2]}
+    names = {"question": ["is it red?", "what is it?"], "answer": ["no", "yes", "red"]}
+    features = {"image": Image(), **{name: ClassLabel(names=found) for name, found in names.items()}}
+    (picture_folder / "hub").mkdir()
+    file = str(picture_folder / "hub" / "train-0.parquet")
+    Dataset.from_dict(columns, features=Features(features)).to_parquet(file)
+    for source in ({"train_file": file}, {"train_file": None, "dataset_name": str(picture_folder / "hub")}):
+        train = prepare_datasets(arguments(picture_folder, **source))[0]["train"]
+        assert list(train["answer"]) == ["yes", "no", "red"]
+        assert list(train["question"]) == ["is it red?", "is it red?", "what is it?"]
+    rows = StreamedRows(DataArguments(train_file=file, streaming=True))
+    assert rows.summary.answers == {"yes": 1, "no": 1, "red": 1} and len(rows.summary.questions) == 2
+    assert {row["answer"] for row in rows} == {"yes", "no", "red"}
+
+
+def test_a_data_set_that_can_not_be_loaded_is_named(tmp_path):
+    (tmp_path / "train.parquet").write_text("no table")
+    with pytest.raises(ValueError, match=f"--dataset_name {tmp_path} can't be loaded: "):
+        prepare_datasets(DataArguments(dataset_name=str(tmp_path)))
 
 
 def test_without_training_the_validation_part_is_what_training_would_have_held_out(picture_folder):

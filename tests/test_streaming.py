@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import os
 
 import pandas
 import pytest
@@ -23,7 +24,7 @@ def picture(color, side=20):
 def shards(tmp_path):
     """Writes so many questions, two about each picture, into Parquet files; gives their pattern."""
 
-    def write(files=4, rows=10, row_group_size=None, **changes):
+    def write(files=4, rows=10, row_group_size=None, changes=None):
         number = 0
         for file in range(files):
             table = []
@@ -34,7 +35,7 @@ def shards(tmp_path):
                 question = f"is it red? {number}" if yes_no else f"what color is it? {number}"
                 answer = ("yes" if color == "red" else "no") if yes_no else color
                 line = {"image": image, "question": question, "answer": answer, "split": "ab"[number % 2]}
-                table.append({**line, **changes.get((file, row), {})} if changes else line)
+                table.append({**line, **(changes or {}).get((file, row), {})})
                 number += 1
             pandas.DataFrame(table).to_parquet(tmp_path / f"train-{file}.parquet", row_group_size=row_group_size)
         return str(tmp_path / "train-*.parquet")
@@ -106,6 +107,36 @@ def test_a_row_is_canonical(shards):
     row = next(iter(stream(shards())))
     assert set(row) == {"image", "question", "answer", "image_key"}
     assert Image.open(io.BytesIO(row["image"]["bytes"])).size[1] == 20
+
+
+def test_rules_compare_as_json_does_and_are_refused_where_they_can_do_nothing(shards, caplog):
+    pattern = shards(files=1, rows=6)
+    rows = stream(pattern, exclude_rows=["split=a", "answer=yes"])
+    assert len(rows) == 2 and all(row["answer"] == "no" for row in rows)
+    assert len(stream(pattern, exclude_rows=["split=c"])) == 6
+    assert 'split=c leaves nothing out; values of split are "a", "b"' in caplog.text
+    with pytest.raises(
+        ValueError, match="--exclude_rows splt=a: no column 'splt', found image, question, answer, split"
+    ):
+        stream(pattern, exclude_rows=["splt=a"])
+    with pytest.raises(ValueError, match="no rows that can be used"):
+        stream(pattern, exclude_rows=["split=a", "split=b"])
+
+
+def test_answers_are_read_as_in_any_file(shards, caplog):
+    answers = [["red", None], [], ["2"], [""], ["True"], ["blue"]]
+    changes = {(0, row): {"answer": answer} for row, answer in enumerate(answers)}
+    pattern = shards(1, 6, changes=changes)
+    rows = stream(pattern, on_bad_example="skip", boolean_answers="yes_no")
+    assert rows.summary.answers == {"red": 1, "2": 1, "yes": 1, "blue": 1} and len(rows) == 4
+    assert sorted(row["answer"] for row in rows) == [["2"], ["blue"], ["red"], ["yes"]]
+
+
+def test_a_pipe_among_the_files_is_refused(shards, tmp_path):
+    pattern = shards(files=1)
+    os.mkfifo(tmp_path / "train-9.parquet")
+    with pytest.raises(ValueError, match="train-9.parquet: expected a regular file, found a pipe"):
+        stream(pattern)
 
 
 def damage(tmp_path, **fields):

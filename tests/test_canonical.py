@@ -1,0 +1,137 @@
+import json
+import logging
+
+import pytest
+from conftest import write_jsonl
+from test_datasets import arguments
+
+from processing import BadExampleError, DataArguments, prepare_datasets
+from processing.canonical import BadCellError, RowReader
+
+ROW = {"image": "0.png", "question": "q?", "answer": "red"}
+
+
+def reader(**fields):
+    return RowReader(DataArguments(**fields), "rows")
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        ("Hepatitis A", "Hepatitis A"),
+        (["red", None, "", " ", float("nan"), "Red"], ["red", "Red"]),
+        (["red", 2], ["red", "2"]),
+        ([{"answer": "red", "answer_confidence": "yes"}, {"answer": None}], ["red"]),
+        ({"answer": ["red", "blue"], "answer_id": [1, 2]}, ["red", "blue"]),
+        ([["red"], "blue"], ["red", "blue"]),
+        (3, "3"),
+        (3.0, "3"),
+        (0.5, "0.5"),
+        (None, None),
+        (" ", None),
+        ([], None),
+        ([None, ""], None),
+        ("['red', 'blue']", ["red", "blue"]),
+        ("[1, 2]", "[1, 2]"),  # may be an interval, where the source has lists of its own
+    ],
+)
+def test_an_answer_is_what_one_or_several_people_wrote_without_gaps(value, expected):
+    assert reader().answer(value) == expected
+
+
+@pytest.mark.parametrize(
+    "column, value, message",
+    [
+        ("answer", {"en": "red"}, "expected an answer's text, found an object with 'en'"),
+        ("answer", [["red", "blue"]], "found a list of 2"),
+        ("answer", b"red", "found 3 bytes"),
+        ("answer", ["\ud800"], "half of a surrogate pair"),
+        ("question", {"en": "q?"}, "expected a question's text, found an object with 'en'"),
+        ("question", ["q?", "r?"], "expected one question, found a list of 2"),
+        ("question", [], "found a list of 0"),
+        ("question", "\udc00", "half of a surrogate pair"),
+        ("image", ["a.png", "b.png"], "expected one image, found a list of 2"),
+        ("image", [], "no image"),
+        ("image", None, "no image"),
+        ("image", {"bytes": "text"}, "expected an image's path or bytes, found an object with 'bytes'"),
+        ("image", {"url": "a.png"}, "found an object with 'url'"),
+        ("image", "\ud800.png", "half of a surrogate pair"),
+    ],
+)
+def test_what_is_no_image_question_or_answer_is_named(column, value, message):
+    with pytest.raises(BadCellError, match=message):
+        getattr(reader(), column)(value)
+
+
+def test_a_list_of_one_is_that_one():
+    assert reader().question(["q?"]) == "q?"
+    assert reader(image_dir="images").image(["a.png"]) == "images/a.png"
+    assert reader(image_dir="images").image({"path": "a.png", "bytes": None}) == "images/a.png"
+    assert reader().image([{"bytes": b"x", "path": "a.png"}]) == {"bytes": b"x", "path": "a.png"}
+
+
+@pytest.mark.parametrize("answers", [["red", ["red", "blue"]], [["red"], "blue"], ["red", []], [True, "red", 3]])
+def test_answers_of_all_shapes_stand_side_by_side(picture_folder, answers):
+    rows = [{**ROW, "answer": answer} for answer in answers]
+    path = write_jsonl(picture_folder / "mixed.jsonl", rows)
+    parts, _, bad = prepare_datasets(arguments(picture_folder, train_file=path, on_bad_example="skip"))
+    found = [answer if isinstance(answer, list) else [answer] for answer in parts["train"]["answer"]]
+    expected = [answer if isinstance(answer, list) else [answer] for answer in answers if answer != []]
+    assert found == [[json.dumps(a) if isinstance(a, (bool, int)) else a for a in answer] for answer in expected]
+    assert [row["row"] for row in bad] == [n for n, answer in enumerate(answers, 1) if answer == []]
+
+
+def test_all_bad_rows_are_told_the_first_of_them_with_row_and_path(picture_folder):
+    rows = [ROW, {**ROW, "image": ["0.png", "1.png"]}, {**ROW, "question": {"en": "q?"}}, {**ROW, "answer": None}]
+    path = write_jsonl(picture_folder / "bad.jsonl", rows + 4 * [{**ROW, "image": "gone.png"}])
+    with pytest.raises(BadExampleError) as caught:
+        prepare_datasets(arguments(picture_folder, train_file=path))
+    message = str(caught.value)
+    assert "bad.jsonl, row 2 (no image): column 'image': expected one image, found a list of 2; row 3 (" in message
+    assert "0.png): column 'question': expected a question's text, found an object with 'en'; row 4 (" in message
+    assert "no answer; row 5 (" in message and "; 7 bad rows in all. Mend them, or leave such rows out" in message
+    parts, _, bad = prepare_datasets(arguments(picture_folder, train_file=path, on_bad_example="skip"))
+    assert len(parts["train"]) == 1 and [row["row"] for row in bad] == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_booleans_are_yes_and_no_where_asked_for_else_words_with_a_warning(picture_folder, caplog):
+    path = write_jsonl(picture_folder / "bool.jsonl", [{**ROW, "answer": a} for a in (True, [False, True], "False")])
+    parts, *_ = prepare_datasets(arguments(picture_folder, train_file=path))
+    assert list(parts["train"]["answer"]) == [["true"], ["false", "true"], ["False"]]
+    assert "4 answers are true or false" in caplog.text and "--boolean_answers yes_no" in caplog.text
+    parts, *_ = prepare_datasets(arguments(picture_folder, train_file=path, boolean_answers="yes_no"))
+    assert list(parts["train"]["answer"]) == [["yes"], ["no", "yes"], ["no"]]
+    with pytest.raises(ValueError, match="boolean_answers must be words or yes_no, found 'maybe'"):
+        DataArguments(boolean_answers="maybe")
+
+
+def test_lists_that_csv_holds_as_text_are_read_and_said(picture_folder, caplog):
+    cells = ["['red','red','blue']", '[""red"", ""red""]', "[dark red]", "[]", "[1, 1]"]
+    lines = [f'0.png,q?,"{cell}","[7]"' for cell in cells]
+    (picture_folder / "lists.csv").write_text("\n".join(["image,question,answer,own", *lines]))
+    file = str(picture_folder / "lists.csv")
+    parts, _, bad = prepare_datasets(arguments(picture_folder, train_file=file, on_bad_example="skip"))
+    assert list(parts["train"]["answer"]) == [["red", "red", "blue"], ["red", "red"], ["[dark red]"], ["1", "1"]]
+    assert [row["row"] for row in bad] == [4] and parts["train"]["own"][0] == "[7]"
+    assert "4 lists that are written as text are read as lists" in caplog.text
+    assert "1 texts in brackets look like lists, can't be read as such, and are kept as text" in caplog.text
+
+
+def test_with_image_dir_only_no_image_outside_is_read(picture_folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "x.png").write_bytes((picture_folder / "0.png").read_bytes())
+    (picture_folder / "link.png").symlink_to(outside / "x.png")
+    paths = ["0.png", f"../{outside.name}/x.png", str(outside / "x.png"), "link.png", {"path": str(outside / "x.png")}]
+    path = write_jsonl(picture_folder / "paths.jsonl", [{**ROW, "image": image} for image in paths])
+    assert len(prepare_datasets(arguments(picture_folder, train_file=path))[0]["train"]) == len(paths)
+    fenced = arguments(picture_folder, train_file=path, image_dir_only=True, on_bad_example="skip")
+    parts, _, bad = prepare_datasets(fenced)
+    assert list(parts["train"]["row"]) == [0] and all("--image_dir_only forbids that" in row["problem"] for row in bad)
+    with pytest.raises(ValueError, match="--image_dir_only needs --image_dir"):
+        DataArguments(train_file=path, image_dir_only=True)
+
+
+def test_nothing_is_said_of_ordinary_answers(picture_folder, caplog):
+    with caplog.at_level(logging.WARNING):
+        prepare_datasets(arguments(picture_folder))
+    assert not caplog.records

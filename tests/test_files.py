@@ -1,0 +1,102 @@
+import json
+import os
+
+import pyarrow
+import pytest
+from datasets import ClassLabel, Dataset, Features, Sequence
+from pyarrow import parquet
+
+from processing.files import read_file
+from processing.rows import column_values
+
+ROW = '{"image": "a.png", "question": "q?", "answer": "red"}'
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("lines.jsonl", f"{ROW}\n\n{ROW}"),
+        ("windows.jsonl", f"{ROW}\r\n{ROW}\r\n"),
+        ("array.json", f"[\n{ROW},\n{ROW}\n]\n"),
+        ("array.jsonl", f"[{ROW},\n{ROW}]"),
+        ("lines.json", f"{ROW}\n{ROW}\n"),
+        ("columns.json", '{"image": ["a.png", "a.png"], "question": ["q?", "q?"], "answer": ["red", "red"]}'),
+        ("index.json", '{"image": {"5": "a.png", "7": "a.png"}, "answer": {"7": "red", "5": "red"}}'),
+        ("table.csv", "image,question,answer\na.png,q?,red\n\na.png,q?,red\n"),
+    ],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_rows_are_found_in_every_layout_and_behind_a_byte_order_mark(tmp_path, name, content, mark):
+    rows = read_file(write(tmp_path, name, mark + content))
+    assert len(rows) == 2 and rows["image"] == ["a.png"] * 2 and rows["answer"] == ["red"] * 2
+    assert rows.column_names[0] == "image"
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("a.jsonl", f"{ROW}\n3\n", "a.jsonl line 2: expected an object with a row's fields, found a number"),
+        ("a.jsonl", "null\n", "line 1: expected an object with a row's fields, found null"),
+        ("a.jsonl", f"[1, 2]\n{ROW}\n", "line 1: expected an object with a row's fields, found a list"),
+        ("a.json", f"[{ROW},\n\n7]", "line 3: expected an object with a row's fields, found a number"),
+        ("a.json", f"[{ROW}\n{ROW}]", "line 2 is not valid json: expected , or ]"),
+        ("a.json", "[]\nx", "line 2 is not valid json: text after the end"),
+        ("a.json", '{"info": {}, "questions": [1]}', "expected an array of rows.*found an object with info, questions"),
+        ("a.jsonl", f"{ROW} {ROW}\n", "line 1 is not valid jsonl: text after the end of the row"),
+        ("a.jsonl", f"{ROW}\n".encode() + b'{"image": "\xff"}', "a.jsonl line 2: expected UTF-8, found the byte 0xff"),
+        ("a.csv", b"image\n\xe9.png\n", "a.csv line 2: expected UTF-8, found the byte 0xe9"),
+        ("a.jsonl", f'{ROW}\n{{"d": {"[" * 5000}', "a.jsonl line 2 is not valid jsonl: nested deeper than 100"),
+        ("a.jsonl", f'{ROW}\n{{"d": {"[" * 150}{"]" * 150}}}', "a.jsonl line 2: nested deeper than 100"),
+        ("a.jsonl", f'{{"d": {"9" * 5000}}}', "a.jsonl line 1 is not valid jsonl: Exceeds the limit"),
+        ("a.csv", "image,answer\na.png,red,blue\n", "line 2: expected 2 cells.*found 3"),
+        ("a.csv", 'image,answer\na.png,"red\n', "line 2 is not valid csv"),
+        ("a.parquet", "no table", "a.parquet is not valid parquet"),
+        ("a.txt", "text", "expected a file ending in .jsonl, .json, .csv, .parquet"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_name_and_line(tmp_path, name, content, message):
+    with pytest.raises(ValueError, match=message):
+        read_file(write(tmp_path, name, content))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_pipes_devices_and_folders_are_refused_before_they_are_opened(tmp_path, make):
+    make(tmp_path / "a.jsonl")
+    with pytest.raises(ValueError, match="a.jsonl: expected a regular file, found a"):
+        read_file(str(tmp_path / "a.jsonl"))
+
+
+def test_csv_cells_are_text_and_columns_that_come_twice_are_numbered(tmp_path):
+    rows = read_file(write(tmp_path, "a.csv", 'id,answer,answer\n007,,"1,0"\n1e5,NA\n'))
+    assert rows[0] == {"id": "007", "answer": "", "answer.1": "1,0"}
+    assert rows[1] == {"id": "1e5", "answer": "NA", "answer.1": None}
+
+
+def test_parquet_keeps_class_names_and_leaves_out_the_index_of_pandas(tmp_path):
+    features = Features({"answer": ClassLabel(names=["no", "yes"]), "all": Sequence(ClassLabel(names=["a", "b"]))})
+    path = str(tmp_path / "classes.parquet")
+    Dataset.from_dict({"answer": [1, -1, None], "all": [[1, 0], [], None]}, features=features).to_parquet(path)
+    assert column_values(read_file(path), ["answer", "all"]) == {
+        "answer": ["yes", None, None],
+        "all": [["b", "a"], [], None],
+    }
+    table = Dataset.from_dict({"answer": ["red", "blue"]}).to_pandas().iloc[::-1]
+    table.to_parquet(path)
+    assert read_file(path).column_names == ["answer"]
+
+
+def test_parquet_types_that_have_no_counterpart_are_read_all_the_same(tmp_path):
+    path = str(tmp_path / "types.parquet")
+    maps = pyarrow.array([[("a", 1)], None], pyarrow.map_(pyarrow.string(), pyarrow.int64()))
+    kinds = pyarrow.array(["x", "y"]).dictionary_encode()
+    far = pyarrow.array([10**14, 0], pyarrow.timestamp("s"))
+    parquet.write_table(pyarrow.table({"map": maps, "kind": kinds, "far": far}), path)
+    values = column_values(read_file(path), ["map", "kind", "far"])
+    assert json.loads(values["map"][0]) == [["a", 1]] and values["kind"] == ["x", "y"]
+    assert values["far"] == [10**17, 0]  # Parquet has milliseconds
