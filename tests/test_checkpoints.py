@@ -10,7 +10,7 @@ from test_trainer_dualvqa import arguments
 
 import run_vqa
 from modeling_dualvqa import DualVQATrainer
-from modeling_dualvqa.checkpoints import mean_weights
+from modeling_dualvqa.checkpoints import check_processor, mean_weights
 
 AVERAGING = ["--average_checkpoints", "3", "--save_strategy", "steps", "--save_steps", "1", "--max_steps", "5"]
 
@@ -156,3 +156,13 @@ def test_models_in_pieces_are_not_averaged(tiny_model, tmp_path):
     trainer.is_deepspeed_enabled = True
     with pytest.raises(ValueError, match="average_checkpoints works on one device or with DDP"):
         trainer.check_sharding()
+
+
+def test_a_checkpoint_with_the_same_answers_written_otherwise_is_of_the_same_vocabulary(processor, tmp_path):
+    """As of a run that an earlier version started, when vocabularies were saved in normal form."""
+    processor.save_pretrained(tmp_path)
+    processor.answers = [answer.upper() for answer in processor.answers]
+    check_processor(tmp_path, processor)
+    processor.answers = [*processor.answers[:-1], "N/A"]
+    with pytest.raises(ValueError, match="1 are not among them, first 'N/A'"):
+        check_processor(tmp_path, processor)

@@ -11,7 +11,7 @@ from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, roc_au
 from transformers import EvalPrediction
 
 from processing import AnswerMetrics, DualVQAImageProcessor, DualVQAProcessor
-from reporting.figures import choose_columns
+from reporting.figures import Group, choose_columns, confusion
 from reporting.report import write_report
 
 ORGANS = ["head", "chest"]
@@ -329,3 +329,21 @@ def test_columns_are_those_that_look_like_kinds_or_those_asked_for(parts):
     assert choose_columns(evaluated, ["id"]) == ["id"]
     with pytest.raises(ValueError, match="no evaluated part has a column 'organs'; there are organ, id"):
         choose_columns(evaluated, ["organs"])
+
+
+def test_figures_compare_normal_forms_and_show_what_people_wrote():
+    pairs = [("ct scan", ["CT scan"], "CT Scan."), ("ct scan", ["CT scan"], "X-ray"), ("x ray", ["X-ray"], "X-ray")]
+    results = [
+        {
+            "image": str(row),
+            "expected": expected,
+            "references": references,
+            "coverage": 1,
+            "answers": {"routed": {"answer": given, "correct": 1.0}},
+        }
+        for row, (expected, references, given) in enumerate(pairs)
+    ]
+    group = Group(results)
+    table = confusion({"open_ended": group}, "routed")["open_ended"]
+    assert table == {"expected": ["CT scan", "X-ray"], "given": ["CT scan", "X-ray"], "counts": [[1, 1], [0, 1]]}
+    assert group.macro_f1("routed")["value"] == pytest.approx(2 / 3)
