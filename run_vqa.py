@@ -12,11 +12,12 @@ from accelerate import PartialState
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
-from modeling_dualvqa import CheckpointError, ContrastiveTrainer, DualVQATrainer, find_checkpoint
+from modeling_dualvqa import ContrastiveTrainer, DivergedError, DualVQATrainer, find_checkpoint
 from modeling_dualvqa.auxiliary import AuxiliaryTargets
 from modeling_dualvqa.checkpoints import newest_checkpoint, refuse_other_runs
 from modeling_dualvqa.freezing import freeze_parameters
 from modeling_dualvqa.inference import optimize_for_inference
+from modeling_dualvqa.output_folder import claimed
 from processing import (
     QUESTION_TYPES,
     AnswerMetrics,
@@ -225,20 +226,37 @@ def plain_errors(kinds=(ValueError, ImportError, OSError)):
         raise SystemExit(f"error: {error}") from error
 
 
+@contextlib.contextmanager
+def model_is_kept(folder):
+    """What goes wrong with the disk once the model is saved doesn't take it away, and the user is told so."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{error}. The trained model is in {folder}: what is missing can be had from it with --model_name_or_path"
+        ) from error
+
+
 def main(argv=None):
+    with plain_errors((OSError, DivergedError)), contextlib.ExitStack() as held:
+        run(sys.argv[1:] if argv is None else argv, held)
+
+
+def run(argv, held):
+    """One run from its flags to its push; `held` keeps its folder for it alone."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for name in ("httpx", "datasets", "filelock"):
         logging.getLogger(name).setLevel(logging.WARNING)
     datasets.disable_progress_bars()
 
     with plain_errors():
-        model_args, data_args, augmentation_args, training_args = parse_arguments(
-            sys.argv[1:] if argv is None else argv
-        )
+        model_args, data_args, augmentation_args, training_args = parse_arguments(argv)
         check_request(training_args, model_args, data_args)
         if data_args.pretrain:
             select_by_loss(training_args)
         check_selection(training_args, data_args, model_args.early_stopping_patience)
+        if training_args.should_save:
+            held.enter_context(claimed(training_args.output_dir))
         checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
         if training_args.do_train and training_args.average_checkpoints:
             refuse_other_runs(training_args.output_dir, checkpoint)
@@ -311,9 +329,10 @@ def main(argv=None):
         keep_images(trainer, parts, data_args)
 
     if training_args.do_train:
-        with plain_errors(CheckpointError):
+        with plain_errors():
             result = trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
+        held.enter_context(model_is_kept(training_args.output_dir))
         trainer.save_state()
         record(trainer, "train", result.metrics)
 

@@ -12,6 +12,7 @@ from .pipeline_dualvqa import DualVQAPipeline
 HOMES = {
     "checkpoints": ["CheckpointError", "find_checkpoint"],
     "contrastive": ["ContrastiveTrainer"],
+    "divergence": ["DivergedError"],
     "explanation": ["Explanation", "explain"],
     "trainer_dualvqa": ["DualVQATrainer"],
     "training_arguments": ["DualVQATrainingArguments"],

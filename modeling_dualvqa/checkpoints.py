@@ -1,5 +1,6 @@
 """Checkpoints to go on from or to average: which are complete, and whether they belong to the run."""
 
+import fnmatch
 import json
 import logging
 import os
@@ -18,8 +19,17 @@ from .weights_dualvqa import check_names
 logger = logging.getLogger(__name__)
 
 PROGRESS_NAME = "training_progress.json"
-# What a tower's configuration says besides its architecture.
+# What a tower's configuration says besides its architecture, and an adapter's besides its own.
 NOT_ARCHITECTURE = {"architectures", "transformers_version", "dtype", "use_cache", "_name_or_path"}
+NOT_ADAPTER = {"base_model_name_or_path", "inference_mode", "revision", "peft_version", "auto_mapping"}
+# What a checkpoint holds, as files of one of these names: on one device or with DDP, with FSDP, with DeepSpeed.
+PARTS = {
+    "weights": ("model*.safetensors", "adapter_model.*", "pytorch_model*.bin", "global_step*"),
+    "state of the optimizer": ("optimizer.pt", "optimizer*.bin", "optimizer_*", "global_step*"),
+    "state of the learning rate's schedule": ("scheduler.pt", "global_step*"),
+    "random state": ("rng_state*.pth",),
+    PROGRESS_NAME: (PROGRESS_NAME,),
+}
 
 
 class CheckpointError(OSError):
@@ -31,7 +41,8 @@ def find_checkpoint(value, output_dir):
 
     Args:
         value: a checkpoint's folder; a run's folder, for its newest complete checkpoint; "true", for that of the run
-            itself; None, "" or "false".
+            itself, if it has come so far: a job that is started anew has the same flags as at first; None, "" or
+            "false".
         output_dir: the run's folder.
 
     Returns:
@@ -42,7 +53,11 @@ def find_checkpoint(value, output_dir):
     """
     if value is None or str(value).lower() in ("", "false"):
         return None
-    folder = output_dir if str(value).lower() == "true" else str(value)
+    own = str(value).lower() == "true"
+    folder = output_dir if own else str(value)
+    if own and not has_ended_checkpoints(folder):
+        logger.warning("there is no checkpoint in %s to go on from: the run starts at its beginning", folder)
+        return None
     if not os.path.isdir(folder):
         raise ValueError(f"nothing to resume: there is no folder {folder}")
     if os.path.basename(os.path.normpath(folder)).startswith(PREFIX_CHECKPOINT_DIR):
@@ -61,19 +76,29 @@ def newest_checkpoint(folder):
     return next((path for _, path in complete_checkpoints(folder)), None)
 
 
-def complete_checkpoints(folder):
-    """Steps and paths of the complete checkpoints in a run's folder, newest first. Incomplete ones are logged."""
+def all_checkpoints(folder):
+    """Steps and paths of a run's checkpoints, complete or not, newest first."""
     steps = {}
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         prefix, _, step = name.partition("-")
         if prefix == PREFIX_CHECKPOINT_DIR and step.isdigit():
             steps[int(step)] = os.path.join(folder, name)
-    for step in sorted(steps, reverse=True):
-        problem = find_problem(steps[step])
+    return sorted(steps.items(), reverse=True)
+
+
+def has_ended_checkpoints(folder):
+    """Whether a run has written a checkpoint to its end. Of one that it was killed in nothing can be lost."""
+    return any(os.path.isfile(os.path.join(path, TRAINER_STATE_NAME)) for _, path in all_checkpoints(folder))
+
+
+def complete_checkpoints(folder):
+    """Steps and paths of the complete checkpoints in a run's folder, newest first. Incomplete ones are logged."""
+    for step, path in all_checkpoints(folder):
+        problem = find_problem(path)
         if problem:
-            logger.warning("%s is passed over: %s", steps[step], problem)
+            logger.warning("%s is passed over: %s", path, problem)
         else:
-            yield step, steps[step]
+            yield step, path
 
 
 def refuse_other_runs(folder, checkpoint):
@@ -146,14 +171,27 @@ def find_problem(folder):
 
     Its state is the last file that is written, and each format's end tells whether all of a file is there.
     """
-    for name in (TRAINER_STATE_NAME, PROGRESS_NAME):
+    names = os.listdir(folder)
+    missing = [part for part, patterns in PARTS.items() if not any(fnmatch.filter(names, p) for p in patterns)]
+    if TRAINER_STATE_NAME not in names:
+        return f"it has no {TRAINER_STATE_NAME}, so it was not written to its end, or holds a model only"
+    if "weights" in missing:
+        return "it has no weights"
+    if missing:
+        return (
+            f"it has no {', no '.join(missing)}, and without it training would go on as another run. Its weights are "
+            f"whole (save_only_model keeps no more): a new run can start from them with --model_name_or_path {folder}"
+        )
+    for name in fnmatch.filter(names, "*.json"):
         try:
             with open(os.path.join(folder, name), encoding="utf-8") as file:
-                json.load(file)
-        except FileNotFoundError:
-            return f"it has no {name}, so it was not written to its end, or holds a model only"
+                found = json.load(file)
         except ValueError:
             return f"its {name} was not written to its end"
+        shards = found.get("weight_map", {}).values() if name.endswith(".index.json") else ()
+        lacking = sorted(set(shards).difference(names))
+        if lacking:
+            return f"it has no {lacking[0]}, a part of its weights"
     for place, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(place, name)
@@ -173,20 +211,32 @@ def read_progress(checkpoint):
         return json.load(file)
 
 
-def check_architecture(checkpoint, config):
-    """Refuses a checkpoint of another architecture.
+def check_architecture(checkpoint, model):
+    """Refuses a checkpoint of another architecture, or of other adapters (LoRA and the like, of PEFT).
 
     Raises:
         ValueError: the configurations differ; the message names the fields.
     """
-    with open(os.path.join(checkpoint, "config.json"), encoding="utf-8") as file:
-        saved = json.load(file)
-    built = json.loads(config.to_json_string(use_diff=True))
-    own = type(config).__annotations__.keys() - {
-        "model_card",
-        "familiarity",
-    }  # the rest is what transformers keeps beside it
-    saved, built = (flatten({name: fields.get(name) for name in own}) for fields in (saved, built))
+    saved, built = read_json(checkpoint, "config.json"), json.loads(model.config.to_json_string(use_diff=True))
+    # The rest is what transformers keeps beside it. Checkpoints of adapters may have none.
+    own = type(model.config).__annotations__.keys() - {"model_card", "familiarity"} if saved else ()
+    refuse_differences(checkpoint, *({name: fields.get(name) for name in own} for fields in (saved, built)))
+    adapters, saved = getattr(model, "peft_config", None) or {}, read_json(checkpoint, "adapter_config.json")
+    if bool(saved) != bool(adapters):
+        kinds = ("the whole model", "adapters")
+        raise ValueError(
+            f"{checkpoint} holds {kinds[bool(saved)]}, and this run trains {kinds[bool(adapters)]}. Give the model as "
+            f"the run had it that wrote it, or start anew without --resume_from_checkpoint"
+        )
+    if saved:
+        built = json.loads(json.dumps(adapters[model.active_adapters[0]].to_dict(), default=sorted))
+        own = saved.keys() & built.keys() - NOT_ADAPTER
+        pair = ({name: fields[name] for name in own} for fields in (saved, built))
+        refuse_differences(checkpoint, *({name: in_order(value) for name, value in fields.items()} for fields in pair))
+
+
+def refuse_differences(checkpoint, saved, built):
+    saved, built = flatten(saved), flatten(built)
     different = [
         f"{name} {saved.get(name)} there, {built.get(name)} here"
         for name in sorted(saved.keys() | built.keys())
@@ -214,6 +264,20 @@ def check_weights(checkpoint, model):
     if found:
         advice = "Start a new run from it with --model_name_or_path, which knows older names too"
         check_names(checkpoint, expected - found, found - expected, advice)
+
+
+def in_order(value):
+    """A set that was written as a list, in the order that two of them can be compared in."""
+    return sorted(value, key=str) if isinstance(value, list) else value
+
+
+def read_json(folder, name):
+    """What a JSON file in a folder holds; {} where there is none."""
+    path = os.path.join(folder, name)
+    if not os.path.isfile(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def flatten(fields, prefix=""):

@@ -1,43 +1,38 @@
 """Training with the Hugging Face Trainer: the per-head loss, its exact counts, and runs that can be resumed."""
 
 import contextlib
-import json
 import logging
 import math
 import os
-import shutil
 import time
 from itertools import islice
 
 import numpy as np
 import torch
 from huggingface_hub import HfApi
-from safetensors import SafetensorError
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalPrediction, HubStrategy
+from transformers.trainer_utils import EvalPrediction, HubStrategy
 from transformers.utils import PushInProgress
 
 from .auxiliary import auxiliary_counts, auxiliary_loss
+from .batch_norm import bear_single_values
 from .checkpoints import (
-    PROGRESS_NAME,
-    CheckpointError,
     check_architecture,
     check_processor,
     check_weights,
     complete_checkpoints,
     find_checkpoint,
-    find_problem,
     mean_weights,
-    newest_checkpoint,
     read_progress,
     refuse_other_runs,
 )
+from .divergence import StopAtDivergence, check_finite
 from .feed_forward_dualvqa import choices
 from .freezing import freeze_parameters
 from .loss_dualvqa import IGNORE_INDEX, count_valid, distillation_loss
-from .model_card_dualvqa import write_model_card
 from .objective import TASKS, Objective, label_names, labels_of
+from .output_folder import claimed
 from .sampling import (
     ImageGroupedSampler,
     MarkedRows,
@@ -46,6 +41,7 @@ from .sampling import (
     evaluation_order,
     question_lengths,
 )
+from .saving import SavingMixin
 from .weights_dualvqa import check_names
 
 logger = logging.getLogger(__name__)
@@ -101,7 +97,7 @@ def has_answers(rows):
     return "answer" in (getattr(rows, "column_names", None) or ("answer",))
 
 
-class DualVQATrainer(Trainer):
+class DualVQATrainer(SavingMixin, Trainer):
     """Trainer whose loss is the masked focal loss per head, divided by the counts of the whole effective batch.
 
     Args:
@@ -132,8 +128,10 @@ class DualVQATrainer(Trainer):
         self.check_sharding()
         self.fused_state, self.expert_use = None, {}
         self.start_counting()
-        self.checkpoint = self.resumed_progress = self.train_sampler = None
+        self.checkpoint = self.resumed_progress = self.train_sampler = self.grad_norm = None
+        self.written, self.attached = [], contextlib.ExitStack()  # checkpoints, oldest first
         self.add_callback(StepByStep(self))
+        self.add_callback(StopAtDivergence(self))
 
     def start_counting(self):
         """Sets to nothing what is summed up in a run, some of it since the last logging step."""
@@ -182,18 +180,28 @@ class DualVQATrainer(Trainer):
 
         Raises:
             ValueError: no complete checkpoint, or one of another architecture or vocabulary; nothing to train; other
-                runs' checkpoints among those to be averaged.
+                runs' checkpoints among those to be averaged; a folder that can't be written into, or is in use.
             CheckpointError: a checkpoint can't be written. Those before it are intact.
+            DivergedError: a loss, a gradient or a weight is not finite.
         """
         folder = self._get_output_dir(trial)
         self.checkpoint = find_checkpoint(resume_from_checkpoint, folder)
+        self.written = [self.checkpoint] if self.checkpoint else []
         if self.args.average_checkpoints:
             refuse_other_runs(folder, self.checkpoint)
-        with contextlib.ExitStack() as self.attached:  # what the model has in training alone
+        with contextlib.ExitStack() as self.attached:  # what holds in training alone
+            if self.args.should_save:
+                self.attached.enter_context(claimed(self.args.output_dir))
             try:
                 result = super().train(self.checkpoint, trial, **kwargs)
+            except Exception as error:
+                last = self.last_checkpoint()
+                if last and last not in str(error):
+                    logger.warning("training has stopped; its last checkpoint is %s, and can be resumed", last)
+                raise
             finally:
                 self.is_in_train = False
+            check_finite(self)
             if self.args.average_checkpoints:
                 result.metrics["averaged_checkpoints"] = self.average_checkpoints(folder)
         return result
@@ -221,14 +229,16 @@ class DualVQATrainer(Trainer):
         if self.criterion.task_weighting.reads_fused_state:
             # That of the outputs is a copy under DDP and mixed precision, and the losses don't depend on a copy.
             self.attached.callback(model.fusion.register_forward_hook(self.keep_fused_state).remove)
+        if not self.args.torch_compile:
+            self.attached.callback(bear_single_values(model))
         if self.auxiliary:
             self.attached.callback(self.auxiliary.detach, model, self.auxiliary.attach(model))
 
-    def average_checkpoints(self, folder):
+    def average_checkpoints(self, folder=None):
         """Gives the model the mean of the weights of the run's last checkpoints; returns how many there were."""
         self.accelerator.wait_for_everyone()  # the last one is written by one process, and all read it
         wanted, last = self.args.average_checkpoints, self.state.global_step
-        own = (path for step, path in complete_checkpoints(folder) if step <= last)
+        own = (path for step, path in complete_checkpoints(folder or self.args.output_dir) if step <= last)
         checkpoints = list(islice(own, wanted))
         if len(checkpoints) < wanted:
             logger.warning("there are %d checkpoints to average in place of %d", len(checkpoints), wanted)
@@ -276,7 +286,7 @@ class DualVQATrainer(Trainer):
         """
         if checkpoint:
             model = self.accelerator.unwrap_model(self.model)
-            check_architecture(checkpoint, model.config)
+            check_architecture(checkpoint, model)
             check_weights(checkpoint, model)
             if hasattr(self.processing_class, "answers"):
                 check_processor(checkpoint, self.processing_class)
@@ -370,6 +380,8 @@ class DualVQATrainer(Trainer):
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         self.step_started = time.perf_counter()  # before the data are read
+        if self.state.global_step >= self.state.max_steps:  # resumed at its end: transformers would go a step further
+            return [], None
         return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def _get_num_items_in_batch(self, batch_samples, device):
@@ -383,6 +395,10 @@ class DualVQATrainer(Trainer):
             own = sum(auxiliary_counts(batch["auxiliary_labels"]).to(device) for batch in batch_samples)
             counts["auxiliary"] = self.over_processes(own)
         return counts
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        self.grad_norm = super()._get_grad_norm(model, grad_norm)
+        return self.grad_norm
 
     def over_processes(self, tensor):
         """The sum of a tensor over all processes."""
@@ -649,51 +665,6 @@ class DualVQATrainer(Trainer):
                 f"'question' and a processor; found the columns {', '.join(columns) or 'of no Dataset'}"
             )
         return question_lengths(self.train_dataset["question"][:], tokenizer)
-
-    def _save_rng_state(self, output_dir):
-        """The last files of a checkpoint but the Trainer's state, which says that it is complete."""
-        super()._save_rng_state(output_dir)
-        progress = self.progress()
-        if self.args.should_save:
-            with open(os.path.join(output_dir, PROGRESS_NAME), "w", encoding="utf-8") as file:
-                json.dump(progress, file, indent=2)
-        self.accelerator.wait_for_everyone()  # each process writes files of its own
-
-    def _save_checkpoint(self, model, trial):
-        """As in transformers. A checkpoint that can't be written leaves the earlier ones, and nothing of itself."""
-        run_dir = self._get_output_dir(trial=trial)
-        folder = os.path.join(run_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-        shutil.rmtree(folder, ignore_errors=True) if self.args.should_save else None  # what a killed run left
-        self.accelerator.wait_for_everyone()
-        try:
-            super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            if os.path.isdir(folder) and not find_problem(folder):
-                raise  # the checkpoint is there, something after it failed
-            shutil.rmtree(folder, ignore_errors=True)
-            last = newest_checkpoint(run_dir)
-            advice = f"go on with --resume_from_checkpoint {last}" if last else "start again: there is no earlier one"
-            raise CheckpointError(
-                f"{folder} could not be written: {error}. Free some space on the disk and {advice}"
-            ) from error
-
-    def _save(self, output_dir=None, state_dict=None):
-        """Saves as the Trainer does, without training_args.bin: a pickle doesn't belong in a folder that is shared."""
-        config = self.accelerator.unwrap_model(self.model).config
-        vars(config).pop("use_cache", None)  # the Trainer's own switch for generation, which this model doesn't have
-        if self.hub_model_id:
-            config.model_card = {**(config.model_card or {}), "repo_id": self.hub_model_id}
-        super()._save(output_dir, state_dict)
-        pickled = os.path.join(output_dir or self.args.output_dir, "training_args.bin")
-        if os.path.exists(pickled):
-            os.remove(pickled)
-
-    def create_model_card(self, **kwargs):
-        """Writes configuration and model card of the output folder anew, with what was recorded since it was saved."""
-        if self.is_world_process_zero():
-            model = self.accelerator.unwrap_model(self.model)
-            model.config.save_pretrained(self.args.output_dir)
-            write_model_card(self.args.output_dir, model.config, model.parameter_counts())
 
     def push_to_hub(
         self, commit_message="End of training", blocking=True, token=None, revision=None, tags=None, **kwargs

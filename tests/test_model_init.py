@@ -127,5 +127,5 @@ def test_a_search_trains_with_what_each_trial_tries(build, rows, tmp_path, monke
 def test_a_value_of_a_search_that_does_not_do_is_refused_before_its_training(train):
     trainer = train()
     trainer.args.binary_loss_weight = -1.0
-    with pytest.raises(ValueError, match="binary_loss_weight must not be negative"):
+    with pytest.raises(ValueError, match="binary_loss_weight must be a finite number"):
         trainer.train()

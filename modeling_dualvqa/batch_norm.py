@@ -1,0 +1,49 @@
+"""Batch norm where there is nothing to take a mean of."""
+
+import logging
+
+from torch.nn.modules.batchnorm import _BatchNorm
+
+logger = logging.getLogger(__name__)
+
+
+def bear_single_values(model):
+    """Lets a batch norm that gets one value of each channel in training take its running statistics for that batch.
+
+    That is what the last batch of an epoch comes to that has a single image of 32 pixels, whose last feature maps have
+    one. What is left of one value without its own mean is nothing, and torch stops the run there with an error.
+
+    Returns:
+        A function that takes this back.
+    """
+    held, told = set(), []
+
+    def before(module, inputs):
+        values = inputs[0]
+        if module.training and values.numel() == values.shape[1]:
+            if not told:
+                told.append(True)
+                logger.warning(
+                    "a training batch has a single image, and its feature maps are of one pixel: batch norms take "
+                    "their running statistics for such a batch. Larger images, more images in a batch "
+                    "(--per_device_train_batch_size), or --dataloader_drop_last true for the last one avoid that"
+                )
+            held.add(module)
+            module.training = False
+
+    def after(module, inputs, output):
+        if module in held:
+            held.remove(module)
+            module.training = True
+
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            hooks.append(module.register_forward_pre_hook(before))
+            hooks.append(module.register_forward_hook(after, always_call=True))
+
+    def take_back():
+        for hook in hooks:
+            hook.remove()
+
+    return take_back
