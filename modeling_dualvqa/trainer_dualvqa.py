@@ -27,6 +27,7 @@ from .checkpoints import (
     read_progress,
     refuse_other_runs,
 )
+from .clock import measured
 from .divergence import StopAtDivergence, check_finite
 from .feed_forward_dualvqa import choices
 from .freezing import freeze_parameters
@@ -137,7 +138,7 @@ class DualVQATrainer(SavingMixin, Trainer):
         """Sets to nothing what is summed up in a run, some of it since the last logging step."""
         self.loss_sums, self.sums_start, self.questions, self.seconds = {}, 0, 0, 0
         self.weights_in_force, self.learning_rates = dict(self.criterion.task_weighting.weights), {}
-        self.step_statistics, self.runtime_before = None, 0.0
+        self.step_statistics, self.runtime_before, self.evaluation_seconds = None, 0.0, 0.0
 
     def heads(self):
         """The heads of the model that is trained."""
@@ -331,7 +332,7 @@ class DualVQATrainer(SavingMixin, Trainer):
     def begin_training(self):
         """Takes up the counts and means that a resumed run had begun."""
         self.start_counting()
-        self.training_started = time.perf_counter()
+        self.started = time.perf_counter()
         progress = self.resumed_progress
         if progress is None:
             return
@@ -363,7 +364,7 @@ class DualVQATrainer(SavingMixin, Trainer):
                 "total": self._total_loss_scalar,
                 "last_logged": self._globalstep_last_logged,
             },
-            "runtime": self.runtime_before + time.perf_counter() - self.training_started,
+            "runtime": self.runtime_before + time.perf_counter() - self.started,
             "task_weighting": self.args.task_weighting,
             "task_weighting_state": self.criterion.task_weighting.state_dict(),
         }
@@ -489,7 +490,7 @@ class DualVQATrainer(SavingMixin, Trainer):
         Raises:
             ValueError: rows without answers are evaluated with such metrics; to predict for them is fine.
         """
-        rows, compute_metrics = dataloader.dataset, self.compute_metrics
+        rows, compute_metrics, started = dataloader.dataset, self.compute_metrics, time.perf_counter()
         order, bound = self.evaluation_order(rows), compute_metrics
         if hasattr(compute_metrics, "for_rows") and (description == "Evaluation" or has_answers(rows)):
             bound = self.compute_metrics = compute_metrics.for_rows(rows)
@@ -503,6 +504,7 @@ class DualVQATrainer(SavingMixin, Trainer):
             )
         finally:
             self.compute_metrics = compute_metrics
+            self.evaluation_seconds = time.perf_counter() - started
         output.metrics.update(self.expert_shares(metric_key_prefix))
         if order is not None:
             predictions, labels = (restored(arrays, order) for arrays in (output.predictions, output.label_ids))
@@ -518,6 +520,11 @@ class DualVQATrainer(SavingMixin, Trainer):
         loss, parts = self.criterion(logits, labels)
         output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
         output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
+        return output
+
+    def predict(self, *args, **kwargs):
+        output = super().predict(*args, **kwargs)
+        measured(output.metrics, self.evaluation_seconds)
         return output
 
     def expert_shares(self, prefix):
@@ -563,6 +570,7 @@ class DualVQATrainer(SavingMixin, Trainer):
             logs["questions_per_second"] = round(self.over_processes(questions).item() / self.seconds, 3)
             self.loss_sums, self.sums_start = {}, self.state.global_step
             self.questions = self.seconds = 0
+        measured(logs, self.evaluation_seconds if "train_loss" not in logs else time.perf_counter() - self.started)
         if "train_loss" in logs:
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
             logs["train_runtime"] = round(logs["train_runtime"] + self.runtime_before, 4)

@@ -134,13 +134,12 @@ def test_a_file_that_was_cut_short_is_noticed(whole, name, caplog):
     assert f"checkpoint-12 is passed over: its {name}" in caplog.text
 
 
-def test_where_nothing_can_be_resumed_it_says_so(whole, recipe, tmp_path):
-    for folder in whole.glob("checkpoint-*"):
-        shutil.rmtree(folder)
-    with pytest.raises(SystemExit, match="no complete checkpoint in .*whole; start without the flag"):
-        run_vqa.main([recipe(), "--output_dir", str(whole), "--resume_from_checkpoint", "true"])
+def test_where_nothing_can_be_resumed_it_says_so(recipe, tmp_path):
     with pytest.raises(SystemExit, match="there is no folder .*nowhere"):
-        run_vqa.main([recipe(), "--output_dir", str(whole), "--resume_from_checkpoint", str(tmp_path / "nowhere")])
+        run_vqa.main([recipe(), "--output_dir", str(tmp_path), "--resume_from_checkpoint", str(tmp_path / "nowhere")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="no complete checkpoint in .*empty; start without the flag"):
+        run_vqa.main([recipe(), "--output_dir", str(tmp_path), "--resume_from_checkpoint", str(tmp_path / "empty")])
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(recipe, tmp_path, monkeypatch):
