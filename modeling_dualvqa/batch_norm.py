@@ -1,4 +1,4 @@
-"""Batch norm where there is nothing to take a mean of."""
+"""Batch norm in training, where it can't or mustn't take its statistics from the batch."""
 
 import logging
 
@@ -7,21 +7,25 @@ from torch.nn.modules.batchnorm import _BatchNorm
 logger = logging.getLogger(__name__)
 
 
-def bear_single_values(model):
-    """Lets a batch norm that gets one value of each channel in training take its running statistics for that batch.
+def use_running_statistics(model):
+    """Lets a batch norm in training take its running statistics where it gets one value of each channel.
 
     That is what the last batch of an epoch comes to that has a single image of 32 pixels, whose last feature maps have
     one. What is left of one value without its own mean is nothing, and torch stops the run there with an error.
 
+    With adapters (PEFT) those whose parameters are frozen do so always: an adapter is saved without the statistics, and
+    the model that it is loaded into would not be the one that was trained.
+
     Returns:
         A function that takes this back.
     """
-    held, told = set(), []
+    held, told, adapters = set(), [], bool(getattr(model, "peft_config", None))
 
     def before(module, inputs):
         values = inputs[0]
-        if module.training and values.numel() == values.shape[1]:
-            if not told:
+        single = values.numel() == values.shape[1]
+        if module.training and (single or (adapters and not any(p.requires_grad for p in module.parameters()))):
+            if single and not told:
                 told.append(True)
                 logger.warning(
                     "a training batch has a single image, and its feature maps are of one pixel: batch norms take "

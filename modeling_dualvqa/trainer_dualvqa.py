@@ -16,7 +16,7 @@ from transformers.trainer_utils import EvalPrediction, HubStrategy
 from transformers.utils import PushInProgress
 
 from .auxiliary import auxiliary_counts, auxiliary_loss
-from .batch_norm import bear_single_values
+from .batch_norm import use_running_statistics
 from .checkpoints import (
     check_architecture,
     check_processor,
@@ -231,7 +231,7 @@ class DualVQATrainer(SavingMixin, Trainer):
             # That of the outputs is a copy under DDP and mixed precision, and the losses don't depend on a copy.
             self.attached.callback(model.fusion.register_forward_hook(self.keep_fused_state).remove)
         if not self.args.torch_compile:
-            self.attached.callback(bear_single_values(model))
+            self.attached.callback(use_running_statistics(model))
         if self.auxiliary:
             self.attached.callback(self.auxiliary.detach, model, self.auxiliary.attach(model))
 

@@ -4,7 +4,7 @@ from test_trainer_dualvqa import arguments, rows  # noqa: F401 - a fixture
 from torch import nn
 
 from modeling_dualvqa import DualVQATrainer
-from modeling_dualvqa.batch_norm import bear_single_values
+from modeling_dualvqa.batch_norm import use_running_statistics
 
 
 def test_single_values_are_normalised_by_the_running_statistics(caplog):
@@ -12,7 +12,7 @@ def test_single_values_are_normalised_by_the_running_statistics(caplog):
     norm.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
     norm.running_var.fill_(4.0)
     several, one = torch.randn(2, 3, 2, 2), torch.randn(1, 3, 1, 1)
-    take_back = bear_single_values(norm)
+    take_back = use_running_statistics(norm)
     for _ in range(2):
         before = norm.running_mean.clone()
         expected = (one - before.view(1, 3, 1, 1)) / (norm.running_var.view(1, 3, 1, 1) + norm.eps).sqrt()
