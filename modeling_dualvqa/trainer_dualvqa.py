@@ -220,6 +220,7 @@ class DualVQATrainer(SavingMixin, Trainer):
         self.args.check()
         model = self.accelerator.unwrap_model(self.model)
         self.criterion = Objective(model.config, self.args, self.answer_counts)
+        self.label_names = self.args.label_names or label_names(self.heads())
         self.check_sharding()
         self.check_resumed(self.checkpoint)
         self.freeze_parameters()
