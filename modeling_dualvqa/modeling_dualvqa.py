@@ -262,6 +262,20 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
     def set_input_embeddings(self, value):
         self.text_encoder.model.set_input_embeddings(value)
 
+    def enable_input_require_grads(self):
+        """As in transformers 5.23, and where embeddings give more than a tensor (Swin: sizes) too."""
+
+        def require_grads(module, inputs, output):
+            (output[0] if isinstance(output, tuple) else output).requires_grad_(True)
+
+        towers = (getattr(encoder, "model", None) for encoder in (self.text_encoder, self.vision_encoder))
+        self._require_grads_hooks = []
+        for tower in towers:
+            with contextlib.suppress(NotImplementedError, AttributeError):  # torchvision's and convolutional ones
+                hook = tower.get_input_embeddings().register_forward_hook(require_grads)
+                self._require_grads_hooks.append(hook)
+        self._require_grads_hook = self._require_grads_hooks[0]
+
     @classmethod
     def from_vision_text_pretrained(cls, vision=None, text=None, vision_weights=None, **overrides):
         """Builds a model with pretrained towers and a new fusion and new heads.

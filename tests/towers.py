@@ -32,8 +32,20 @@ VISION = {
     "siglip_vision_model": VIT,
     "timm_wrapper": {
         "architecture": "vit_tiny_patch16_224",
-        "model_args": {"img_size": 32, "embed_dim": 16, "depth": 1, "num_heads": 2},
+        "model_args": {"img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2},
     },
+}
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+TEXT = {
+    "distilbert": {"dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2},
+    "bert": SIZES,
+    "roberta": {**SIZES, "max_position_embeddings": 32},
+    "electra": {**SIZES, "embedding_size": 8},
+    "albert": {**SIZES, "embedding_size": 8},
+    "mpnet": SIZES,
+    "modernbert": {**SIZES, "pad_token_id": 0},
+    "clip_text_model": SIZES,
 }
 
 
@@ -41,3 +53,8 @@ def vision_config(family):
     """The `vision_config` of a family's tiny tower."""
     model_type = {} if family == "torchvision_mobilenet" else {"model_type": family}
     return {**model_type, **VISION[family]}
+
+
+def text_config(family, vocabulary):
+    """The `text_config` of a family's tiny tower for so many tokens."""
+    return {"model_type": family, "max_position_embeddings": 16, **TEXT[family], "vocab_size": vocabulary}
