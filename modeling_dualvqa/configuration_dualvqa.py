@@ -125,7 +125,7 @@ def tower_limits(config_class, field, default):
 
 def build_tower_config(name, fields, default_type, saved):
     """The configuration of a tower from a dict; see `tower_fields`."""
-    model_type = fields.get("model_type", default_type)
+    model_type = checked(f"{name}.model_type", fields.get("model_type", default_type), str)
     config_class = TorchvisionEncoderConfig
     if model_type != TorchvisionEncoderConfig.model_type:
         if model_type not in CONFIG_MAPPING:
