@@ -65,6 +65,7 @@ ONE_OR_BOTH = "heads must be one or both of binary, open_ended, each once, found
         ({"text_config": {"n_layers": "two"}}, "text_config.n_layers must be a whole number, .*; found 'two'"),
         ({"text_config": {"dropout": 1.5}}, "text_config.dropout must be a finite number, at least 0 and below 1"),
         ({"text_config": {"dtype": "float23"}}, "text_config can't be a DistilBertConfig: .*float23"),
+        ({"text_config": {"model_type": ["bert"]}}, r"text_config.model_type must be text; found \['bert'\]"),
         ({"text_config": "bert"}, "text_config must be .*; found 'bert'"),
         (
             {"vision_config": {"model_type": "vitt"}},
