@@ -604,6 +604,12 @@ class DualVQATrainer(SavingMixin, Trainer):
             raise ValueError("training needs a train_dataset, found none")
         if isinstance(self.train_dataset, IterableDataset):
             return self.stream_dataloader()
+        rows, batch = len(self.train_dataset), self._train_batch_size * self.args.world_size
+        if self.args.dataloader_drop_last and rows < batch:
+            raise ValueError(
+                f"dataloader_drop_last leaves nothing to train on: there are {rows} training rows, and a batch has "
+                f"{batch}"
+            )
         evaluation_collator, self.data_collator = self.data_collator, RepeatMaskingCollator(self.train_collator)
         try:
             return self._get_dataloader(

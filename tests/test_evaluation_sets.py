@@ -86,6 +86,11 @@ def test_evaluation_and_prediction_keep_all_rows_where_training_drops_some(train
     assert own.evaluate()["eval_oracle_accuracy"] >= 0
 
 
+def test_dropping_all_rows_of_training_is_refused(trainer):
+    with pytest.raises(ValueError, match="nothing to train on: there are 7 training rows, and a batch has 8"):
+        trainer(dataloader_drop_last=True, per_device_train_batch_size=8).train()
+
+
 def test_workers_that_live_on_are_not_those_of_another_dataset(trainer, monkeypatch):
     own = trainer(dataloader_num_workers=1, dataloader_persistent_workers=True)
     first = own.get_eval_dataloader()

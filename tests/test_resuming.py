@@ -198,3 +198,18 @@ def test_early_stopping_goes_on_counting(recipe, tmp_path):
     killed("step", 8, arguments)
     run_vqa.main([*arguments, "--resume_from_checkpoint", "true"])
     assert json.loads((folder / "trainer_state.json").read_text())["epoch"] == 4
+
+
+def test_an_image_that_goes_during_the_run_is_named_and_so_is_the_checkpoint(recipe, tmp_path, monkeypatch, caplog):
+    original = run_vqa.DualVQATrainer.end_step
+
+    def end_step(trainer):
+        original(trainer)
+        if trainer.state.global_step == 4:
+            for path in tmp_path.glob("*.png"):
+                path.unlink()
+
+    monkeypatch.setattr(run_vqa.DualVQATrainer, "end_step", end_step)
+    with pytest.raises(SystemExit, match=r"error: .*\d\.png"):
+        run_vqa.main([recipe(image_cache=False, eval_strategy="no"), "--output_dir", str(tmp_path / "gone")])
+    assert "training has stopped; its last checkpoint is" in caplog.text and "checkpoint-4" in caplog.text
