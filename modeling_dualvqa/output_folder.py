@@ -18,11 +18,12 @@ PATIENCE = 10
 
 @contextlib.contextmanager
 def claimed(folder):
-    """Holds a folder, which is made where it isn't there, for one run. The run itself may claim it again.
+    """Holds a folder for one run, which may claim it again. If it isn't there it is made; if it stays empty it goes.
 
     Raises:
         ValueError: it can't be written into, or another process holds it.
     """
+    made = not os.path.isdir(folder)
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
@@ -49,6 +50,9 @@ def claimed(folder):
             with contextlib.suppress(OSError):
                 os.remove(lock.lock_file)
         lock.release()
+        if made:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
 
 
 @contextlib.contextmanager
