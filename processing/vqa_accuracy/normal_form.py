@@ -17,9 +17,15 @@ LINKS = set(
 )
 # What follows an "a" that is a name, or that makes a difference ("a few" are not "few").
 AFTER_NAMES = LINKS | set(
-    "positive negative minor major flat sharp level levels fib flutter line lines wave waves only also too alone few "
-    "little".split()
+    "positive negative pos neg plus minus rh rhesus minor major flat sharp level levels fib flutter line lines wave waves "
+    "band bands chain chains scan allele antigen antibody dissection type group alpha beta gamma delta vs versus then "
+    "left right only also too alone few little".split()
 )
+
+# "A DNA", "A II" and "A causes B" begin with a name, as "A. Smith" does.
+NAMED_A = re.compile(r"^\s*A (?=[A-Z]{2}|[A-Z](?!\w)|.*\s[B-HJ-Z](?!\S))")
+# What "an" stands before, also when letters are spelled: an MRI. In other languages it is a word of its own.
+AFTER_AN = set("aeioufhlmnrsx8")
 
 SAME = {
     **dict.fromkeys("‐‑‒–—―−﹘", "-"),
@@ -59,7 +65,7 @@ RULES = (
     # quotation marks, but not inches and feet; apostrophes where nothing else is spelled like it; brackets, but not
     # those of f(x), points and intervals
     (r"(?<!\w)\"([^\"]*)\"(?!\w)", r" \1 "),
-    (r"(?<!\d)\"", " "),
+    (r"(?<!\d)(?<!\d )\"", " "),
     (r"(?<!\w)'([^']+)'(?!\w)", r"\1"),
     (r"(?<=n)'(?=t(?!\w))|(?<=\w)'(?=ve(?!\w))|(?<=\Wo)'(?=clock(?!\w))", ""),
     (r"(?<!\w)(that|what|there|here|where|who|how)'s(?!\w)", r"\1s"),
@@ -73,6 +79,7 @@ RULES = (
     (rf"(?<!\S)no\. ?({SPELLED})(?!\w)", lambda found: f"no. {NUMBER_WORDS[found[1]]}"),
     (r"(?<=\w) & (?=\w)", " and "),
     (r"\+/-", "±"),
+    (r"!=|=/=", "≠"),
     (r"<=", "≤"),
     (r">=", "≥"),
     (r"([<>≤≥=≠≈~±])", r" \1 "),
@@ -86,7 +93,7 @@ RULES = (
     (rf"(?<=\d-)({SPELLED})(?!\w)", lambda found: NUMBER_WORDS[found[1]]),
     (r"(?<=\d) - (?=\d)", "-"),
     (rf"(?<=\W{L})(?<!\Wa)-(?={WORD})", HYPHEN),
-    (rf"(?<=\w)(?<!\Wa)(?:-| - )(?={WORD})|(?<={WORD})(?:-| - )(?={L})", " "),
+    (rf"(?<=\w)(?<!\Wa)-(?={WORD})|(?<={WORD})-(?={L})", " "),
 )
 RULES = [(re.compile(pattern), replacement) for pattern, replacement in RULES]
 PLAIN_WORDS, CHANGED_WORDS = re.compile(r"[a-z]{2,}(?: [a-z]{2,})*"), {*NUMBER_WORDS, "an", "the"}
@@ -108,6 +115,7 @@ def normal_form(text):
 
 def one_pass(text):
     seen = UNSEEN.sub("", unicodedata.normalize("NFC", text))
+    seen = NAMED_A.sub("a. ", seen)
     seen = text = unicodedata.normalize("NFC", "".join(map(plain, seen)).lower())
     for pattern, replacement in RULES:
         text = pattern.sub(replacement, f" {text.strip()} ")
@@ -150,7 +158,7 @@ def without_articles(words):
     """Without "an" and "the" before a word, and "a" where no letter or name can be meant."""
     kept = []
     for word, following in zip(words, [*words[1:], ""]):
-        article = word in ("an", "the") and following[:1].isalnum()
+        article = (word == "the" and following[:1].isalnum()) or (word == "an" and following[:1] in AFTER_AN)
         if word == "a" and re.match(rf"{L}[{HYPHEN}\w]", following) and following not in AFTER_NAMES:
             article = not kept or kept[-1] in LINKS
         kept += [] if article else [word]
