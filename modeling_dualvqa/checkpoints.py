@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -200,9 +201,18 @@ def find_problem(folder):
                     safe_open(path, "pt")
                 except (SafetensorError, OSError):
                     return f"its {name} is damaged or incomplete"
-            elif name.endswith((".pt", ".pth", ".bin")) and not zipfile.is_zipfile(path):
+            elif name.endswith((".pt", ".pth", ".bin")) and not is_whole_zip(path):
                 return f"its {name} is damaged or incomplete"
     return None
+
+
+def is_whole_zip(path):
+    """Whether a file as `torch.save` writes it has the checksums that it says: a block may be lost in its middle."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError):
+        return False
 
 
 def read_progress(checkpoint):

@@ -10,7 +10,7 @@ from test_trainer_dualvqa import arguments
 
 import run_vqa
 from modeling_dualvqa import DualVQATrainer
-from modeling_dualvqa.checkpoints import check_processor, mean_weights
+from modeling_dualvqa.checkpoints import check_processor, is_whole_zip, mean_weights
 
 AVERAGING = ["--average_checkpoints", "3", "--save_strategy", "steps", "--save_steps", "1", "--max_steps", "5"]
 
@@ -49,6 +49,18 @@ def test_weights_in_several_files_are_averaged_alike(tmp_path):
         (folders[-1] / "model.safetensors").rename(folders[-1] / "model-00001-of-00002.safetensors")
         save_file({"weight": torch.tensor([4.0 * number])}, folders[-1] / "model-00002-of-00002.safetensors")
     assert mean_weights(folders) == {"other": 0.5, "weight": 2.0}
+
+
+@pytest.mark.parametrize("place", [0, 0.5, 1], ids=["beginning", "middle", "end"])
+def test_a_file_with_a_lost_block_is_not_whole(tmp_path, place):
+    path = tmp_path / "optimizer.pt"
+    torch.save({"state": torch.randn(5000)}, path)
+    assert is_whole_zip(path)
+    content = bytearray(path.read_bytes())
+    start = int(place * (len(content) - 500))
+    content[start : start + 500] = bytes(500)
+    path.write_bytes(content)
+    assert not is_whole_zip(path)
 
 
 def assert_mean_of(out, steps):

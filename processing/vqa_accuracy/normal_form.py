@@ -17,9 +17,9 @@ LINKS = set(
 )
 # What follows an "a" that is a name, or that makes a difference ("a few" are not "few").
 AFTER_NAMES = LINKS | set(
-    "positive negative pos neg plus minus rh rhesus minor major flat sharp level levels fib flutter line lines wave waves "
-    "band bands chain chains scan allele antigen antibody dissection type group alpha beta gamma delta vs versus then "
-    "left right only also too alone few little".split()
+    "positive negative pos neg plus minus rh rhesus minor major flat sharp level levels fib flutter line lines wave "
+    "waves band bands chain chains scan allele antigen antibody dissection type group alpha beta gamma delta vs versus "
+    "then left right only also too alone few little".split()
 )
 
 # "A DNA", "A II" and "A causes B" begin with a name, as "A. Smith" does.
