@@ -9,11 +9,9 @@ from itertools import islice
 
 import numpy as np
 import torch
-from huggingface_hub import HfApi
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import EvalPrediction, HubStrategy
-from transformers.utils import PushInProgress
+from transformers.trainer_utils import EvalPrediction
 
 from .auxiliary import auxiliary_counts, auxiliary_loss
 from .batch_norm import use_running_statistics
@@ -31,6 +29,7 @@ from .clock import measured
 from .divergence import StopAtDivergence, check_finite
 from .feed_forward_dualvqa import choices
 from .freezing import freeze_parameters
+from .hub import PushingMixin
 from .loss_dualvqa import IGNORE_INDEX, count_valid, distillation_loss
 from .objective import TASKS, Objective, label_names, labels_of
 from .output_folder import claimed
@@ -46,10 +45,6 @@ from .saving import SavingMixin
 from .weights_dualvqa import check_names
 
 logger = logging.getLogger(__name__)
-
-# What a push uploads. A run's folder also has the user's own rows (predictions.jsonl), and checkpoints have pickles.
-SHARED_FILES = ["*.json", "*.safetensors", "*.py", "*.txt", "*.model", "README.md"]
-PRIVATE_FILES = ["checkpoint-*", "_*", "embeddings/*", "image_cache/*", "teacher/*", "blind/*", "report*"]
 
 
 class StepByStep(TrainerCallback):
@@ -98,7 +93,7 @@ def has_answers(rows):
     return "answer" in (getattr(rows, "column_names", None) or ("answer",))
 
 
-class DualVQATrainer(SavingMixin, Trainer):
+class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
     """Trainer whose loss is the masked focal loss per head, divided by the counts of the whole effective batch.
 
     Args:
@@ -680,61 +675,3 @@ class DualVQATrainer(SavingMixin, Trainer):
                 f"'question' and a processor; found the columns {', '.join(columns) or 'of no Dataset'}"
             )
         return question_lengths(self.train_dataset["question"][:], tokenizer)
-
-    def push_to_hub(
-        self, commit_message="End of training", blocking=True, token=None, revision=None, tags=None, **kwargs
-    ):
-        """As in the Trainer, but only the saved model goes out: no predictions, no rows, no pickles.
-
-        Args:
-            tags: one or several for the model card, beside its own.
-            **kwargs: `private`, for a new repository. What else the Trainer's card takes, this one knows from the run.
-
-        Returns:
-            The commit, or with `blocking=False` a Future of it; None on processes other than the first.
-        """
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=kwargs.pop("private", None))
-        if set(kwargs) - {"private"}:
-            logger.warning("the model card is the run's: %s is left out", ", ".join(sorted(set(kwargs) - {"private"})))
-        if tags:
-            self.accelerator.unwrap_model(self.model).record_tags([tags] if isinstance(tags, str) else tags)
-        self.save_model(_internal_call=True)
-        if not self.is_world_process_zero():
-            return None
-        self.create_model_card()
-        self._finish_current_push()
-        job = self.upload(self.args.output_dir, commit_message, token=token, revision=revision)
-        return job.result() if blocking else job
-
-    def _push_from_checkpoint(self, checkpoint_folder):
-        """Pushes what a checkpoint has of the model; all of it where `hub_strategy` asks for checkpoints."""
-        strategy = self.args.hub_strategy
-        if not self.is_world_process_zero() or strategy == HubStrategy.END:
-            return
-        if not self.args.hub_always_push and self.push_in_progress is not None and not self.push_in_progress.is_done():
-            return
-        message = f"Training in progress, step {self.state.global_step}"
-        jobs = [self.upload(checkpoint_folder, message)]
-        if strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
-            name = "last-checkpoint" if strategy == HubStrategy.CHECKPOINT else os.path.basename(checkpoint_folder)
-            jobs.append(
-                self.upload(checkpoint_folder, f"{message}, checkpoint", path_in_repo=name, allow_patterns=None)
-            )
-        if self.push_in_progress is None or self.push_in_progress.is_done():
-            self.push_in_progress = PushInProgress(jobs)
-        else:
-            self.push_in_progress.jobs.extend(jobs)
-
-    def upload(self, folder, message, token=None, revision=None, **options):
-        """Starts uploading a folder to the run's repository; gives the Future of the commit."""
-        return HfApi().upload_folder(
-            repo_id=self.hub_model_id,
-            folder_path=folder,
-            commit_message=message,
-            token=token or self.args.hub_token,
-            revision=revision or self.args.hub_revision,
-            run_as_future=True,
-            **{"allow_patterns": SHARED_FILES, "ignore_patterns": PRIVATE_FILES, **options},
-        )

@@ -306,7 +306,7 @@ def test_the_card_says_how_the_losses_were_weighed(recipe, tmp_path):
 def test_decoded_images_are_kept_with_the_run_and_are_not_shared(recipe, tmp_path):
     from fnmatch import fnmatch
 
-    from modeling_dualvqa.trainer_dualvqa import SHARED_FILES
+    from modeling_dualvqa.hub import SHARED_FILES
 
     run_vqa.main([recipe(), "--eval_strategy", "epoch"])
     kept = list((tmp_path / "out" / "image_cache").iterdir())

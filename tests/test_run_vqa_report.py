@@ -8,7 +8,7 @@ from conftest import write_jsonl
 from test_run_vqa import lines_of, recipe  # noqa: F401 - a fixture
 
 import run_vqa
-from modeling_dualvqa.trainer_dualvqa import PRIVATE_FILES, SHARED_FILES
+from modeling_dualvqa.hub import PRIVATE_FILES, SHARED_FILES
 from processing import VQACollator
 
 
