@@ -124,8 +124,9 @@ def check_size(size, sources, what):
 def to_rgb(image):
     """A PIL image of any mode -> RGB, upright.
 
-    The first frame of an animation; turned by its EXIF orientation; grey values of more than 8 bits that leave 0..255
-    stretched from their own darkest to their own brightest; transparency over white.
+    The first frame of an animation (for another, give `image.copy()` of it); turned by its EXIF orientation; grey
+    values of more than 8 bits that leave 0..255 stretched from their own darkest to their own brightest; transparency
+    over white.
 
     Raises:
         ValueError: nan or infinity among the values.
@@ -134,7 +135,11 @@ def to_rgb(image):
         image.seek(0)
     image = upright(image)
     if image.mode in DEEP_MODES:
-        return Image.fromarray(to_uint8(np.asarray(image), measured=True)).convert("RGB")
+        values = np.asarray(image)
+        grey = to_uint8(values, measured=True)
+        if isinstance(image.info.get("transparency"), int):  # the one grey value that lets the background through
+            grey = np.where(values == image.info["transparency"], np.uint8(255), grey)
+        return Image.fromarray(grey).convert("RGB")
     if image.mode == "La":  # which Pillow converts to nothing else
         image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
@@ -221,7 +226,7 @@ def to_uint8(values, measured=False):
             stretched as well, in place of being refused.
 
     Raises:
-        ValueError: nan or infinity, or floating point numbers of another range.
+        ValueError: nan or infinity, floating point numbers of another range, or numbers to be stretched beside opacity.
     """
     if values.dtype == np.uint8:
         return values
@@ -229,7 +234,14 @@ def to_uint8(values, measured=False):
         return values.astype(np.uint8) * np.uint8(255)
     low, high = values.min().item(), values.max().item()  # Python's numbers: those of the array may overflow
     if values.dtype.kind in "ui":
-        return values.astype(np.uint8) if 0 <= low and high <= 255 else stretch(values, low, high)
+        if 0 <= low and high <= 255:
+            return values.astype(np.uint8)
+        if values.shape[2:] == (4,):  # colours and opacity would be stretched by one another's range
+            raise ValueError(
+                f"expected whole numbers within 0..255 where an image has opacity, found {low} to {high}; give it "
+                f"without opacity, or as uint8"
+            )
+        return stretch(values, low, high)
     if not math.isfinite(low) or not math.isfinite(high):  # nan is both the smallest and the largest
         count = int(values.size - np.isfinite(values).sum())
         raise ValueError(f"expected finite pixels, found nan or infinity in {count} of {values.size} values")

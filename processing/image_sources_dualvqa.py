@@ -21,6 +21,7 @@ from huggingface_hub.utils import httpx
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 5
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses inside IPv6 (RFC 6052)
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all else of IPv6 is for a place's own use (RFC 4291)
 SHORTEST_BASE64 = 48  # characters of the smallest GIF
 BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 CHUNK = 2**16
@@ -246,7 +247,9 @@ def is_public(address):
     inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
     if address.version == 6 and address in NAT64:
         inner = ipaddress.ip_address(int(address) & 0xFFFFFFFF)
-    return is_public(str(inner)) if inner else address.is_global and not address.is_multicast
+    if inner:
+        return is_public(str(inner))
+    return address.is_global and not address.is_multicast and (address.version == 4 or address in GLOBAL_UNICAST)
 
 
 class Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):

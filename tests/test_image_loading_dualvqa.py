@@ -239,6 +239,19 @@ def test_of_many_frames_the_first_is_read_and_the_others_are_not_counted(monkeyp
         assert np.abs(loaded(image)[0, 0].astype(int) - [255, 0, 0]).max() <= 8
 
 
+def test_whole_numbers_of_more_bits_with_opacity_are_refused_and_a_transparent_grey_is_white():
+    values = np.full((5, 6, 4), 4000, np.uint16)
+    values[..., 3] = 65535
+    with pytest.raises(ValueError, match="where an image has opacity, found 4000 to 65535"):
+        load_image(values)
+    assert load_image(values // 258).getpixel((0, 0)) == (16, 16, 16)  # 15, and a 254th of white
+    deep = np.zeros((4, 4), np.uint16)
+    deep[0], deep[1] = 1000, 2000
+    content = io.BytesIO()
+    Image.fromarray(deep).save(content, "PNG", transparency=0)
+    assert loaded(content.getvalue())[:3, 0, 0].tolist() == [128, 255, 255]
+
+
 def test_broken_files_of_every_format_are_an_image_or_one_of_our_errors():
     """Cut, flipped and zeroed bytes: other libraries' errors don't come through, whatever the format."""
     choose = random.Random(0)
