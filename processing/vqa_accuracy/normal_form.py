@@ -33,7 +33,7 @@ SAME = {
     **dict.fromkeys("“”„‟«»″", '"'),
     **dict.fromkeys("⁄∕", "/"),
     **dict.fromkeys("،、", ","),
-    **{"。": ".", "…": "...", "؛": ";", "؟": "?", "№": "no.", "™": "™"},
+    **{"º": "°", "。": ".", "…": "...", "؛": ";", "؟": "?", "№": "no.", "™": "™"},
 }
 UNSEEN = re.compile(
     r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2064"
@@ -60,7 +60,8 @@ RULES = (
     (r"[\x05\x06]", ""),
     (r"\s+", " "),
     # stops of abbreviations; an A as the name of a choice, "(A) dog"
-    (rf"(?<!{L}){L}\.(?:\s*{L}\.)+(?!\w)|(?<!{L})(?:{L}\.)+{L}(?!\w)", lambda found: re.sub(r"[.\s]", "", found[0])),
+    (rf"(?<!{L})(?!n\.\s*o\.?(?![\w.])){L}\.(?:\s*{L}\.)+(?!\w)", lambda found: re.sub(r"[.\s]", "", found[0])),
+    (rf"(?<!{L})(?!n\.o(?![\w.]))(?:{L}\.)+{L}(?!\w)", lambda found: found[0].replace(".", "")),  # N.O. isn't no
     (r"(?<!\w)[\"'(]?a[\"').,:;?]+ (?=\S)", "a. "),
     # quotation marks, but not inches and feet; apostrophes where nothing else is spelled like it; brackets, but not
     # those of f(x), points and intervals
@@ -85,6 +86,8 @@ RULES = (
     (r"([<>≤≥=≠≈~±])", r" \1 "),
     (r"(?<=\w) ?/ ?(?=\w)", "/"),
     (r"(?<=\d) ?: ?(?=\d)", ":"),
+    (r"(?<=\d) ?[x×] ?(?=\d)", "x"),
+    (r"(?<=\w) (?=\+ *$)", ""),
     (r"(?<=\d) (?=[%°])", ""),
     (r"(?<=°) (?=[cf](?!\w))", ""),
     # hyphens of words are spaces; those of ranges (5-6, L4-L5), grades (A-) and names (A-line, covid-19) are not
@@ -145,7 +148,7 @@ def without_stops(words):
     for word, following in zip(words, [*words[1:], ""]):
         bare = word.rstrip(".?!:;,")
         end = word[len(bare) :]
-        if "!" in end and (bare[-1:].isdigit() or len(bare) == 1):
+        if "!" in end and (bare[-1:].isdigit() or (len(bare) == 1 and len(words) == 1)):
             bare += "!"  # 5! is 120
         elif (bare == "a" and following) or (word == "no." and following[:1].isdigit()):
             bare = word  # A. Smith isn't Smith, No. 5 isn't "no, 5"
