@@ -9,7 +9,7 @@ from modeling_dualvqa import DualVQAConfig, DualVQATrainingArguments
 from modeling_dualvqa.contrastive import MEASURED
 from modeling_dualvqa.values_dualvqa import check_numbers, hint
 from processing import AugmentationArguments, DataArguments
-from processing.metrics import figure_names
+from processing.metrics import check_best_metric
 from processing.processing_dualvqa import QUESTION_TYPES
 from run_vqa_calibration import CalibrationArguments
 from run_vqa_recipe import read_recipe, read_yaml
@@ -235,13 +235,9 @@ def check_selection(training_args, data_args, patience, heads=QUESTION_TYPES, ty
     if not training_args.do_train:  # a recipe has these settings also where it only evaluates
         return
     metric = training_args.metric_for_best_model
-    names = list(MEASURED) if data_args.pretrain else figure_names(heads, types)
     chosen = training_args.load_best_model_at_end or training_args.save_strategy == "best" or patience
-    if metric is not None and chosen and metric.removeprefix("eval_") not in names:
-        raise ValueError(
-            f"metric_for_best_model must be one of {', '.join(names)}; found {metric!r}"
-            f"{hint(metric.removeprefix('eval_'), names)}"
-        )
+    if chosen and not data_args.pretrain:  # pre-training has figures of its own: see `select_by_loss`
+        check_best_metric(metric, heads, types)
     if not patience:
         return
     for lacks, need in (

@@ -88,7 +88,10 @@ def wants_calibration(args, training_args, data_args, parts, processor, heads):
         found = "none" if train is None else "a stream"
         reason = f"--fit_familiarity needs a training part that isn't streamed, found {found}; give --train_file"
     if reason and args.asks_for_calibration:
-        raise ValueError(f"the scores can't be calibrated: {reason}")
+        raise ValueError(
+            f"the scores can't be calibrated: {reason}. Leave out --max_risk, --calibrate true and --fit_familiarity, "
+            f"or give more questions with --validation_file"
+        )
     if reason:
         logger.info("scores stay as the model gives them: %s", reason)
     return reason is None

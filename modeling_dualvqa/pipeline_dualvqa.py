@@ -146,7 +146,9 @@ class DualVQAPipeline(Pipeline):
         questions = inputs["question"]
         several = isinstance(questions, SEQUENCES)
         questions = list(questions) if several else [questions]
-        for question in questions or [""]:
+        if not questions:
+            raise ValueError("expected a question as text or a list of some, found an empty list")
+        for question in questions:
             self.processor.check_question(question, cut=truncation in (True, "longest_first", "only_first"))
         return {"questions": questions, "several": several, **self.prepare(inputs["image"], timeout)}
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 
@@ -12,6 +13,8 @@ from .checkpoints import PROGRESS_NAME, CheckpointError, find_problem, newest_ch
 from .divergence import check_finite
 from .model_card_dualvqa import write_model_card
 from .output_folder import written_whole
+
+logger = logging.getLogger(__name__)
 
 
 class SavingMixin:
@@ -89,8 +92,17 @@ class SavingMixin:
                 os.remove(pickled)
 
     def create_model_card(self, **kwargs):
-        """Writes configuration and model card of the output folder anew, with what was recorded since it was saved."""
+        """Writes configuration and model card of the output folder anew, with what was recorded since it was saved.
+
+        Args:
+            **kwargs: `tags`, one or several for the card. What else the Trainer's card takes, the run knows.
+        """
+        tags = kwargs.pop("tags", None) or []
+        ignored = sorted(name for name, value in kwargs.items() if value is not None)
         if self.is_world_process_zero():
+            if ignored:
+                logger.warning("the model card is the run's: %s is left out", ", ".join(ignored))
             model = self.accelerator.unwrap_model(self.model)
+            model.record_tags([tags] if isinstance(tags, str) else tags)
             model.config.save_pretrained(self.args.output_dir)
             write_model_card(self.args.output_dir, model.config, model.parameter_counts())

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
+from processing.metrics import AnswerMetrics, check_best_metric
+
 from .auxiliary import auxiliary_counts, auxiliary_loss
 from .batch_norm import use_running_statistics
 from .checkpoints import (
@@ -180,6 +182,9 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
             CheckpointError: a checkpoint can't be written. Those before it are intact.
             DivergedError: a loss, a gradient or a weight is not finite.
         """
+        best = self.args.load_best_model_at_end or self.args.save_strategy == "best"
+        if best and isinstance(self.compute_metrics, AnswerMetrics) and not isinstance(self.eval_dataset, dict):
+            check_best_metric(self.args.metric_for_best_model)
         folder = self._get_output_dir(trial)
         self.checkpoint = find_checkpoint(resume_from_checkpoint, folder)
         self.written = [self.checkpoint] if self.checkpoint else []

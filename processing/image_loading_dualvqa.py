@@ -57,7 +57,7 @@ def load_image(image, sources=PRESETS["any"], layout=None):
         check_size(image.size, sources, "the PIL image")
         name = f"a PIL image ({type(image).__name__}, mode {image.mode})"
     else:
-        raise ValueError(f"expected a path, a URL, a PIL image, an array or a tensor, found {in_words(image)}")
+        raise ValueError(f"expected a path, a URL, bytes, a PIL image, an array or a tensor, found {in_words(image)}")
     with naming(name):  # one that was opened lazily is decoded only now
         return to_rgb(image)
 

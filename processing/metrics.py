@@ -1,6 +1,7 @@
 """The figures of an evaluation: the metric over answer strings, for all who answer."""
 
 import copy
+import difflib
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -24,6 +25,9 @@ def majority_answers(answers):
     return {name: counter.most_common(1)[0][0] for name, counter in counts.items()}
 
 
+BESIDES = ("majority_", "calibration_", "abstention_", "coverage")  # figures of some evaluations only
+
+
 def figure_names(heads=QUESTION_TYPES, types=QUESTION_TYPES):
     """What an evaluation gives that a best state can be chosen by, without the Trainer's prefix.
 
@@ -35,6 +39,22 @@ def figure_names(heads=QUESTION_TYPES, types=QUESTION_TYPES):
     scores = [f"{prefix}{name}" for prefix in ("", *(f"{t}_" for t in types)) for name in ("accuracy", "macro_f1")]
     router = ["router_accuracy"] if len(heads) == 2 else []
     return losses + [f"{kind}_{score}" for kind in ("routed", "oracle") for score in scores] + router
+
+
+def check_best_metric(metric, heads=QUESTION_TYPES, types=QUESTION_TYPES):
+    """
+    Args:
+        metric: `metric_for_best_model`, or None.
+
+    Raises:
+        ValueError: an evaluation has no figure of that name. The message has those that there are.
+    """
+    names = figure_names(heads, types)
+    name = (metric or "loss").removeprefix("eval_")
+    if name not in names and not name.startswith(BESIDES):
+        close = difflib.get_close_matches(name, names, n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise ValueError(f"metric_for_best_model must be one of {', '.join(names)}; found {metric!r}{hint}")
 
 
 class AnswerMetrics:

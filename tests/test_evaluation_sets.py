@@ -98,3 +98,11 @@ def test_workers_that_live_on_are_not_those_of_another_dataset(trainer, monkeypa
     assert len(own.get_eval_dataloader(part(OTHER[:4])).dataset) == 4
     own.eval_dataset = part(OTHER[:2])
     assert len(own.get_eval_dataloader().dataset) == 2
+
+
+def test_a_best_state_by_a_figure_that_no_evaluation_gives_is_refused_before_training(trainer):
+    chosen = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
+    own = trainer(**chosen, metric_for_best_model="routed_acuracy")
+    with pytest.raises(ValueError, match="found 'routed_acuracy'; did you mean routed_accuracy"):
+        own.train()
+    assert own.state.global_step == 0

@@ -62,7 +62,7 @@ RULES = (
     # stops of abbreviations; an A as the name of a choice, "(A) dog"
     (rf"(?<!{L})(?!n\.\s*o\.?(?![\w.])){L}\.(?:\s*{L}\.)+(?!\w)", lambda found: re.sub(r"[.\s]", "", found[0])),
     (rf"(?<!{L})(?!n\.o\.?(?![\w.]))(?:{L}\.)+{L}(?!\w)", lambda found: found[0].replace(".", "")),  # N.O. isn't no
-    (r"(?<!\w)[\"'(]?a[\"').,:;?]+ (?=\S)", "a. "),
+    (r"(?<!\w)[\"'(]?a[\"').,:;?]+ (?=\S)|(?<!\w)a (?=[\"'(\[])", "a. "),
     # quotation marks, but not inches and feet; apostrophes where nothing else is spelled like it; brackets, but not
     # those of f(x), points and intervals
     (r"(?<!\w)\"([^\"]*)\"(?!\w)", r" \1 "),
