@@ -72,8 +72,8 @@ class RowReader:
         """An answer's text as one person wrote it, or None for a gap."""
         if isinstance(value, dict) and "answer" in value:
             value = value["answer"]
-        if isinstance(value, (list, tuple)) and len(value) == 1:
-            value = value[0]
+        if isinstance(value, (list, tuple)) and len(value) <= 1:
+            value = value[0] if value else None
         if isinstance(value, (dict, list, tuple, bytes)):
             raise BadCellError(f"expected an answer's text, found {describe(value)}")
         text = to_text(value)
@@ -89,7 +89,8 @@ class RowReader:
         """A list in place of the text that writes it; other values as they are.
 
         Args:
-            quoted: also where the source has lists of its own, but then only lists of texts: [1, 2] may be an interval.
+            quoted: also where the source has lists of its own, but then only lists of texts and gaps: [1, 2] may be an
+                interval.
         """
         if not isinstance(value, str) or not (self.all_text or quoted) or not looks_like_list(value.strip()):
             return value
@@ -97,7 +98,8 @@ class RowReader:
         if found is None:
             self.no_lists += 1
             return value
-        if quoted and not any(isinstance(item, (str, dict)) for item in found):
+        texts = any(isinstance(item, (str, dict)) for item in found)
+        if quoted and not texts and not all(item == [] or to_text(item) is None for item in found):
             return value
         self.lists += 1
         return found

@@ -10,15 +10,16 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow
-from datasets import Dataset, DatasetDict, Image, get_dataset_split_names, load_dataset
+from datasets import Dataset, DatasetDict, Image
 from datasets.exceptions import DatasetsError
 
 from .canonical import BadCellError, RowReader, find_image, to_text
 from .data_arguments import DataArguments
 from .exclusion import Exclusion, check_rules
 from .files import read_file
+from .hub_data import load_hub
 from .image_loading_dualvqa import embedded, load_image
-from .image_sources_dualvqa import FILES
+from .image_sources_dualvqa import FILES, printable
 from .rows import column_values, own_columns
 from .splits import fold_of, fraction_of, split_by_image
 
@@ -26,7 +27,6 @@ __all__ = ["BadExampleError", "DataArguments", "find_image", "prepare_datasets",
 
 logger = logging.getLogger(__name__)
 
-VALIDATION_NAMES = ("validation", "val", "valid", "dev", "eval", "validate", "development")  # the likeliest first
 BAD_ROWS_SHOWN = 5
 
 
@@ -55,36 +55,6 @@ def load_sources(args):
         if not len(rows):
             raise ValueError(f"{args.files.get(part, f'the {part} part')} has no rows")
     return raw
-
-
-def load_hub(args):
-    """The parts of a data set of the Hub; where training rows are streamed, all but that part."""
-    source = (args.dataset_name, args.dataset_config_name)
-    if not args.streaming:
-        splits = load_dataset(*source)
-        return {part: splits[name] for part, name in find_parts(splits, args.dataset_name).items()}
-    names = find_parts(get_dataset_split_names(*source), args.dataset_name)
-    return {part: load_dataset(*source, split=name) for part, name in names.items() if part != "train"}
-
-
-def find_parts(splits, source):
-    """Which split of a data set is which part: part -> split. The log says what was guessed and what is left over."""
-    parts = {part: part for part in ("train", "validation", "test") if part in splits}
-    found = [name for name in splits if name.lower() in VALIDATION_NAMES]
-    if "validation" not in parts and found:
-        parts["validation"] = min(found, key=lambda name: VALIDATION_NAMES.index(name.lower()))
-        logger.info("%s: its split %s is the validation part", source, parts["validation"])
-    unused = [name for name in splits if name not in parts.values()]
-    if unused:
-        logger.warning(
-            "%s: the splits %s are not used; used are %s",
-            source,
-            ", ".join(unused),
-            ", ".join(parts.values()) or "none",
-        )
-    if not parts:
-        raise ValueError(f"{source} has no split train, validation or test, found {', '.join(splits)}")
-    return parts
 
 
 def load_easy_vqa():
@@ -138,6 +108,8 @@ def prepare_part(raw, part, args, needs_answers=True):
     elif answers:
         problems["answer"] = {**dict.fromkeys(rows_without(answers), "no answer"), **problems["answer"]}
 
+    of_rows = getattr(raw, "problems", {})
+    problems = {"row": {index: of_rows[row] for index, row in enumerate(rows) if row in of_rows}, **problems}
     problems = {index: problem for of_column in reversed(problems.values()) for index, problem in of_column.items()}
     readable = [index for index in range(len(rows)) if canonical["image"][index] is not None]
     canonical["image_key"] = [None] * len(rows)
@@ -234,7 +206,7 @@ def image_name(image):
     """An image in words: where it is."""
     if image is None:
         return "no image"
-    return image if isinstance(image, str) else image.get("path") or "embedded image"
+    return printable(image if isinstance(image, str) else image.get("path") or "embedded image")
 
 
 def image_keys(images, sources=FILES):

@@ -12,7 +12,7 @@ from datasets import Dataset
 from datasets.features.features import generate_from_arrow_type
 from datasets.table import InMemoryTable
 
-from .rows import DECODER, JsonRows, json_text, skip_space
+from .rows import DECODER, JsonRows, json_text, object_items, shortest, skip_space
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def read_json(path, text):
     elif text[start : start + 1] == "{" and not lines:
         table, end = decode(text, start)
         if skip_space(text, end) == len(text):
-            return rows_of_columns(path, table)
+            return rows_of_columns(path, table, text[start:end])
         logger.warning("%s is JSON Lines and not one JSON value; it is read as that", path)
     return json_rows(path, json_lines(text))
 
@@ -142,15 +142,17 @@ def depth(value):
 
 def json_rows(path, items):
     """The rows of (line, text, value), each of which must be an object."""
-    texts, names = [], {}
+    texts, names, problems, repeated = [], {}, {}, RepeatedKey()
     for line, text, value in items:
         if not isinstance(value, dict):
             raise ValueError(f"{path} line {line}: expected an object with a row's fields, found {kind_of(value)}")
         if text.count("[") + text.count("{") > DEEPEST and depth(value) > DEEPEST:
             raise ValueError(f"{path} line {line}: nested deeper than {DEEPEST} levels")
+        if key := repeated.of(text):
+            problems[len(texts)] = f"line {line}: the key {key!r} comes twice in one object; only one can be meant"
         texts.append(text)
         names.update(dict.fromkeys(value))
-    return JsonRows(texts, names)
+    return JsonRows(texts, names, problems=problems)
 
 
 def kind_of(value):
@@ -158,17 +160,68 @@ def kind_of(value):
     return names.get(type(value), "a number")
 
 
-def rows_of_columns(path, table):
-    """The rows of an object of columns, each a list or, as pandas writes it, an object by row."""
-    columns = {name: dict(enumerate(values)) if isinstance(values, list) else values for name, values in table.items()}
-    first = next(iter(columns.values()), {})
-    if not all(isinstance(values, dict) and set(values) == set(first) for values in columns.values()):
+def rows_of_columns(path, table, text):
+    """The rows of an object of columns, each a list or, as pandas writes it, an object by row.
+
+    Args:
+        table, text: the object as a value, and as it is written: a value's text goes into its row unchanged.
+    """
+    keys = {name: list(range(len(v)) if isinstance(v, list) else v) for name, v in table.items() if is_column(v)}
+    first = next(iter(keys.values()), [])
+    if len(keys) < len(table) or any(set(found) != set(first) for found in keys.values()):
         raise ValueError(
             f"{path}: expected an array of rows, or an object of columns of one length, found an object with "
-            f"{', '.join(list(columns)[:10])}"
+            f"{', '.join(list(table)[:10])}"
         )
-    rows = [{name: values[key] for name, values in columns.items()} for key in first]
-    return json_rows(path, ((1, json.dumps(row), row) for row in rows))
+    columns = {json.dumps(name): cell_texts(path, column) for name, column in each_once(path, text).items()}
+    rows = ({name: cells[key] for name, cells in columns.items()} for key in first)
+    texts = ["{" + ", ".join(f"{name}: {cell}" for name, cell in row.items()) + "}" for row in rows]
+    return json_rows(path, ((1, text, json.loads(text)) for text in texts))
+
+
+def is_column(values):
+    return isinstance(values, (list, dict))
+
+
+def cell_texts(path, column):
+    """The text of each value of a column that is a JSON list or object: its place or key -> text."""
+    if column.startswith("{"):
+        return each_once(path, column)
+    return {place: text for place, (_, text, _) in enumerate(array_items(column, 0)[0])}
+
+
+def each_once(path, text):
+    """The fields of a JSON object, name -> text; a name that comes twice is refused, for it is of many rows."""
+    pairs = list(object_items(text))
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError(f"{path}: the key {repeated_name(pairs)!r} comes twice in one object; only one can be meant")
+    return fields
+
+
+def repeated_name(pairs):
+    names = set()
+    return next(name for name, _ in pairs if name in names or names.add(name))
+
+
+class RepeatedKey:
+    """Finds what `json` is silent about: a key that comes twice in one object, of which the last would win."""
+
+    def __init__(self):
+        self.found = None
+        self.decoder = json.JSONDecoder(object_pairs_hook=self.read)
+
+    def of(self, text):
+        """The first such key of a JSON text, or None."""
+        self.found = None
+        self.decoder.decode(text)
+        return self.found
+
+    def read(self, pairs):
+        value = dict(pairs)
+        if len(value) < len(pairs) and self.found is None:
+            self.found = repeated_name(pairs)
+        return value
 
 
 def read_csv(path, text):
@@ -177,20 +230,25 @@ def read_csv(path, text):
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     texts = []
     try:
-        names = unique_names(next(reader, []))
+        names = unique_names(next((cells for cells in reader if not is_blank(cells)), []))
         for cells in reader:
             if len(cells) > len(names):
                 raise ValueError(
                     f"{path} line {reader.line_num}: expected {len(names)} cells, as many as there are columns, found "
                     f"{len(cells)}; write cells with commas in quotes"
                 )
-            if cells:
+            if not is_blank(cells):
                 texts.append(json.dumps(dict(zip(names, cells)), ensure_ascii=False))
     except csv.Error as error:
         raise ValueError(f"{path} line {reader.line_num} is not valid csv: {error}") from error
     finally:
         csv.field_size_limit(limit)
     return JsonRows(texts, names, all_text=True)
+
+
+def is_blank(cells):
+    """Whether a line has nothing in it, or blanks in place of its first cell and no other."""
+    return not cells or (len(cells) == 1 and cells[0].isspace())
 
 
 def unique_names(names):
@@ -227,6 +285,20 @@ def known_type(column):
     try:
         generate_from_arrow_type(column.type)
     except (ValueError, NotImplementedError):
-        texts = [None if value is None else json_text(value) for value in column.to_pylist()]
+        values = (as_meant(value, column.type) for value in column.to_pylist())
+        texts = [None if value is None else json_text(value) for value in values]
         return pyarrow.chunked_array([pyarrow.array(texts, pyarrow.string())])
     return column
+
+
+def as_meant(value, kind):
+    """A value of an Arrow type with 0.1 where 32 bits hold 0.10000000149011612."""
+    if value is None:
+        return None
+    if kind in (pyarrow.float16(), pyarrow.float32()):
+        return shortest(value, kind.to_pandas_dtype())
+    if pyarrow.types.is_map(kind):
+        return [[as_meant(key, kind.key_type), as_meant(item, kind.item_type)] for key, item in value]
+    if pyarrow.types.is_struct(kind):
+        return {field.name: as_meant(value[field.name], field.type) for field in kind}
+    return [as_meant(item, kind.value_type) for item in value] if isinstance(value, list) else value

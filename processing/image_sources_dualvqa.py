@@ -237,8 +237,13 @@ def name_of(source):
     """A source as messages name it: never its content."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"{len(source)} bytes"
-    text = os.fsdecode(source)
+    text = printable(os.fsdecode(source))
     return text if len(text) <= 200 else f"{text[:60]}... ({len(text)} characters)"
+
+
+def printable(text):
+    """A text that can be written: halves of surrogate pairs, as in names of files that are no UTF-8, are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def is_public(address):

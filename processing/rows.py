@@ -26,10 +26,22 @@ class JsonRows:
         texts: the JSON object of each row.
         column_names: of all rows. A row that lacks one has None there.
         all_text: whether the file knows only text, as CSV.
+        problems: row number -> what is wrong with it as JSON.
     """
 
-    def __init__(self, texts, column_names, all_text=False):
+    def __init__(self, texts, column_names, all_text=False, problems=None):
         self.texts, self.column_names, self.all_text = texts, list(column_names), all_text
+        self.problems = problems or {}
+
+    @classmethod
+    def joined(cls, parts):
+        """The rows of several files in one, with the columns of all."""
+        texts, names, problems = [], {}, {}
+        for part in parts:
+            problems |= {len(texts) + row: problem for row, problem in part.problems.items()}
+            texts += part.texts
+            names |= dict.fromkeys(part.column_names)
+        return cls(texts, names, any(part.all_text for part in parts), problems)
 
     def __len__(self):
         return len(self.texts)
@@ -85,13 +97,18 @@ def plain(value, feature, names=True):
     if getattr(feature, "dtype", None) in ("float16", "float32"):  # 0.1, not 0.10000000149011612
         if isinstance(value, list):  # an array
             return [plain(item, feature, names) for item in value]
-        return float(str(np.dtype(feature.dtype).type(value)))
+        return shortest(value, feature.dtype)
     if isinstance(feature, dict) and isinstance(value, dict):
         return {name: plain(item, feature.get(name), names) for name, item in value.items()}
     if isinstance(feature, (List, LargeList, list)) and isinstance(value, list):
         inner = feature[0] if isinstance(feature, list) else feature.feature
         return [plain(item, inner, names) for item in value]
     return value
+
+
+def shortest(value, dtype):
+    """A number of 16 or 32 bits as the shortest that is stored as it."""
+    return float(str(np.dtype(dtype).type(value)))
 
 
 def row_fields(rows, numbers):
@@ -101,7 +118,7 @@ def row_fields(rows, numbers):
     """
     if isinstance(rows, JsonRows):
         for number in numbers:
-            yield {name: LINE_BREAK.sub(" ", text) for name, text in split_object(rows.texts[number]).items()}
+            yield {name: LINE_BREAK.sub(" ", text) for name, text in object_items(rows.texts[number])}
         return
     table = rows.with_format("arrow")
     for number in numbers:
@@ -110,17 +127,16 @@ def row_fields(rows, numbers):
         yield {name: json_text(plain(value, rows.features[name], names=False)) for name, value in values.items()}
 
 
-def split_object(text):
-    """The fields of a JSON object: name -> the text of its value."""
-    fields, place = {}, skip_space(text, skip_space(text, 0) + 1)
+def object_items(text):
+    """The fields of a JSON object: pairs of a name and the text of its value."""
+    place = skip_space(text, skip_space(text, 0) + 1)
     while text[place] != "}":
         name, place = DECODER.raw_decode(text, place)
         start = skip_space(text, skip_space(text, place) + 1)  # after the colon
         _, place = DECODER.raw_decode(text, start)
-        fields[name] = text[start:place]
+        yield name, text[start:place]
         place = skip_space(text, place)
         place = skip_space(text, place + 1) if text[place] == "," else place
-    return fields
 
 
 def skip_space(text, place):

@@ -3,7 +3,11 @@
 import ast
 import io
 import json
+import re
 import tokenize
+
+GAPS = ("nan", "NaN", "NaT", "null")
+PANDAS_GAP = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|<NA>""")  # not inside a text
 
 
 def looks_like_list(text):
@@ -23,11 +27,13 @@ def read_list(text):
 
 
 def read_python(text):
-    """A Python list, also with nan in it, or without commas as numpy prints an array."""
+    """A Python list, also with the gaps of pandas in it, or without commas as numpy prints an array."""
     skipped = (tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
+    text = PANDAS_GAP.sub(lambda found: found[1] or "None", text)
     tokens = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in skipped]
-    words = ["None" if token.string == "nan" else token.string for token in tokens]
-    if any(first.type == second.type == tokenize.STRING for first, second in zip(tokens, tokens[1:])):
+    words = ["None" if token.string in GAPS else token.string for token in tokens]
+    items = [token.type == tokenize.STRING or word == "None" for token, word in zip(tokens, words)]
+    if any(first and second for first, second in zip(items, items[1:])):
         if "," in words:  # to Python two texts without a comma between them are one
             raise ValueError("a comma is missing")
         words = ["[", ", ".join(words[1:-1]), "]"]

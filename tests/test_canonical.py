@@ -32,11 +32,22 @@ def reader(**fields):
         ([], None),
         ([None, ""], None),
         ("['red', 'blue']", ["red", "blue"]),
+        ("['red', 2]", ["red", "2"]),
+        (["red", []], ["red"]),
+        ("[]", None),
+        ("[None, None]", None),
+        ("[null]", None),
+        ("[nan]", None),
+        ("[nan nan]", None),
+        ("[<NA>, '']", None),
+        ("[[], None]", None),
         ("[1, 2]", "[1, 2]"),  # may be an interval, where the source has lists of its own
     ],
 )
 def test_an_answer_is_what_one_or_several_people_wrote_without_gaps(value, expected):
     assert reader().answer(value) == expected
+    if value != "[1, 2]":
+        assert RowReader(DataArguments(), "rows", all_text=True).answer(value) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 import io
 import json
-import logging
 import os
 import random
 
@@ -12,7 +11,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
 
 from processing import BadExampleError, DataArguments, StreamedRows, VQACollator, prepare_datasets
-from processing.datasets import find_parts, image_key, load_easy_vqa, prepare_part
+from processing.datasets import image_key, image_name, load_easy_vqa, prepare_part
 
 
 def arguments(folder, **fields):
@@ -92,6 +91,23 @@ def test_no_row_of_a_test_part_is_excluded(picture_folder):
     args = arguments(picture_folder, test_file=str(picture_folder / "train.jsonl"), exclude_rows=["qid=-1"])
     parts = prepare_datasets(args)[0]
     assert (len(parts["train"]), len(parts["test"])) == (8, 16)
+
+
+def test_a_row_with_a_key_twice_is_a_bad_row(picture_folder):
+    lines = (picture_folder / "train.jsonl").read_text().splitlines()
+    lines[3] = lines[3].replace('"answer": ', '"answer": "blue", "answer": ')
+    (picture_folder / "train.jsonl").write_text("\n".join(lines))
+    with pytest.raises(BadExampleError, match="row 4 .*: line 4: the key 'answer' comes twice in one object"):
+        prepare_datasets(arguments(picture_folder))
+    parts, _, bad = prepare_datasets(arguments(picture_folder, on_bad_example="skip"))
+    assert len(parts["train"]) == 15 and [row["row"] for row in bad] == [4]
+    lines[3] = '{"qid": -1, ' + lines[3][1:]
+    (picture_folder / "train.jsonl").write_text("\n".join(lines))
+    assert len(prepare_datasets(arguments(picture_folder, on_bad_example="skip"))[0]["train"]) == 15
+
+
+def test_names_of_images_can_always_be_written():
+    assert image_name("\ud800.png") == image_name({"path": "\ud800.png"}) == "\\ud800.png"
 
 
 def spoil(folder, **fields):
@@ -185,31 +201,6 @@ def test_a_data_set_with_embedded_images_is_loaded_by_name(picture_folder):
     assert parts["train"][0]["image"]["bytes"] and list(parts["test"]["answer"])[-1] == rows[-1]["answer"]
 
 
-@pytest.mark.parametrize(
-    "splits, parts, said",
-    [
-        (["train", "val"], {"train": "train", "validation": "val"}, "its split val is the validation part"),
-        (["train", "Dev"], {"train": "train", "validation": "Dev"}, "its split Dev is the validation part"),
-        (["train", "dev", "val"], {"train": "train", "validation": "val"}, "the splits dev are not used"),
-        (
-            ["validation", "valid", "test"],
-            {"validation": "validation", "test": "test"},
-            "the splits valid are not used",
-        ),
-        (["train", "testdev", "extra"], {"train": "train"}, "the splits testdev, extra are not used; used are train"),
-    ],
-)
-def test_splits_of_other_names_are_the_validation_part_or_named_as_unused(splits, parts, said, caplog):
-    with caplog.at_level(logging.INFO):
-        assert find_parts(splits, "somebody/vqa") == parts
-    assert said in caplog.text
-
-
-def test_splits_that_are_no_part_are_refused():
-    with pytest.raises(ValueError, match="no split train, validation or test, found full"):
-        find_parts(["full"], "somebody/vqa")
-
-
 def test_a_missing_embedded_image_and_a_missing_answer_are_one_bad_row_each(picture_folder):
     content = [(picture_folder / f"{number}.png").read_bytes() for number in range(4)]
     columns = {"question": ["q?"] * 4, "answer": pandas.array([1, 2, None, 4], "Int64")}
@@ -236,12 +227,6 @@ def test_classes_are_answers_and_questions_by_their_names(picture_folder):
     rows = StreamedRows(DataArguments(train_file=file, streaming=True))
     assert rows.summary.answers == {"yes": 1, "no": 1, "red": 1} and len(rows.summary.questions) == 2
     assert {row["answer"] for row in rows} == {"yes", "no", "red"}
-
-
-def test_a_data_set_that_can_not_be_loaded_is_named(tmp_path):
-    (tmp_path / "train.parquet").write_text("no table")
-    with pytest.raises(ValueError, match=f"--dataset_name {tmp_path} can't be loaded: "):
-        prepare_datasets(DataArguments(dataset_name=str(tmp_path)))
 
 
 def test_without_training_the_validation_part_is_what_training_would_have_held_out(picture_folder):

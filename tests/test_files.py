@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import pyarrow
 import pytest
@@ -7,7 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Sequence
 from pyarrow import parquet
 
 from processing.files import read_file
-from processing.rows import column_values
+from processing.rows import column_values, row_fields
 
 ROW = '{"image": "a.png", "question": "q?", "answer": "red"}'
 
@@ -29,6 +30,7 @@ def write(folder, name, content):
         ("columns.json", '{"image": ["a.png", "a.png"], "question": ["q?", "q?"], "answer": ["red", "red"]}'),
         ("index.json", '{"image": {"5": "a.png", "7": "a.png"}, "answer": {"7": "red", "5": "red"}}'),
         ("table.csv", "image,question,answer\na.png,q?,red\n\na.png,q?,red\n"),
+        ("late.csv", "\n \r\n\nimage,question,answer\na.png,q?,red\n \na.png,q?,red\n"),
     ],
 )
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
@@ -48,6 +50,8 @@ def test_rows_are_found_in_every_layout_and_behind_a_byte_order_mark(tmp_path, n
         ("a.json", f"[{ROW}\n{ROW}]", "line 2 is not valid json: expected , or ]"),
         ("a.json", "[]\nx", "line 2 is not valid json: text after the end"),
         ("a.json", '{"info": {}, "questions": [1]}', "expected an array of rows.*found an object with info, questions"),
+        ("a.json", '{"image": ["a"], "image": ["b"]}', "a.json: the key 'image' comes twice in one object"),
+        ("a.json", '{"image": {"0": "a", "0": "b"}}', "a.json: the key '0' comes twice in one object"),
         ("a.jsonl", f"{ROW} {ROW}\n", "line 1 is not valid jsonl: text after the end of the row"),
         ("a.jsonl", f"{ROW}\n".encode() + b'{"image": "\xff"}', "a.jsonl line 2: expected UTF-8, found the byte 0xff"),
         ("a.csv", b"image\n\xe9.png\n", "a.csv line 2: expected UTF-8, found the byte 0xe9"),
@@ -70,6 +74,24 @@ def test_pipes_devices_and_folders_are_refused_before_they_are_opened(tmp_path, 
     make(tmp_path / "a.jsonl")
     with pytest.raises(ValueError, match="a.jsonl: expected a regular file, found a"):
         read_file(str(tmp_path / "a.jsonl"))
+
+
+def test_values_of_an_object_of_columns_keep_their_text(tmp_path):
+    texts = ["1.10", "1e2", "1e400", '"\\u00e9 é"', '{"a": [0.50, -0]}', "99999999999999999999"]
+    lists = f'{{"own": [{", ".join(texts)}],\n "n" : [0,1,2,3,4,5]}}'
+    by_row = f'{{"own": {{{", ".join(f"{key!r}: {text}" for key, text in enumerate(texts))}}}}}'
+    for content in (lists, re.sub(r"(\d): ", r'"\1": ', by_row)):
+        rows = read_file(write(tmp_path, "columns.json", content))
+        assert [fields["own"] for fields in row_fields(rows, range(6))] == texts
+
+
+def test_a_key_that_comes_twice_is_a_problem_of_its_row(tmp_path):
+    lines = [ROW, '{"image": "a.png", "image": "b.png"}', "", '{"own": [{"a": 1, "\\u0061": 1}]}', ROW]
+    problems = read_file(write(tmp_path, "a.jsonl", "\n".join(lines))).problems
+    assert problems == {
+        1: "line 2: the key 'image' comes twice in one object; only one can be meant",
+        2: "line 4: the key 'a' comes twice in one object; only one can be meant",
+    }
 
 
 def test_csv_cells_are_text_and_columns_that_come_twice_are_numbered(tmp_path):
@@ -95,8 +117,12 @@ def test_parquet_types_that_have_no_counterpart_are_read_all_the_same(tmp_path):
     path = str(tmp_path / "types.parquet")
     maps = pyarrow.array([[("a", 1)], None], pyarrow.map_(pyarrow.string(), pyarrow.int64()))
     kinds = pyarrow.array(["x", "y"]).dictionary_encode()
+    inner = pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.struct([("x", pyarrow.float32())])))
+    small = pyarrow.array([[("a", [{"x": 0.1}, None])], None], inner)
+    half = pyarrow.array([[("a", 0.1)], None], pyarrow.map_(pyarrow.string(), pyarrow.float16()))
     far = pyarrow.array([10**14, 0], pyarrow.timestamp("s"))
-    parquet.write_table(pyarrow.table({"map": maps, "kind": kinds, "far": far}), path)
-    values = column_values(read_file(path), ["map", "kind", "far"])
+    parquet.write_table(pyarrow.table({"map": maps, "kind": kinds, "far": far, "small": small, "half": half}), path)
+    values = column_values(read_file(path), ["map", "kind", "far", "small", "half"])
     assert json.loads(values["map"][0]) == [["a", 1]] and values["kind"] == ["x", "y"]
+    assert values["small"] == ['[["a", [{"x": 0.1}, null]]]', None] and values["half"][0] == '[["a", 0.1]]'
     assert values["far"] == [10**17, 0]  # Parquet has milliseconds

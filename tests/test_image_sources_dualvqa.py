@@ -311,3 +311,9 @@ def test_sources_of_another_type_or_range_are_refused(fields, message):
 def test_sources_come_as_names_dicts_and_objects_and_go_to_workers():
     assert ImageSources.of("objects") == ImageSources.of({"folders": [], "hosts": []}) == PRESETS["objects"]
     assert ImageSources.of(ANY) == ANY == pickle.loads(pickle.dumps(ANY))
+
+
+def test_a_message_about_any_path_can_be_written():
+    with pytest.raises(ValueError) as caught:
+        ANY.read("no such folder/\ud800.png")
+    assert "\\ud800.png" in str(caught.value) and str(caught.value).encode()

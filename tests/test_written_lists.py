@@ -10,6 +10,9 @@ from processing.written_lists import read_list
         ('["red", "it\'s", null]', ["red", "it's", None]),
         ("['red', nan, None]", ["red", None, None]),
         ("['red' 'red'\n 'dark blue']", ["red", "red", "dark blue"]),  # numpy
+        ("['red' None 'blue']", ["red", None, "blue"]),
+        ("[nan nan]", [None, None]),
+        ("[<NA>, NaT, '<NA>', '\\'<NA>']", [None, None, "<NA>", "'<NA>"]),
         ("[1, 2.5]", [1, 2.5]),
         ("[{'answer': 'red', 'answer_id': 1}]", [{"answer": "red", "answer_id": 1}]),
         ("[]", []),
