@@ -5,7 +5,6 @@ Canonical columns: `image` (datasets.Image, not decoded), `question`, `answer` w
 source, from 0). The source's other columns stay beside them.
 """
 
-import hashlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +17,7 @@ from .data_arguments import DataArguments
 from .exclusion import Exclusion, check_rules
 from .files import read_file
 from .hub_data import load_hub
+from .image_keys import content_key
 from .image_loading_dualvqa import embedded, load_image
 from .image_sources_dualvqa import FILES, printable
 from .rows import column_values, own_columns
@@ -222,7 +222,7 @@ def image_key(image, sources=FILES):
     try:
         content = sources.read(embedded(image) if isinstance(image, dict) else image)
         load_image(content, sources)
-        return hashlib.sha256(content).hexdigest()[:16]
+        return content_key(content)
     except ValueError as error:
         return error
 

@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
+from .image_keys import UnchangedRows
+
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3  # another number where the layout of the files or how images are opened changes
 SHARD_BYTES = 256 * 2**20
 MEMORY_BYTES = 2 * 2**30  # where nothing can be written
 
@@ -113,7 +115,9 @@ def embed_parts(model, collator, parts, folder, device="cpu", batch_size=64, num
     def image_items():
         for part, rows in parts.items():
             numbers = [number for of_part, number in rows_of_images.values() if of_part == part]
-            loader = DataLoader(rows.select(numbers), batch_size, collate_fn=collator, num_workers=num_workers)
+            loader = DataLoader(
+                rows.select(numbers), batch_size, collate_fn=UnchangedRows(collator), num_workers=num_workers
+            )
             keys = iter(rows.select(numbers)["image_key"])
             for batch in loader:
                 for embedding in model.encode_images(batch["pixel_values"].to(device)).cpu():

@@ -14,10 +14,11 @@ import PIL
 import torch
 import torchvision
 
+from .image_keys import unchanged
+
 logger = logging.getLogger(__name__)
 
-MAGIC = b"DUALVQA IMAGES 2\n"  # another number where the layout of the file changes
-KEY_BYTES = 16  # hexadecimal digits of an `image_key`
+MAGIC = b"DUALVQA IMAGES 3\n"  # another number where the file's layout changes, or how images are opened
 MEMORY_BYTES = 2**30  # kept in memory where no file can be written, all processes of a machine together
 DIGEST_BYTES = hashlib.sha256().digest_size  # at the end, of the pixels
 BLOCK = 256  # images decoded before they are written
@@ -173,8 +174,8 @@ def decoded_blocks(rows, places, shape, collator):
     started = shown = time.monotonic()
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(places), BLOCK):
-            images = [rows[place]["image"] for place in places[start : start + BLOCK]]
-            decoded = list(pool.map(lambda image: collator.decode([image])[0].numpy(), images))
+            found = [rows[place] for place in places[start : start + BLOCK]]
+            decoded = list(pool.map(lambda row: collator.decode([unchanged(row)["image"]])[0].numpy(), found))
             other = next((pixels for pixels in decoded if pixels.shape != shape or pixels.dtype != np.uint8), None)
             if other is not None:
                 raise UnequalShapesError(

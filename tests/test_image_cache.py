@@ -10,6 +10,7 @@ from PIL import Image
 from processing import AugmentationArguments, DataArguments, VQACollator, build_augmentation, prepare_datasets
 from processing import cache_images as fill
 from processing import image_cache as module
+from processing.image_keys import UnchangedRows
 
 
 @pytest.fixture
@@ -158,3 +159,14 @@ def test_images_that_are_not_in_the_cache_are_decoded(processor, rows, tmp_path)
     fill(rows.select(range(4)), collator, tmp_path / "cache")
     assert torch.equal(pixels(collator, rows), pixels(VQACollator(processor), rows))
     assert os.path.exists(collator.cache.path)
+
+
+def test_an_image_that_changed_since_it_was_checked_is_not_kept_under_the_key_of_what_it_was(
+    rows, processor, tmp_path, picture_folder
+):
+    Image.new("RGB", (40, 30), "white").save(picture_folder / "3.png")
+    with pytest.raises(ValueError, match=r"3\.png has changed since it was checked"):
+        fill(rows, VQACollator(processor), str(tmp_path / "cache"))
+    assert not list((tmp_path / "cache").glob("*.pixels"))
+    with pytest.raises(ValueError, match="has changed since it was checked"):
+        UnchangedRows(VQACollator(processor))(list(rows))
