@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import sys
+import warnings
 
 import datasets
 from accelerate import PartialState
@@ -247,6 +248,8 @@ def run(argv, held):
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for name in ("httpx", "datasets", "filelock"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Of images whose EXIF block is malformed: they are read all the same, and it names no file.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
     datasets.disable_progress_bars()
 
     with plain_errors():
