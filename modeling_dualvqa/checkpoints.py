@@ -138,7 +138,7 @@ def mean_weights(checkpoints):
         dict name -> tensor of the type that the first checkpoint has.
 
     Raises:
-        ValueError: the tensors of one have other names or shapes than those of the first.
+        ValueError: the tensors of one have other names or shapes than those of the first, or it has none.
     """
     mean, types = {}, {}
     for number, folder in enumerate(checkpoints, 1):
@@ -158,6 +158,8 @@ def mean_weights(checkpoints):
                         raise ValueError(f"{folder} is of another model: {name} has the shape {shapes}")
                     if tensor.is_floating_point():
                         mean[name].lerp_(tensor.float(), 1 / number)
+        if not found:
+            raise ValueError(f"{folder} has no weights to average: expected model*.safetensors in it")
         check_names(folder, mean.keys() - found, [], f"{checkpoints[0]} has them")
     return {name: tensor.to(types[name]) for name, tensor in mean.items()}
 

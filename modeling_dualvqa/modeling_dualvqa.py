@@ -504,7 +504,16 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         if embeds is not None:
             tower = TowerOutput(self.check_embeds(name, embeds))
         elif name == "pixel_values":
-            tower = self.vision_encoder(inputs.to(self.dtype), **options)
+            try:
+                tower = self.vision_encoder(inputs.to(self.dtype), **options)
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise ValueError(
+                    f"pixel_values {tuple(inputs.shape)} is one image whose feature maps come down to one pixel, and "
+                    f"batch norm in training needs more: give several or larger images, call model.eval(), or freeze "
+                    f"the vision tower"
+                ) from error
         else:
             tower = self.text_encoder(inputs, **options)
         if self.fusion.uses_sequences:

@@ -160,6 +160,10 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
             )
         if self.args.average_checkpoints and (self.is_deepspeed_enabled or self.is_fsdp_enabled):
             raise ValueError("average_checkpoints works on one device or with DDP, not with DeepSpeed or FSDP")
+        if self.args.average_checkpoints and getattr(self.model, "peft_config", None):
+            raise ValueError(
+                "average_checkpoints takes the weights of whole models, found adapters (PEFT): leave it out"
+            )
         plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
         if self.is_fsdp_enabled and "FULL" not in str(plugin.state_dict_type):
             raise ValueError(

