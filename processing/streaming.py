@@ -10,7 +10,7 @@ import logging
 from collections import OrderedDict
 
 import torch
-from datasets import load_dataset, load_dataset_builder
+from datasets import load_dataset
 from datasets.features.features import require_decoding
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -18,7 +18,7 @@ from .canonical import BadCellError, RowReader
 from .datasets import BadExampleError, find_columns, image_key, image_name
 from .exclusion import Exclusion, check_rules
 from .files import check_file
-from .hub_data import text_files
+from .hub_data import find_source, text_files
 from .rows import plain
 from .summary import summarise
 
@@ -50,12 +50,13 @@ def open_stream(args, columns=None):
         return load_dataset("parquet", data_files=files, split="train", streaming=True, columns=columns).reshard()
     if not args.dataset_name or args.dataset_name in ("easy_vqa", "easy-vqa"):
         raise ValueError("--streaming needs --train_file with Parquet files, or the --dataset_name of a Hub data set")
-    if text_files(load_dataset_builder(args.dataset_name, args.dataset_config_name), args.dataset_name):
+    source, builder = find_source(args)
+    if text_files(builder, args.dataset_name):
         raise ValueError(
             f"--streaming reads Parquet files, and {args.dataset_name} has JSON or CSV; leave out --streaming, or "
             f"convert it"
         )
-    stream = load_dataset(args.dataset_name, args.dataset_config_name, split="train", streaming=True)
+    stream = load_dataset(**source, split="train", streaming=True)
     return (stream.select_columns(columns) if columns else stream).reshard()
 
 

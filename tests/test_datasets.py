@@ -3,6 +3,7 @@ import json
 import os
 import random
 
+import datasets
 import numpy
 import pandas
 import pytest
@@ -213,7 +214,8 @@ def test_a_missing_embedded_image_and_a_missing_answer_are_one_bad_row_each(pict
         assert list(parts["train"]["answer"]) == ["1", "2"] and [row["row"] for row in bad] == [3, 4]
 
 
-def test_classes_are_answers_and_questions_by_their_names(picture_folder):
+def test_classes_are_answers_and_questions_by_their_names(picture_folder, monkeypatch):
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.05)
     columns = {"image": [str(picture_folder / "0.png")] * 3, "question": [0, 0, 1], "answer": [1, 0, 2]}
     names = {"question": ["is it red?", "what is it?"], "answer": ["no", "yes", "red"]}
     features = {"image": Image(), **{name: ClassLabel(names=found) for name, found in names.items()}}

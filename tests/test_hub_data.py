@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 
 import pytest
 from conftest import write_jsonl
@@ -88,6 +89,14 @@ def test_what_the_card_says_of_the_files_is_followed_and_what_is_guessed_is_said
     assert "read by the library datasets, which may guess the types" in caplog.text
 
 
+def test_a_folder_with_a_card_gives_the_rows_that_it_has_now(hub):
+    card = "---\nconfigs:\n- config_name: default\n  data_files: train.parquet\n---\n"
+    (hub / "README.md").write_text(card)
+    for answer in ("red", "blue"):
+        Dataset.from_list([example(hub, answer)]).to_parquet(hub / "train.parquet")
+        assert list(load(hub)[0]["train"]["answer"]) == [answer]
+
+
 def test_classes_that_the_card_names_are_answers_by_their_names(hub):
     write_jsonl(hub / "train.jsonl", [example(hub, 1), example(hub, 0, 1)])
     names = "dtype:\n      class_label:\n        names:\n          '0': no\n          '1': yes"
@@ -104,6 +113,34 @@ def test_nothing_is_said_of_parquet_or_of_plain_json(hub, caplog):
     Dataset.from_list([example(hub, "red")]).to_parquet(hub / "train.parquet")
     load(hub)
     assert "guess" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_tables_beside_images_are_read_as_files_are(hub, kind):
+    (hub / "train").mkdir()
+    answers = ["2020-01-01", "NA", "007"]
+    for number in range(3):
+        shutil.copy(hub.parent / f"{number}.png", hub / "train")
+    rows = [{"file_name": f"{n}.png", "question": "q?", "answer": answer} for n, answer in enumerate(answers)]
+    table = hub / "train" / f"metadata.{kind}"
+    if kind == "csv":
+        table.write_text("\n".join(",".join(values) for values in [rows[0], *map(dict.values, rows)]))
+    else:
+        write_jsonl(table, [*rows[:2], {**rows[2], "answer": 7, "own": 2**63}])
+    parts, raw = load(hub)
+    assert list(parts["train"]["answer"]) == [*answers[:2], "007" if kind == "csv" else "7"]
+    assert [image["path"] for image in parts["train"]["image"]] == [str(hub / "train" / f"{n}.png") for n in range(3)]
+    assert next(row_fields(raw["train"], [1]))["file_name"] == '"1.png"'
+
+
+def test_a_table_beside_images_names_none_outside_its_folder(hub):
+    shutil.copy(hub.parent / "0.png", hub)
+    names = ["0.png", "../1.png", str(hub.parent / "2.png"), "a/../../1.png", None, 7]
+    write_jsonl(hub / "metadata.jsonl", [{"file_name": n, "question": "q?", "answer": "red"} for n in names])
+    args = DataArguments(dataset_name=str(hub), validation_fraction=0, on_bad_example="skip")
+    parts, _, bad = prepare_datasets(args)
+    assert len(parts["train"]) == 1 and [row["row"] for row in bad] == [2, 3, 4, 5, 6]
+    assert "leaves the folder of metadata.jsonl" in bad[0]["problem"] and "no image" in bad[4]["problem"]
 
 
 def test_only_parquet_is_streamed(hub):
