@@ -74,6 +74,8 @@ class RowReader:
             value = value["answer"]
         if isinstance(value, (list, tuple)) and len(value) <= 1:
             value = value[0] if value else None
+        if isinstance(value, str) and looks_like_list(value.strip()) and is_gap(read_list(value.strip())):
+            return None
         if isinstance(value, (dict, list, tuple, bytes)):
             raise BadCellError(f"expected an answer's text, found {describe(value)}")
         text = to_text(value)
@@ -98,8 +100,7 @@ class RowReader:
         if found is None:
             self.no_lists += 1
             return value
-        texts = any(isinstance(item, (str, dict)) for item in found)
-        if quoted and not texts and not all(item == [] or to_text(item) is None for item in found):
+        if quoted and not has_text(found) and not is_gap(found):
             return value
         self.lists += 1
         return found
@@ -121,6 +122,16 @@ class RowReader:
                 self.source,
                 self.no_lists,
             )
+
+
+def has_text(value):
+    """Whether a list has a text or an object in it, or in a list of it."""
+    return any(map(has_text, value)) if isinstance(value, list) else isinstance(value, (str, dict))
+
+
+def is_gap(found):
+    """Whether a list has nothing but gaps in it."""
+    return isinstance(found, list) and all(is_gap(item) or to_text(item) is None for item in found)
 
 
 def to_text(value):

@@ -230,7 +230,7 @@ def read_csv(path, text):
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     texts = []
     try:
-        names = unique_names(next((cells for cells in reader if not is_blank(cells)), []))
+        names = unique_names(next((cells for cells in reader if "".join(cells).strip()), []))
         for cells in reader:
             if len(cells) > len(names):
                 raise ValueError(

@@ -41,6 +41,8 @@ def reader(**fields):
         ("[nan nan]", None),
         ("[<NA>, '']", None),
         ("[[], None]", None),
+        ("[['red'], [], [None]]", ["red"]),
+        (["[]", "red", "[None]"], ["red"]),
         ("[1, 2]", "[1, 2]"),  # may be an interval, where the source has lists of its own
     ],
 )

@@ -30,7 +30,7 @@ def write(folder, name, content):
         ("columns.json", '{"image": ["a.png", "a.png"], "question": ["q?", "q?"], "answer": ["red", "red"]}'),
         ("index.json", '{"image": {"5": "a.png", "7": "a.png"}, "answer": {"7": "red", "5": "red"}}'),
         ("table.csv", "image,question,answer\na.png,q?,red\n\na.png,q?,red\n"),
-        ("late.csv", "\n \r\n\nimage,question,answer\na.png,q?,red\n \na.png,q?,red\n"),
+        ("late.csv", "\n \r\n,,\nimage,question,answer\na.png,q?,red\n \na.png,q?,red\n"),
     ],
 )
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
