@@ -170,7 +170,11 @@ class DualVQAPipeline(Pipeline):
         except ValueError as error:
             if not isinstance(image, (str, os.PathLike)):
                 raise
-            raise ValueError(f"{error} (read from {os.fspath(image)[:100]})") from error
+            # What was decoded are the file's bytes; a person knows it by its name.
+            said, _, reason = str(error).partition(" bytes: ")
+            path = os.fspath(image)[:200]
+            named = f"expected a readable image at {path}: {reason}" if reason else f"{said} (read from {path})"
+            raise ValueError(named) from error
         pixel_values = found["pixel_values"]
         if len(pixel_values) != 1:
             raise ValueError(f"expected one image, found {len(pixel_values)} in one {type(image).__name__}")

@@ -179,10 +179,13 @@ def rows_without(answers):
 
 
 def bad_rows_message(source, bad):
-    """The first few bad rows of a part, and how many there are."""
-    shown = "; ".join(f"row {row['row']} ({row['image']}): {row['problem']}" for row in bad[:BAD_ROWS_SHOWN])
-    more = f"; {len(bad)} bad rows in all" if len(bad) > BAD_ROWS_SHOWN else ""
-    return f"{source}, {shown}{more}. Mend them, or leave such rows out with --on_bad_example skip"
+    """How many bad rows a part has, and the first few of them, a line each."""
+    rows = [f"row {row['row']} ({row['image']}): {row['problem']}" for row in bad[:BAD_ROWS_SHOWN]]
+    advice = "or leave such rows out with --on_bad_example skip, which lists them all"
+    if len(bad) == 1:
+        return f"{source}, {rows[0]}. Mend it, {advice}"
+    rows += ["..."] if len(bad) > len(rows) else []
+    return "\n  ".join([f"{source} has {len(bad)} bad rows:", *rows]) + f"\nMend them, {advice}"
 
 
 def column_flag(name, args):

@@ -78,7 +78,8 @@ def naming(name):
         reason = f"{error}"[:300] or type(error).__name__
         if isinstance(error, UnidentifiedImageError):  # its text is about an object in memory
             reason = "no image, or of a format that is not read"
-        raise ValueError(f"expected a readable image at {name}: {reason}") from error
+        place = "in" if name.endswith(" bytes") else "at"
+        raise ValueError(f"expected a readable image {place} {name}: {reason}") from error
 
 
 def embedded(image):

@@ -131,8 +131,8 @@ def test_pixels_that_are_not_finite_are_refused(odd):
         ({"pixels": COLOURS}, r"dict with bytes or a path, found the keys \['pixels'\]"),
         (42, "found 42"),
         (object(), "found a object"),
-        (b"", "at 0 bytes: no image"),
-        (b"GIF89a", "at 6 bytes"),
+        (b"", "in 0 bytes: no image"),
+        (b"GIF89a", "in 6 bytes"),
         ("", "the path is empty"),
     ],
 )
