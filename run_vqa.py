@@ -13,7 +13,7 @@ from accelerate import PartialState
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
 
-from modeling_dualvqa import ContrastiveTrainer, DivergedError, DualVQATrainer, find_checkpoint
+from modeling_dualvqa import ContrastiveTrainer, DualVQATrainer, find_checkpoint
 from modeling_dualvqa.auxiliary import AuxiliaryTargets
 from modeling_dualvqa.checkpoints import newest_checkpoint, refuse_other_runs
 from modeling_dualvqa.freezing import freeze_parameters
@@ -229,17 +229,18 @@ def plain_errors(kinds=(ValueError, ImportError, OSError)):
 
 @contextlib.contextmanager
 def model_is_kept(folder):
-    """What goes wrong with the disk once the model is saved doesn't take it away, and the user is told so."""
+    """What goes wrong once the model is saved doesn't take it away, and the user is told so."""
     try:
         yield
-    except OSError as error:
-        raise OSError(
+    except (OSError, ValueError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(
             f"{error}. The trained model is in {folder}: what is missing can be had from it with --model_name_or_path"
         ) from error
 
 
 def main(argv=None):
-    with plain_errors((OSError, DivergedError)), contextlib.ExitStack() as held:
+    with plain_errors(), contextlib.ExitStack() as held:
         run(sys.argv[1:] if argv is None else argv, held)
 
 

@@ -1,12 +1,22 @@
 """Heads that only training has: what else is known of a question helps to shape its fused state."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
 from .loss_dualvqa import IGNORE_INDEX, count_valid, focal_loss
+from .modeling_dualvqa import DualVQAOutput
 
 NAME = "auxiliary_heads"
 CANONICAL = ("image", "question", "answer", "image_key", "row")
+
+
+@dataclass
+class AuxiliaryOutput(DualVQAOutput):
+    """What the model computes in training, and K tensors (B, values). DDP builds it anew from its declared fields."""
+
+    auxiliary_logits: tuple | None = None
 
 
 class AuxiliaryTargets:
@@ -51,10 +61,15 @@ class AuxiliaryTargets:
         )
 
     def attach(self, model):
-        """Gives the model its heads, and its outputs in training `auxiliary_logits`, a list of (B, values).
+        """Gives the model its heads, and their logits to its outputs in training: see [`AuxiliaryOutput`].
 
         They are computed in its forward pass, where DDP looks for them.
+
+        Raises:
+            ValueError: the model has adapters (PEFT), whose checkpoints would be without these heads.
         """
+        if getattr(model, "peft_config", None):
+            raise ValueError("auxiliary heads aren't kept in checkpoints of adapters (PEFT); leave one of the two out")
         config = model.config
         heads = nn.ModuleList(nn.Linear(config.fusion_hidden_size, len(found)) for found in self.values.values())
         for head in heads:
@@ -64,7 +79,8 @@ class AuxiliaryTargets:
 
         def answer(model, inputs, outputs):
             if model.training and hasattr(model, NAME):
-                outputs["auxiliary_logits"] = tuple(head(outputs["fused_state"]) for head in getattr(model, NAME))
+                logits = tuple(head(outputs["fused_state"]) for head in getattr(model, NAME))
+                return AuxiliaryOutput(**outputs, auxiliary_logits=logits)
             return outputs
 
         return model.register_forward_hook(answer)

@@ -13,6 +13,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from processing import difference, normalise_answer
+from processing.processor_checks_dualvqa import value_problem
 
 from .auxiliary import NAME as AUXILIARY
 from .weights_dualvqa import check_names
@@ -200,11 +201,23 @@ def find_problem(folder):
             path = os.path.join(place, name)
             if name.endswith(".safetensors"):
                 try:
-                    safe_open(path, "pt")
+                    problem = weights_problem(path)
                 except (SafetensorError, OSError):
-                    return f"its {name} is damaged or incomplete"
+                    problem = "is damaged or incomplete"
+                if problem:
+                    return f"its {name} {problem}"
             elif name.endswith((".pt", ".pth", ".bin")) and not is_whole_zip(path):
                 return f"its {name} is damaged or incomplete"
+    return None
+
+
+def weights_problem(path):
+    """What is wrong with the values in a file of weights, or None."""
+    with safe_open(path, "pt") as file:
+        for name in file.keys():
+            problem = value_problem(name, file.get_tensor(name))
+            if problem:
+                return f"has {problem} in {name}: that run had diverged"
     return None
 
 

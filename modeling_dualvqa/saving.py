@@ -49,9 +49,9 @@ class SavingMixin:
                 f"{folder} could not be written: {error}. Free some space on the disk and {advice}"
             ) from error
 
-    def last_checkpoint(self):
+    def last_checkpoint(self, among=None):
         """The last checkpoint that this run has written or gone on from, or None."""
-        return next((path for path in reversed(self.written) if os.path.isdir(path)), None)
+        return next((path for path in reversed(self.written if among is None else among) if os.path.isdir(path)), None)
 
     def save_model(self, output_dir=None, _internal_call=False):
         """As in transformers, unless the weights aren't numbers any more.

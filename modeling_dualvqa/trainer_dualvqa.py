@@ -28,7 +28,7 @@ from .checkpoints import (
     refuse_other_runs,
 )
 from .clock import measured
-from .divergence import StopAtDivergence, check_finite
+from .divergence import StopAtDivergence, check_finite, check_outputs
 from .feed_forward_dualvqa import choices
 from .freezing import freeze_parameters
 from .hub import PushingMixin
@@ -127,7 +127,8 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
         self.fused_state, self.expert_use = None, {}
         self.start_counting()
         self.checkpoint = self.resumed_progress = self.train_sampler = self.grad_norm = None
-        self.written, self.attached = [], contextlib.ExitStack()  # checkpoints, oldest first
+        self.written, self.proven, self.last_batch = [], [], None  # checkpoints, oldest first; those known to be good
+        self.attached = contextlib.ExitStack()
         self.add_callback(StepByStep(self))
         self.add_callback(StopAtDivergence(self))
 
@@ -191,7 +192,7 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
             check_best_metric(self.args.metric_for_best_model)
         folder = self._get_output_dir(trial)
         self.checkpoint = find_checkpoint(resume_from_checkpoint, folder)
-        self.written = [self.checkpoint] if self.checkpoint else []
+        self.written, self.proven = [self.checkpoint] if self.checkpoint else [], []
         if self.args.average_checkpoints:
             refuse_other_runs(folder, self.checkpoint)
         with contextlib.ExitStack() as self.attached:  # what holds in training alone
@@ -199,14 +200,14 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
                 self.attached.enter_context(claimed(self.args.output_dir))
             try:
                 result = super().train(self.checkpoint, trial, **kwargs)
+                check_finite(self)
             except Exception as error:
                 last = self.last_checkpoint()
                 if last and last not in str(error):
                     logger.warning("training has stopped; its last checkpoint is %s, and can be resumed", last)
                 raise
             finally:
-                self.is_in_train = False
-            check_finite(self)
+                self.is_in_train, self.last_batch = False, None
             if self.args.average_checkpoints:
                 result.metrics["averaged_checkpoints"] = self.average_checkpoints(folder)
         return result
@@ -388,7 +389,9 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
         self.step_started = time.perf_counter()  # before the data are read
         if self.state.global_step >= self.state.max_steps:  # resumed at its end: transformers would go a step further
             return [], None
-        return super().get_batch_samples(epoch_iterator, num_batches, device)
+        found = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.last_batch = found[0][-1] if found[0] else self.last_batch
+        return found
 
     def _get_num_items_in_batch(self, batch_samples, device):
         """Valid rows of each task in all micro-batches of one step, over all processes: task -> scalar."""
@@ -494,15 +497,21 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
 
         Raises:
             ValueError: rows without answers are evaluated with such metrics; to predict for them is fine.
+            DivergedError: what a model in training answers is not finite.
         """
         rows, compute_metrics, started = dataloader.dataset, self.compute_metrics, time.perf_counter()
         order, bound = self.evaluation_order(rows), compute_metrics
         if hasattr(compute_metrics, "for_rows") and (description == "Evaluation" or has_answers(rows)):
             bound = self.compute_metrics = compute_metrics.for_rows(rows)
-        if order is not None and bound:
-            self.compute_metrics = lambda found: bound(
-                EvalPrediction(restored(found.predictions, order), restored(found.label_ids, order))
-            )
+
+        def metrics_of(found):
+            if self.is_in_train:
+                check_outputs(self, found.predictions if isinstance(found.predictions, tuple) else [found.predictions])
+            if order is not None:
+                found = EvalPrediction(restored(found.predictions, order), restored(found.label_ids, order))
+            return bound(found)
+
+        self.compute_metrics = metrics_of if bound and not self.args.batch_eval_metrics else bound
         try:
             output = super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
@@ -510,6 +519,8 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
         finally:
             self.compute_metrics = compute_metrics
             self.evaluation_seconds = time.perf_counter() - started
+        if self.is_in_train:
+            check_outputs(self, [value for name, value in output.metrics.items() if name.endswith("_loss")])
         output.metrics.update(self.expert_shares(metric_key_prefix))
         if order is not None:
             predictions, labels = (restored(arrays, order) for arrays in (output.predictions, output.label_ids))

@@ -6,8 +6,6 @@ import math
 import numbers
 from pathlib import Path
 
-import torch
-
 MAX_QUESTION_CHARACTERS = 10_000  # tokenizers read all of a text before they cut it
 
 CALIBRATED = {
@@ -137,14 +135,24 @@ def check_tokenizer(tokenizer):
 
 
 def check_weights(model):
-    """That all values of a model are finite. Of 69 M parameters on a CPU that takes 0.05 s."""
+    """That a model can compute with all its values. Of 69 M parameters on a CPU that takes 0.05 s."""
     for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
-        if tensor.is_floating_point() and tensor.numel() and not tensor.is_meta:
-            if not torch.stack(tensor.detach().aminmax()).isfinite().all():
-                raise ValueError(
-                    f"the model's {name} has values that aren't finite: its training diverged or its file is damaged; "
-                    f"take an earlier checkpoint"
-                )
+        problem = None if tensor.is_meta else value_problem(name, tensor.detach())
+        if problem:
+            raise ValueError(
+                f"the model's {name} has {problem}: its training diverged or its file is damaged; take an earlier "
+                f"checkpoint"
+            )
+
+
+def value_problem(name, tensor):
+    """What a tensor of a model has that no training leaves in it, or None."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return None
+    least, most = tensor.aminmax()
+    if not (least.isfinite() and most.isfinite()):
+        return "values that aren't finite"
+    return "variances below 0" if name.endswith("running_var") and least < 0 else None
 
 
 def check_logits(name, logits):

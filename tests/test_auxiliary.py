@@ -1,6 +1,7 @@
 """Heads that training has besides: their loss, what they do to a run, and that nothing of them is left."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ import torch
 import yaml
 from conftest import write_jsonl
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from test_resuming import assert_same_run, killed, one_thread, settings  # noqa: F401 - fixtures
 from test_run_vqa import recipe  # noqa: F401 - a fixture
-from test_trainer_dualvqa import first_gradients, rows  # noqa: F401 - a fixture
+from test_trainer_dualvqa import arguments, first_gradients, rows  # noqa: F401 - a fixture
 from torch.nn.functional import cross_entropy
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 import run_vqa
 from modeling_dualvqa import DualVQAForQuestionAnswering
@@ -49,6 +52,26 @@ def test_the_loss_is_the_mean_of_the_columns_cross_entropies():
     half = auxiliary_loss([scores[:2] for scores in logits], labels[:2], torch.tensor([4.0, 3.0]))
     other = auxiliary_loss([scores[2:] for scores in logits], labels[2:], torch.tensor([4.0, 3.0]))
     torch.testing.assert_close(half + other, expected)
+
+
+def test_the_logits_are_still_there_where_the_outputs_are_taken_apart_and_built_anew(tiny_model, rows):  # noqa: F811
+    """As DDP does it, and pickle."""
+    model = tiny_model().train()
+    AuxiliaryTargets(ORGANS).attach(model)
+    outputs = model(**{name: torch.stack([row[name] for row in rows[:2]]) for name in ("input_ids", "pixel_values")})
+    assert [logits.shape for logits in outputs.auxiliary_logits] == [(2, 2), (2, 3)]
+    again = tree_unflatten(*tree_flatten(outputs))
+    assert type(again) is type(outputs) and all(map(torch.equal, again.auxiliary_logits, outputs.auxiliary_logits))
+    detached = tree_map(lambda tensor: tensor.detach(), outputs)
+    copy = pickle.loads(pickle.dumps(detached))
+    assert all(map(torch.equal, copy.auxiliary_logits, outputs.auxiliary_logits))
+
+
+def test_adapters_whose_checkpoints_would_lack_the_heads_are_refused(tiny_model, rows, tmp_path):  # noqa: F811
+    model = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=r"text_encoder\..*\.q_lin"))
+    trainer = DualVQATrainer(model, arguments(tmp_path), train_dataset=rows, auxiliary=AuxiliaryTargets(ORGANS))
+    with pytest.raises(ValueError, match="auxiliary heads aren't kept in checkpoints of adapters"):
+        trainer.train()
 
 
 def test_gradients_do_not_depend_on_how_the_batch_is_cut(tiny_model, rows, tmp_path, monkeypatch):  # noqa: F811

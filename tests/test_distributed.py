@@ -103,6 +103,7 @@ def test_a_run_with_what_it_keeps_is_the_same_with_two_processes(picture_folder,
         "do_predict": True,
         "image_cache": True,
         "config": config,
+        "auxiliary_columns": ["qid"],
     }
     if kept == "embeddings":
         settings |= {"horizontal_flip": 0, "random_rotation": 0, "random_crop_scale": 1, "color_jitter": 0}
