@@ -1,37 +1,25 @@
 """Checkpoints to go on from or to average: which are complete, and whether they belong to the run."""
 
-import fnmatch
 import json
 import logging
 import os
-import zipfile
-import zlib
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from processing import difference, normalise_answer
-from processing.processor_checks_dualvqa import value_problem
 
 from .auxiliary import NAME as AUXILIARY
+from .checkpoint_integrity import PROGRESS_NAME, find_problem
 from .weights_dualvqa import check_names
 
 logger = logging.getLogger(__name__)
 
-PROGRESS_NAME = "training_progress.json"
 # What a tower's configuration says besides its architecture, and an adapter's besides its own.
 NOT_ARCHITECTURE = {"architectures", "transformers_version", "dtype", "use_cache", "_name_or_path"}
 NOT_ADAPTER = {"base_model_name_or_path", "inference_mode", "revision", "peft_version", "auto_mapping"}
-# What a checkpoint holds, as files of one of these names: on one device or with DDP, with FSDP, with DeepSpeed.
-PARTS = {
-    "weights": ("model*.safetensors", "adapter_model.*", "pytorch_model*.bin", "global_step*"),
-    "state of the optimizer": ("optimizer.pt", "optimizer*.bin", "optimizer_*", "global_step*"),
-    "state of the learning rate's schedule": ("scheduler.pt", "global_step*"),
-    "random state": ("rng_state*.pth",),
-    PROGRESS_NAME: (PROGRESS_NAME,),
-}
 
 
 class CheckpointError(OSError):
@@ -83,8 +71,12 @@ def all_checkpoints(folder):
     steps = {}
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         prefix, _, step = name.partition("-")
+        path = os.path.join(folder, name)
         if prefix == PREFIX_CHECKPOINT_DIR and step.isdigit():
-            steps[int(step)] = os.path.join(folder, name)
+            if os.path.isdir(path):
+                steps[int(step)] = path
+            else:
+                logger.warning("%s is passed over: it is no folder", path)
     return sorted(steps.items(), reverse=True)
 
 
@@ -168,66 +160,6 @@ def mean_weights(checkpoints):
 def weight_files(folder):
     """The files that hold a checkpoint's weights; none where it holds an adapter or parts of several processes."""
     return sorted(Path(folder).glob("model*.safetensors"))
-
-
-def find_problem(folder):
-    """What is wrong with a checkpoint, or None.
-
-    Its state is the last file that is written, and each format's end tells whether all of a file is there.
-    """
-    names = os.listdir(folder)
-    missing = [part for part, patterns in PARTS.items() if not any(fnmatch.filter(names, p) for p in patterns)]
-    if TRAINER_STATE_NAME not in names:
-        return f"it has no {TRAINER_STATE_NAME}, so it was not written to its end, or holds a model only"
-    if "weights" in missing:
-        return "it has no weights"
-    if missing:
-        return (
-            f"it has no {', no '.join(missing)}, and without it training would go on as another run. Its weights are "
-            f"whole (save_only_model keeps no more): a new run can start from them with --model_name_or_path {folder}"
-        )
-    for name in fnmatch.filter(names, "*.json"):
-        try:
-            with open(os.path.join(folder, name), encoding="utf-8") as file:
-                found = json.load(file)
-        except ValueError:
-            return f"its {name} was not written to its end"
-        shards = found.get("weight_map", {}).values() if name.endswith(".index.json") else ()
-        lacking = sorted(set(shards).difference(names))
-        if lacking:
-            return f"it has no {lacking[0]}, a part of its weights"
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(place, name)
-            if name.endswith(".safetensors"):
-                try:
-                    problem = weights_problem(path)
-                except (SafetensorError, OSError):
-                    problem = "is damaged or incomplete"
-                if problem:
-                    return f"its {name} {problem}"
-            elif name.endswith((".pt", ".pth", ".bin")) and not is_whole_zip(path):
-                return f"its {name} is damaged or incomplete"
-    return None
-
-
-def weights_problem(path):
-    """What is wrong with the values in a file of weights, or None."""
-    with safe_open(path, "pt") as file:
-        for name in file.keys():
-            problem = value_problem(name, file.get_tensor(name))
-            if problem:
-                return f"has {problem} in {name}: that run had diverged"
-    return None
-
-
-def is_whole_zip(path):
-    """Whether a file as `torch.save` writes it has the checksums that it says: a block may be lost in its middle."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return file.testzip() is None
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError):
-        return False
 
 
 def read_progress(checkpoint):

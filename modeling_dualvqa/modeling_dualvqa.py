@@ -28,7 +28,7 @@ from .fusion_dualvqa import build_fusion, masked_mean
 from .loss_dualvqa import dual_head_loss
 from .model_card_dualvqa import card_tags, write_model_card
 from .pipeline_dualvqa import DualVQAPipeline
-from .weights_dualvqa import check_names, load_tower, vision_text_config
+from .weights_dualvqa import check_names, check_shapes, load_tower, vision_text_config
 
 logger = logging.get_logger(__name__)
 
@@ -159,17 +159,24 @@ class DualVQAPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: the weights file is damaged.
-            ValueError: tensors are missing or have no place.
+            ValueError: tensors are missing, have no place, or have other shapes, unless `ignore_mismatched_sizes`.
         """
+        ignored = kwargs.pop("ignore_mismatched_sizes", False)
         try:
             model, info = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+                pretrained_model_name_or_path,
+                *args,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # for transformers to say which they are
+                **kwargs,
             )
         except SafetensorError as error:
             raise OSError(
                 f"the weights of {pretrained_model_name_or_path} are damaged or incomplete ({error}); copy the folder "
                 f"again, or download it again with force_download=True"
             ) from error
+        if not ignored:
+            check_shapes(pretrained_model_name_or_path, info["mismatched_keys"])
         if output_loading_info:
             return model, info
         if kwargs.get("state_dict") != {}:  # with none at all everything is to start anew

@@ -9,7 +9,8 @@ import shutil
 from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from .checkpoints import PROGRESS_NAME, CheckpointError, find_problem, newest_checkpoint
+from .checkpoint_integrity import PROGRESS_NAME, find_problem
+from .checkpoints import CheckpointError, newest_checkpoint
 from .divergence import check_finite
 from .model_card_dualvqa import write_model_card
 from .output_folder import written_whole

@@ -298,6 +298,12 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
             if hasattr(self.processing_class, "answers"):
                 check_processor(checkpoint, self.processing_class)
             saved = read_progress(checkpoint)
+            before, now = saved.get("optimizer"), self.optimizer_name()
+            if before and now and before != now:  # it isn't said by checkpoints of earlier versions
+                raise ValueError(
+                    f"{checkpoint} has the state of the optimizer {before}, and this run has {now}. Give --optim as "
+                    f"before, or start a new run from it with --model_name_or_path"
+                )
             for name, value in self.chosen_parameters().items():
                 if (saved.get(name) or None) != (value or None):
                     raise ValueError(
@@ -309,6 +315,13 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
         """What besides the architecture decides which parameters are trained."""
         values = self.auxiliary.values if self.auxiliary else None
         return {"freeze_parameters": self.args.freeze_parameters, "auxiliary_columns": values}
+
+    def optimizer_name(self):
+        """The class of the optimizer, None where DeepSpeed has its own."""
+        if self.is_deepspeed_enabled:
+            return None
+        own = getattr(self.optimizer, "optimizer", self.optimizer)
+        return (self.get_optimizer_cls_and_kwargs(self.args, self.model)[0] if own is None else type(own)).__name__
 
     def plan(self):
         """How a step's questions are cut."""
@@ -363,6 +376,7 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
         running = self.over_processes(self._tr_loss.clone()).item() / self.args.world_size
         return {
             "plan": self.plan(),
+            "optimizer": self.optimizer_name(),
             **self.chosen_parameters(),
             "losses": {
                 "sums": {task: self.over_processes(total.clone()).item() for task, total in self.loss_sums.items()},

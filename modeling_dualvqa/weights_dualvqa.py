@@ -31,6 +31,25 @@ def check_names(source, missing, unexpected, advice=""):
         )
 
 
+def check_shapes(source, mismatched):
+    """Refuses weights some of whose tensors have other shapes than the model's.
+
+    Args:
+        source: what the weights are from, for the message.
+        mismatched: (name, shape there, shape in the model) of each, as transformers tells them.
+
+    Raises:
+        ValueError: there are such tensors.
+    """
+    if mismatched:
+        name, found, expected = min(mismatched)
+        raise ValueError(
+            f"the weights of {source} are not those of the model: {len(mismatched)} tensors have other shapes, first "
+            f"{name}: {tuple(found)} there, {tuple(expected)} in the model. Copy the folder again, with weights and "
+            f"config.json of one model; ignore_mismatched_sizes=True starts such tensors anew"
+        )
+
+
 def whole(model):
     """A context in which a model that ZeRO-3 has spread over the processes has its whole tensors in each."""
     if not is_deepspeed_zero3_enabled():
@@ -74,7 +93,10 @@ def load_tower(name, part, model):
     if AutoConfig.from_pretrained(name).model_type == DualVQAConfig.model_type:
         copy_weights(getattr(type(model).from_pretrained(name), part), tower)
         return
-    pretrained, info = AutoModel.from_pretrained(name, config=tower.model.config, output_loading_info=True)
+    pretrained, info = AutoModel.from_pretrained(
+        name, config=tower.model.config, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    check_shapes(name, info["mismatched_keys"])
     own = tower.model.state_dict().keys()  # without a pooler, which many pretrained models lack
     # What else a pretrained model has is that of its own task: another tower, a language model's head.
     check_names(name, own & set(info["missing_keys"]), [], f"Its {part} would start at random: is it another network?")

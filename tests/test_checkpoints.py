@@ -10,7 +10,8 @@ from test_trainer_dualvqa import arguments
 
 import run_vqa
 from modeling_dualvqa import DualVQATrainer
-from modeling_dualvqa.checkpoints import check_processor, is_whole_zip, mean_weights
+from modeling_dualvqa.checkpoint_integrity import is_whole_zip
+from modeling_dualvqa.checkpoints import check_processor, mean_weights
 
 AVERAGING = ["--average_checkpoints", "3", "--save_strategy", "steps", "--save_steps", "1", "--max_steps", "5"]
 

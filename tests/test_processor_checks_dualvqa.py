@@ -113,6 +113,15 @@ def test_a_run_refuses_to_go_on_from_weights_that_are_no_numbers(folder, tiny_mo
         load(folder)
 
 
+def test_variances_below_0_are_refused_as_numbers_that_are_none_are(folder, tiny_model):
+    model = tiny_model()
+    name = next(name for name in model.state_dict() if name.endswith("running_var"))
+    model.state_dict()[name][0] = -1
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match=f"the model's {name} has variances below 0"):
+        load(folder)
+
+
 @pytest.mark.parametrize("head", ["binary", "open_ended", "question_type"])
 @pytest.mark.parametrize("value", [NAN, math.inf, -math.inf])
 def test_logits_that_are_no_numbers_are_refused_and_their_question_named(processor, head, value):

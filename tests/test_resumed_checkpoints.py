@@ -2,10 +2,12 @@
 
 import json
 import os
+import zipfile
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
 from test_resuming import one_thread  # noqa: F401 - a fixture, of all tests
 from test_trainer_dualvqa import arguments, rows  # noqa: F401 - a fixture
 
@@ -109,3 +111,61 @@ def test_a_run_that_was_finished_is_resumed_without_a_further_step(train, tmp_pa
     whole = train(max_steps=3, save_steps=3)  # in the middle of an epoch of four
     again = train("true", max_steps=3, save_steps=3)
     assert again.state.global_step == 3 and same(weights(again), weights(whole))
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("trainer_state.json", b"[]"),
+        ("trainer_state.json", b"{}"),
+        ("training_progress.json", b"{}"),
+        ("training_progress.json", b"[" * 100_000),
+        ("config.json", b"5"),
+        ("optimizer.pt", b"no zip"),
+        ("rng_state.pth", b""),
+    ],
+)
+def test_a_part_that_says_nothing_usable_is_named_and_its_checkpoint_passed_over(tmp_path, caplog, name, content):
+    for step in (2, 4):
+        whole_checkpoint(tmp_path / f"checkpoint-{step}")
+    assert find_checkpoint("true", tmp_path) == os.fspath(tmp_path / "checkpoint-4")
+    (tmp_path / "checkpoint-4" / name).write_bytes(content)
+    assert find_checkpoint("true", tmp_path) == os.fspath(tmp_path / "checkpoint-2")
+    assert f"checkpoint-4 is passed over: its {name}" in caplog.text
+    with pytest.raises(ValueError, match=f"checkpoint-4 can't be resumed from: its {name}"):
+        find_checkpoint(str(tmp_path / "checkpoint-4"), tmp_path)
+
+
+def whole_checkpoint(folder):
+    """The files of one as `find_problem` looks at them."""
+    folder.mkdir()
+    save_file({"weight": torch.ones(2)}, folder / "model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save({"state": torch.ones(2)}, folder / name)
+    state = {"global_step": 2, "max_steps": 4, "epoch": 0.5, "num_train_epochs": 1, "log_history": []}
+    losses = {"plan": {}, "losses": {}, "runtime": 1.0, "task_weighting": "fixed", "task_weighting_state": {}}
+    for name, fields in {"trainer_state": state, "training_progress": losses, "config": {}}.items():
+        (folder / f"{name}.json").write_text(json.dumps(fields))
+
+
+def test_a_state_that_is_no_pickle_inside_a_whole_file_is_damaged(tmp_path):
+    whole_checkpoint(tmp_path / "checkpoint-2")
+    with zipfile.ZipFile(tmp_path / "checkpoint-2" / "optimizer.pt", "w") as file:
+        file.writestr("archive/data.pkl", b"nothing")
+    with pytest.raises(ValueError, match="its optimizer.pt is damaged"):
+        find_checkpoint(str(tmp_path / "checkpoint-2"), tmp_path)
+
+
+def test_what_is_named_as_a_checkpoint_and_is_no_folder_is_passed_over(tmp_path, caplog):
+    whole_checkpoint(tmp_path / "checkpoint-2")
+    (tmp_path / "checkpoint-3").write_text("a file")
+    (tmp_path / "checkpoint-4").symlink_to(tmp_path / "gone")
+    assert find_checkpoint("true", tmp_path) == os.fspath(tmp_path / "checkpoint-2")
+    assert "checkpoint-3 is passed over" in caplog.text and "checkpoint-4 is passed over" in caplog.text
+
+
+def test_another_optimizer_is_refused_by_name(train, tmp_path):
+    train(max_steps=2)
+    message = "has the state of the optimizer AdamW, and this run has SGD. Give --optim as before"
+    with pytest.raises(ValueError, match=message):
+        train(str(tmp_path / "checkpoint-2"), optim="sgd")

@@ -1,6 +1,7 @@
 """Whatever tower a model has, weights that were saved come back as they were, or are refused."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from conftest import TEXT
 from safetensors.torch import load_file, save_file
 from test_trainer_dualvqa import arguments, rows  # noqa: F401 - a fixture
 from towers import VISION, vision_config
-from transformers import DistilBertConfig, DistilBertModel, Trainer, TrainingArguments, ViTConfig, ViTModel
+from transformers import AutoModel, DistilBertConfig, DistilBertModel, Trainer, TrainingArguments, ViTConfig, ViTModel
 
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQATrainer
 from modeling_dualvqa.checkpoints import check_weights, mean_weights
@@ -224,3 +225,29 @@ def test_the_vision_part_of_a_larger_pretrained_model_is_found_in_it(tmp_path, k
     states = model.vision_encoder(images).states
     torch.testing.assert_close(states[:, 1:], expected.last_hidden_state)
     torch.testing.assert_close(states[:, 0], expected.pooler_output)
+
+
+@pytest.mark.parametrize("part", ["open_ended_head.0.weight", "visual_projection.bias"])
+def test_a_tensor_of_another_shape_is_named_with_both_shapes_whatever_loads_it(tiny_model, tmp_path, part):
+    tiny_model().save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    shape = tuple(tensors[part].shape)
+    save_file({**tensors, part: torch.zeros(3, 5)}, tmp_path / "model.safetensors", {"format": "pt"})
+    message = re.escape(f"the weights of {tmp_path}") + f".*first {part}: " + re.escape(f"(3, 5) there, {shape} in the")
+    with pytest.raises(ValueError, match=message):
+        DualVQAForQuestionAnswering.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        AutoModel.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        DualVQAForQuestionAnswering.from_vision_text_pretrained(str(tmp_path))
+    loaded = DualVQAForQuestionAnswering.from_pretrained(tmp_path, ignore_mismatched_sizes=True)
+    assert tuple(loaded.state_dict()[part].shape) == shape
+
+
+def test_a_pretrained_tower_with_a_tensor_of_another_shape_is_refused(tmp_path):
+    DistilBertModel(DistilBertConfig(**{k: v for k, v in TEXT.items() if k != "model_type"})).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("q_lin.weight"))
+    save_file({**tensors, name: torch.zeros(2, 2)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"1 tensors have other shapes, first .*q_lin.weight: \(2, 2\) there"):
+        DualVQAForQuestionAnswering.from_vision_text_pretrained(None, str(tmp_path))
