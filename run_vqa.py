@@ -45,7 +45,7 @@ from reporting.figures import choose_columns
 from reporting.report import write_report
 from run_vqa_arguments import check_request, check_selection, parse_arguments, select_by_loss
 from run_vqa_calibration import calibrate, wants_calibration
-from run_vqa_data import answers_to_balance, check_parts, list_bad_rows, report_data, report_parameters
+from run_vqa_data import answers_to_balance, check_heads, check_parts, list_bad_rows, report_data, report_parameters
 from run_vqa_models import (
     ask_teacher,
     build,
@@ -166,7 +166,8 @@ def record(trainer, name, metrics, shown=True):
     """Logs and saves the figures of one part, and notes those of a training run for the model card."""
     if shown:
         trainer.log_metrics(name, metrics)
-    trainer.save_metrics(name, metrics)
+    with named(os.path.join(trainer.args.output_dir, f"{name}_results.json")):
+        trainer.save_metrics(name, metrics)
     card = trainer.model.config.model_card
     if name == "train":
         card["settings"].append(["training time", f"{metrics['train_runtime'] / 60:.1f} minutes"])
@@ -225,6 +226,15 @@ def plain_errors(kinds=(ValueError, ImportError, OSError)):
         yield
     except kinds as error:
         raise SystemExit(f"error: {error}") from error
+
+
+@contextlib.contextmanager
+def named(path):
+    """What a full disk refuses is told with the file's name, which the system's error lacks."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{error.filename or path} could not be written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -309,6 +319,7 @@ def run(argv, held):
         if training_args.do_train:
             if not data_args.pretrain:
                 check_vocabulary(summary, processor, model)
+                check_heads(model.config.heads, summary, processor)
             model.config.model_card = run_record(
                 model_args, data_args, augmentation_args, training_args, parts, summary, processor.answers
             )
@@ -330,6 +341,7 @@ def run(argv, held):
         trainer.check_resumed(checkpoint)
         if training_args.do_train:
             trainer.freeze_parameters()
+            trainer.check_rows()
         keep_images(trainer, parts, data_args)
 
     if training_args.do_train:
@@ -337,7 +349,8 @@ def run(argv, held):
             result = trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
         held.enter_context(model_is_kept(training_args.output_dir))
-        trainer.save_state()
+        with named(os.path.join(training_args.output_dir, "trainer_state.json")):
+            trainer.save_state()
         record(trainer, "train", result.metrics)
 
     logits = {}  # of the evaluated parts, for the report
@@ -361,7 +374,8 @@ def run(argv, held):
             arrays = output.predictions
             if trainer.compute_metrics is not None:
                 arrays = ranked_arrays(arrays, processor, model_args.top_k)
-            write_predictions(path, decoded(arrays, processor), parts["test"]["row"], raw["test"])
+            with named(path):
+                write_predictions(path, decoded(arrays, processor), parts["test"]["row"], raw["test"])
             logger.info("%d predictions written to %s", len(parts["test"]), path)
 
     if training_args.do_train:

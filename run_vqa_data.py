@@ -61,6 +61,31 @@ def answers_to_balance(rows, processor):
     return [pair if pair[0] == 0 or pair[1] in vocabulary.index else ("unknown", "") for pair in pairs]
 
 
+def check_heads(heads, summary, processor):
+    """Refuses training rows that no head learns from; one that learns from none is told.
+
+    Raises:
+        ValueError: as said.
+    """
+    vocabulary = AnswerVocabulary(processor.answers).index
+    rows = {
+        "binary": sum(count for answer, count in summary.answers.items() if question_type_of(answer) == 0),
+        "open_ended": sum(count for answer, count in summary.answers.items() if answer in vocabulary),
+    }
+    expected = {"binary": "the answer yes or no", "open_ended": "an answer of the vocabulary"}
+    untrained = [head for head in heads if not rows[head]]
+    if untrained == list(heads):
+        raise ValueError(
+            f"there is nothing to train: of {summary.rows} training rows none has "
+            f"{', or '.join(expected[head] for head in untrained)}, which the model's heads {list(heads)} learn; give "
+            f"other heads with --config heads=[...], or other data"
+        )
+    for head in untrained:
+        logger.warning(
+            "the %s head learns nothing: of %d training rows none has %s", head, summary.rows, expected[head]
+        )
+
+
 def report_parameters(model):
     """Logs the number of parameters of each part, and how many of them training changes."""
     for name, count in model.parameter_counts().items():

@@ -167,7 +167,10 @@ def load(path):
         found = "no config.json"
         if os.path.isfile(config_file):
             with open(config_file, encoding="utf-8") as file:
-                found = f"model_type {json.load(file).get('model_type')!r}"
+                try:
+                    found = f"model_type {json.load(file)['model_type']!r}"
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    found = "no model_type in it"
         if found != "model_type 'dualvqa'":
             raise ValueError(f"{path} is no DualVQA model: expected a config.json with model_type 'dualvqa', {found}")
     try:

@@ -130,7 +130,7 @@ def read_manifest(folder):
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found, files = manifest["format"], manifest["files"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}); export the model again") from error
     if found != FORMAT:
         raise ValueError(
@@ -149,9 +149,15 @@ def checked_files(folder):
         ValueError: see `read_manifest`; or a file is missing, lies elsewhere, or has another content.
     """
     files = read_manifest(folder)["files"]
+    if not any(name.endswith(".onnx") for name in files):
+        raise ValueError(f"{Path(folder, MANIFEST)} is damaged: it names no ONNX file; export the model again")
     for name, digest in files.items():
         path = os.path.join(folder, name)
-        if os.path.basename(name) != name or not os.path.isfile(path):
+        if os.path.basename(name) != name:
+            raise ValueError(
+                f"{Path(folder, MANIFEST)} is damaged: {name!r} is no file of the folder itself; export the model again"
+            )
+        if not os.path.isfile(path):
             raise ValueError(f"{path} is missing; export the model again")
         if file_hash(path) != digest:
             raise ValueError(

@@ -58,6 +58,11 @@ class Objective:
         self.task_weighting = build_task_weighting({task: weights[task] for task in config.heads}, args)
         self.alphas = {}
         if args.class_weighting != "none":
+            if "open_ended" not in config.heads:
+                raise ValueError(
+                    f"class_weighting {args.class_weighting} weighs the answers of the open-ended head, and this model "
+                    f"has none; leave it out"
+                )
             if answer_counts is None or len(answer_counts) != config.num_answers:
                 found = "none" if answer_counts is None else f"{len(answer_counts)}"
                 raise ValueError(f"class_weighting needs the counts of {config.num_answers} answers, found {found}")

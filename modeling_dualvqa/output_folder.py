@@ -28,7 +28,12 @@ def claimed(folder):
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(4096))
-        lock = FileLock(os.path.join(os.path.realpath(folder), LOCK_NAME), timeout=PATIENCE, is_singleton=True)
+    except OSError as error:
+        raise ValueError(
+            f"the output folder {folder} can't be written into: {error.strerror or error}. Give another --output_dir"
+        ) from error
+    lock = FileLock(os.path.join(os.path.realpath(folder), LOCK_NAME), timeout=PATIENCE, is_singleton=True)
+    try:
         lock.acquire()
         with open(lock.lock_file, "w", encoding="utf-8") as file:
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -41,7 +46,8 @@ def claimed(folder):
         ) from None
     except OSError as error:
         raise ValueError(
-            f"the output folder {folder} can't be written into: {error.strerror or error}. Give another --output_dir"
+            f"the lock of the output folder, {lock.lock_file}, can't be taken: {error.strerror or error}. Remove it, "
+            f"or give another --output_dir"
         ) from error
     try:
         yield

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import EvalPrediction
+from transformers.trainer_utils import EvalPrediction, has_length
 
 from processing.metrics import AnswerMetrics, check_best_metric
 
@@ -200,6 +200,12 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
                 self.attached.enter_context(claimed(self.args.output_dir))
             try:
                 result = super().train(self.checkpoint, trial, **kwargs)
+                if not self.state.global_step and self.args.num_train_epochs > 0:
+                    raise ValueError(
+                        f"nothing was trained: the training rows make no batch of {self.args.train_batch_size} for "
+                        f"each of {self.args.world_size} processes; give more rows, a smaller "
+                        f"--per_device_train_batch_size, or leave --dataloader_drop_last out"
+                    )
                 check_finite(self)
             except Exception as error:
                 last = self.last_checkpoint()
@@ -227,6 +233,10 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
         self.criterion = Objective(model.config, self.args, self.answer_counts)
         self.label_names = self.args.label_names or label_names(self.heads())
         self.check_sharding()
+        if self.args.balanced_sampling:
+            self.check_answers()
+        if self.args.average_checkpoints and getattr(model, "peft_config", None):
+            raise ValueError("average_checkpoints takes the mean of whole models, and this run trains adapters (PEFT)")
         self.check_resumed(self.checkpoint)
         self.freeze_parameters()
         self.forget_calibration()
@@ -576,7 +586,7 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
         at_once = self.args.eval_do_concat_batches and not self.args.batch_eval_metrics
         plain = at_once and not self.args.include_for_metrics
         tokenizer = getattr(self.processing_class, "tokenizer", None)
-        if not plain or tokenizer is None or not {"image_key", "question"} <= set(columns):
+        if not has_length(dataset) or not plain or tokenizer is None or not {"image_key", "question"} <= set(columns):
             return None
         return evaluation_order(dataset["image_key"][:], question_lengths(dataset["question"][:], tokenizer))
 
@@ -628,17 +638,21 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
             self.optimizer = optimizer_class(list(groups.values()), **arguments)
         return self.optimizer
 
+    def check_rows(self):
+        """Refuses rows that make no batch. Of a stream their number is known only when it has ended."""
+        if self.train_dataset is None or isinstance(self.train_dataset, IterableDataset):
+            return
+        rows, batch = len(self.train_dataset), self._train_batch_size * self.args.world_size
+        if rows < (batch if self.args.dataloader_drop_last else 1):
+            dropping = "dataloader_drop_last leaves" if rows else "there is"
+            raise ValueError(f"{dropping} nothing to train on: there are {rows} training rows, and a batch has {batch}")
+
     def get_train_dataloader(self):
         if self.train_dataset is None:
             raise ValueError("training needs a train_dataset, found none")
         if isinstance(self.train_dataset, IterableDataset):
             return self.stream_dataloader()
-        rows, batch = len(self.train_dataset), self._train_batch_size * self.args.world_size
-        if self.args.dataloader_drop_last and rows < batch:
-            raise ValueError(
-                f"dataloader_drop_last leaves nothing to train on: there are {rows} training rows, and a batch has "
-                f"{batch}"
-            )
+        self.check_rows()
         evaluation_collator, self.data_collator = self.data_collator, RepeatMaskingCollator(self.train_collator)
         try:
             return self._get_dataloader(

@@ -108,9 +108,9 @@ def embed_parts(model, collator, parts, folder, device="cpu", batch_size=64, num
     reads = "sequences" if model.fusion.uses_sequences else f"pooled, text {model.config.text_pooling}"
     image_print = fingerprint(model.vision_encoder, reads, processor.image_processor.to_json_string())
     tokenizer = processor.tokenizer
-    text_print = fingerprint(
-        model.text_encoder, reads, tokenizer.backend_tokenizer.to_str(), str(tokenizer.model_max_length)
-    )
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    rules = {name: rule for name, rule in rules.items() if name not in ("padding", "truncation")}  # of its last call
+    text_print = fingerprint(model.text_encoder, reads, json.dumps(rules), str(tokenizer.model_max_length))
 
     def image_items():
         for part, rows in parts.items():
@@ -158,7 +158,7 @@ def open_or_build(folder, wanted_print, keys, items):
     if os.path.isdir(folder):
         try:
             return open_store(folder, wanted_print, keys)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RecursionError, SafetensorError) as error:
             logger.warning("embeddings of %s in %s are computed again: %s", name, folder, error)
     else:
         logger.info("computing the embeddings of %d %s once", len(keys), name)
@@ -168,10 +168,13 @@ def open_or_build(folder, wanted_print, keys, items):
 def open_store(folder, wanted_print, keys):
     """
     Raises:
-        OSError, ValueError, KeyError, SafetensorError: it is incomplete, damaged, or not what is wanted.
+        OSError, ValueError, KeyError, RecursionError, SafetensorError: it is incomplete, damaged, or not the one
+            that is wanted.
     """
     with open(os.path.join(folder, "index.json"), encoding="utf-8") as file:
         index = json.load(file)
+    if not isinstance(index, dict):
+        raise ValueError(f"index.json is not as it was written: a {type(index).__name__}")
     if index["fingerprint"] != wanted_print:
         raise ValueError("they are of other weights or settings")
     if index["checksum"] != checksum(index):

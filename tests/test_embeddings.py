@@ -105,6 +105,11 @@ def flip_a_byte_and_its_hash(folder):
     path.write_text(json.dumps(index))
 
 
+def index_of(text):
+    """A damage that leaves an index of that text."""
+    return lambda folder: (folder / "images" / "index.json").write_text(text)
+
+
 NOT_AS_WRITTEN = "index.json is not as it was written"
 
 
@@ -116,6 +121,10 @@ NOT_AS_WRITTEN = "index.json is not as it was written"
         (forget_an_image, NOT_AS_WRITTEN),
         (exchange_two_images, NOT_AS_WRITTEN),
         (flip_a_byte_and_its_hash, NOT_AS_WRITTEN),
+        (index_of("[]"), NOT_AS_WRITTEN),
+        (index_of("5"), NOT_AS_WRITTEN),
+        (index_of("null"), NOT_AS_WRITTEN),
+        (index_of("[" * 100_000), "computed again"),
     ],
 )
 def test_what_is_damaged_is_computed_again(frozen, processor, parts, tmp_path, encoded, caplog, damage, message):

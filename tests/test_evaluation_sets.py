@@ -78,6 +78,11 @@ def test_rows_without_answers_are_predicted_and_not_evaluated(trainer):
         trainer().evaluate(unanswered)
 
 
+def test_a_stream_is_evaluated_as_it_comes(trainer):
+    found = trainer().evaluate(part(OTHER).to_iterable_dataset())
+    assert 0 <= found["eval_oracle_accuracy"] <= 1 and found["eval_loss"] > 0
+
+
 def test_evaluation_and_prediction_keep_all_rows_where_training_drops_some(trainer):
     own = trainer(dataloader_drop_last=True, per_device_train_batch_size=3, max_steps=2)
     assert len(own.get_train_dataloader()) == 2

@@ -129,3 +129,10 @@ def test_a_value_of_a_search_that_does_not_do_is_refused_before_its_training(tra
     trainer.args.binary_loss_weight = -1.0
     with pytest.raises(ValueError, match="binary_loss_weight must be a finite number"):
         trainer.train()
+
+
+def test_a_value_of_a_search_that_needs_the_answers_of_the_rows_is_refused_without_them(train):
+    trainer = train()
+    trainer.args.balanced_sampling = 0.5
+    with pytest.raises(ValueError, match=r"balanced_sampling needs the answers of \d+ training rows, found none"):
+        trainer.train()

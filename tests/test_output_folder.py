@@ -105,3 +105,26 @@ def test_a_clock_that_is_set_back_changes_no_time(tiny_model, rows, tmp_path, mo
     metrics = trainer.train().metrics | trainer.evaluate(rows) | trainer.predict(rows).metrics
     for prefix in ("train", "eval", "test"):
         assert 0 < metrics[f"{prefix}_runtime"] < 60 and metrics[f"{prefix}_steps_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path: path.mkdir(), lambda path: path.symlink_to(path)], ids=["folder", "link"]
+)
+def test_a_lock_that_cannot_be_taken_is_named(tmp_path, make):
+    make(tmp_path / LOCK_NAME)
+    with (
+        pytest.raises(ValueError, match=f"the lock of the output folder, .*{LOCK_NAME}, can't be taken"),
+        claimed(tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full")
+def test_a_disk_that_is_full_after_training_is_told_with_the_file(recipe, tmp_path):  # noqa: F811
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "train_results.json").symlink_to("/dev/full")
+    message = "train_results.json could not be written: No space left on device. The trained model is in"
+    with pytest.raises(SystemExit, match=message):
+        run_vqa.main([recipe(max_steps=1)])
+    assert (folder / "model.safetensors").exists()

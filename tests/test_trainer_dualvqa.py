@@ -175,6 +175,11 @@ def test_class_weights_need_the_counts_of_all_answers(tiny_model, tmp_path, coun
         DualVQATrainer(tiny_model(), arguments(tmp_path, class_weighting="effective"), answer_counts=counts)
 
 
+def test_class_weights_without_a_head_that_has_them_are_refused(tiny_model, tmp_path):
+    with pytest.raises(ValueError, match="class_weighting inverse weighs the answers of the open-ended head, and this"):
+        DualVQATrainer(tiny_model(heads=["binary"]), arguments(tmp_path, class_weighting="inverse"), answer_counts=[])
+
+
 def test_class_weights_and_label_smoothing_reach_the_loss(tiny_model, rows, tmp_path):
     model = tiny_model()
     args = arguments(tmp_path, class_weighting="inverse", label_smoothing_factor=0.2)
