@@ -15,6 +15,7 @@ DECODER = json.JSONDecoder()
 SPACE = re.compile(r"[ \t\r\n]*")
 LINE_BREAK = re.compile(r"[ \t]*[\r\n][ \t\r\n]*")  # never inside a JSON string
 LARGEST_INTEGER = 2**63
+CHUNK = 1000  # rows that are taken from a table at a time
 
 
 class JsonRows:
@@ -68,8 +69,8 @@ def column_values(rows, names):
     """
     if isinstance(rows, JsonRows):
         return rows.columns(names)
-    table = rows.select_columns(list(names)).with_format("arrow")[:]
-    return {name: [plain(value, rows.features[name]) for value in python_list(table.column(name))] for name in names}
+    table, features = rows.select_columns(list(names)).with_format("arrow")[:], rows.features  # copied at each access
+    return {name: [plain(value, features[name]) for value in python_list(table.column(name))] for name in names}
 
 
 def python_list(column):
@@ -120,11 +121,14 @@ def row_fields(rows, numbers):
         for number in numbers:
             yield {name: LINE_BREAK.sub(" ", text) for name, text in object_items(rows.texts[number])}
         return
-    table = rows.with_format("arrow")
-    for number in numbers:
-        found = table[int(number)]
-        values = {name: python_list(found.column(name))[0] for name in rows.column_names}
-        yield {name: json_text(plain(value, rows.features[name], names=False)) for name, value in values.items()}
+    table, features = rows.with_format("arrow"), rows.features
+    numbers = [int(number) for number in numbers]
+    for start in range(0, len(numbers), CHUNK):
+        found = table[numbers[start : start + CHUNK]]
+        columns = {name: python_list(found.column(name)) for name in features}
+        for row in zip(*columns.values()):
+            values = zip(columns, row)
+            yield {name: json_text(plain(value, features[name], names=False)) for name, value in values}
 
 
 def object_items(text):
