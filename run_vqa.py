@@ -159,7 +159,7 @@ def build_metrics(processor, parts, name, summary):
     if name not in parts or "answer" not in parts[name].column_names:
         return None
     majority = majority_answers(summary.answers.elements()) if summary else None
-    return AnswerMetrics(processor, parts[name]["answer"], majority)
+    return AnswerMetrics(processor, parts[name]["answer"][:], majority)
 
 
 def record(trainer, name, metrics, shown=True):
@@ -303,7 +303,7 @@ def run(argv, held):
         if loaded and not training_args.do_train and (model.config.model_card or {}).get("pretraining"):
             logger.warning("%s is only pre-trained: its answers mean nothing yet", model_args.model_name_or_path)
         if "validation" in parts and "answer" in parts["validation"].column_names:
-            types = {QUESTION_TYPES[question_type_of(consensus(answer))] for answer in parts["validation"]["answer"]}
+            types = {QUESTION_TYPES[question_type_of(consensus(answer))] for answer in parts["validation"]["answer"][:]}
             check_selection(training_args, data_args, 0, model.config.heads, sorted(types))
         if model_args.new_answers:
             renew_answers(model, processor, data_args, summary)

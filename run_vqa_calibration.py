@@ -104,10 +104,10 @@ def reason_against(data_args, parts, processor, heads):
     if "validation" not in parts or "answer" not in parts["validation"].column_names:
         return "there is no validation part with answers; give --validation_file, or a --validation_fraction above 0"
     rows = parts["validation"]
-    labels = AnswerVocabulary(processor.answers).labels([consensus(answer) for answer in rows["answer"]])
+    labels = AnswerVocabulary(processor.answers).labels([consensus(answer) for answer in rows["answer"][:]])
     labels = {name.removesuffix("_labels"): values for name, values in labels.items()}
     heads = [*heads, "question_type"] if len(heads) == 2 else list(heads)
-    problems = answer_problems(heads, labels, rows["image_key"], answer_names(processor))
+    problems = answer_problems(heads, labels, rows["image_key"][:], answer_names(processor))
     if set(QUESTION_TYPES) & set(heads) <= set(problems):
         return f"the validation part is too small: {in_words(problems)}"
 
@@ -154,21 +154,21 @@ def calibration_of(processor, outputs, rows, args):
         rows: with `answer` and `image_key`.
         args: the [`CalibrationArguments`].
     """
-    labelled = LabelledLogits(processor, outputs, rows["answer"], rows["image_key"])
+    labelled = LabelledLogits(processor, outputs, rows["answer"][:], rows["image_key"][:])
     problems = labelled.problems()
     for head, problem in problems.items():
         logger.warning("%s; it keeps temperature 1", in_words({head: problem}))
     heads = [head for head in labelled.heads if head not in problems]
     temperatures = labelled.temperatures(heads)
     calibration = {"temperatures": temperatures}
-    figures = {"rows": len(labelled.references), "images": len(set(rows["image_key"]))}
+    figures = {"rows": len(labelled.references), "images": len(set(rows["image_key"][:]))}
     figures |= {f"{head}_temperature": temperature for head, temperature in temperatures.items()}
     after = labelled.cross_fitted(heads) if heads else labelled.ranked({})
     figures |= before_and_after(labelled.errors(labelled.ranked({})), labelled.errors(after))
     if args.max_risk is not None:
         scores, right = labelled.routed(labelled.ranked(temperatures))
         try:
-            chosen = choose_threshold(scores, right, rows["image_key"], args.max_risk, args.risk_confidence)
+            chosen = choose_threshold(scores, right, rows["image_key"][:], args.max_risk, args.risk_confidence)
             calibration["abstention"] = chosen
             figures |= {name: chosen[name] for name in ("threshold", "coverage", "max_risk")}
         except NoThresholdError as error:

@@ -17,13 +17,13 @@ def report_data(parts, summary, processor):
         if name == "train":
             images = "images that are read while training" if streamed else f"{summary.images} images"
             logger.info("train: %d questions about %s", summary.rows, images)
-            report_lengths(name, summary.questions if streamed else rows["question"], processor)
+            report_lengths(name, summary.questions if streamed else rows["question"][:], processor)
             report_coverage(name, vocabulary, summary.answers.elements())
             continue
-        logger.info("%s: %d questions about %d images", name, len(rows), len(set(rows["image_key"])))
-        report_lengths(name, rows["question"], processor)
+        logger.info("%s: %d questions about %d images", name, len(rows), len(set(rows["image_key"][:])))
+        report_lengths(name, rows["question"][:], processor)
         if "answer" in rows.column_names:
-            report_coverage(name, vocabulary, map(consensus, rows["answer"]))
+            report_coverage(name, vocabulary, map(consensus, rows["answer"][:]))
             if "train" in parts and not streamed:
                 leaks = leakage_report(parts["train"], rows)
                 logger.info("%s, seen in training: %s", name, json.dumps(leaks))
@@ -57,7 +57,7 @@ def answers_to_balance(rows, processor):
     rarest of all they would otherwise be drawn most.
     """
     vocabulary = AnswerVocabulary(processor.answers)
-    pairs = ((question_type_of(answer), answer) for answer in map(consensus, rows["answer"]))
+    pairs = ((question_type_of(answer), answer) for answer in map(consensus, rows["answer"][:]))
     return [pair if pair[0] == 0 or pair[1] in vocabulary.index else ("unknown", "") for pair in pairs]
 
 

@@ -701,7 +701,7 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
     def _get_train_sampler(self, train_dataset=None):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         grouped = self.args.questions_per_image
-        keys = self.train_dataset["image_key"] if grouped else range(len(self.train_dataset))
+        keys = self.train_dataset["image_key"][:] if grouped else range(len(self.train_dataset))
         world = self.args.world_size
         multiple = world * self._train_batch_size if world > 1 else 1
         lengths = self.train_lengths() if self.args.train_sampling_strategy == "group_by_length" else None

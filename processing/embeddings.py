@@ -101,7 +101,7 @@ def embed_parts(model, collator, parts, folder, device="cpu", batch_size=64, num
     processor = collator.processor
     rows_of_images, questions = {}, {}
     for part, rows in parts.items():
-        for number, (key, question) in enumerate(zip(rows["image_key"], rows["question"])):
+        for number, (key, question) in enumerate(zip(rows["image_key"][:], rows["question"][:])):
             rows_of_images.setdefault(key, (part, number))
             questions.setdefault(question, None)
     questions = sorted(questions, key=lambda question: (len(question), question))  # alike in length: little padding

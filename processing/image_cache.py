@@ -77,7 +77,7 @@ def cache_images(rows, collator, folder, limit_gib=8.0, processes=1):
         limit_gib: the largest file, which also never takes more than half of the disk's free space.
         processes: how many on this machine share the memory, where no file can be written.
     """
-    keys = rows["image_key"]
+    keys = rows["image_key"][:]
     first = {}
     for place, key in enumerate(keys):
         first.setdefault(key, place)

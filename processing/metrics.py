@@ -112,7 +112,7 @@ class AnswerMetrics:
                 f"the rows to be evaluated have no answers to compare with: expected a column 'answer', found "
                 f"{', '.join(columns)}; use predict, or give rows with answers"
             )
-        references = [references_of(people, row) for row, people in enumerate(rows["answer"])]
+        references = [references_of(people, row) for row, people in enumerate(rows["answer"][:])]
         if references == self.references:
             return self
         other = copy.copy(self)

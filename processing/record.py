@@ -46,9 +46,9 @@ def describe_data(data_args, parts, summary, answers):
             row |= {"questions": summary.rows, "images": summary.images}
             row["coverage"] = vocabulary.coverage(summary.answers.elements())
         else:
-            row |= {"questions": len(dataset), "images": len(set(dataset["image_key"]))}
+            row |= {"questions": len(dataset), "images": len(set(dataset["image_key"][:]))}
             if "answer" in dataset.column_names:
-                row["coverage"] = vocabulary.coverage(map(consensus, dataset["answer"]))
+                row["coverage"] = vocabulary.coverage(map(consensus, dataset["answer"][:]))
         rows.append(row)
     return rows
 

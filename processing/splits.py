@@ -26,7 +26,7 @@ def fold_of(dataset, folds, fold, seed):
 
 def shuffled_images(dataset, seed, least):
     """The different image keys, in an order that depends on them and the seed alone."""
-    keys = set(dataset["image_key"])
+    keys = set(dataset["image_key"][:])
     if len(keys) < least:
         raise ValueError(f"a validation part by image needs at least {least} different images, found {len(keys)}")
     return sorted(keys, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest())
@@ -35,7 +35,7 @@ def shuffled_images(dataset, seed, least):
 def hold_out(dataset, keys):
     """The rows about other images, and those about these."""
     keys, parts = set(keys), {True: [], False: []}
-    for index, key in enumerate(dataset["image_key"]):
+    for index, key in enumerate(dataset["image_key"][:]):
         parts[key in keys].append(index)
     return dataset.select(parts[False]), dataset.select(parts[True])
 
@@ -53,15 +53,15 @@ def leakage_report(train, evaluation):
         A dict: `images`, `images_seen` (different pictures), `questions`, and how many questions have their picture
         and answer (`image_answer_pairs_seen`), and their picture, question and answer (`examples_seen`) in training.
     """
-    pairs = set(zip(train["image_key"], map(consensus, train["answer"])))
-    examples = set(zip(train["image_key"], train["question"], map(consensus, train["answer"])))
-    seen = set(train["image_key"])
-    answers = [consensus(answer) for answer in evaluation["answer"]]
+    pairs = set(zip(train["image_key"][:], map(consensus, train["answer"][:])))
+    examples = set(zip(train["image_key"][:], train["question"][:], map(consensus, train["answer"][:])))
+    seen = set(train["image_key"][:])
+    answers = [consensus(answer) for answer in evaluation["answer"][:]]
     keys = evaluation["image_key"]
     return {
         "images": len(set(keys)),
         "images_seen": len(set(keys) & seen),
         "questions": len(evaluation),
         "image_answer_pairs_seen": sum(pair in pairs for pair in zip(keys, answers)),
-        "examples_seen": sum(row in examples for row in zip(keys, evaluation["question"], answers)),
+        "examples_seen": sum(row in examples for row in zip(keys, evaluation["question"][:], answers)),
     }

@@ -55,5 +55,5 @@ def summary_of(train):
     """The [`TrainingSummary`] of a training part: a Dataset, or a stream that has made its own."""
     if hasattr(train, "summary"):
         return train.summary
-    answers = train["answer"] if "answer" in train.column_names else [None] * len(train)
-    return summarise(zip(train["question"], answers), len(set(train["image_key"])))
+    answers = train["answer"][:] if "answer" in train.column_names else [None] * len(train)
+    return summarise(zip(train["question"][:], answers), len(set(train["image_key"][:])))

@@ -42,7 +42,7 @@ def find_teacher_logits(folder, fingerprint, rows, compute):
         compute: function without arguments -> head -> (rows, N) tensor, in the order of the rows.
     """
     digest = hashlib.sha256(fingerprint.encode())
-    for row, key, question in zip(rows["row"], rows["image_key"], rows["question"]):
+    for row, key, question in zip(rows["row"][:], rows["image_key"][:], rows["question"][:]):
         digest.update(json.dumps([row, key, question]).encode())
     wanted, path = digest.hexdigest(), os.path.join(folder, FILE)
     logits = read(path, wanted)
@@ -56,7 +56,7 @@ def find_teacher_logits(folder, fingerprint, rows, compute):
             os.replace(f"{path}.tmp", path)
         except (OSError, SafetensorError) as error:
             logger.warning("%s can't be written (%s): the teacher's logits stay in memory", path, error)
-    return TeacherLogits(rows["row"], logits)
+    return TeacherLogits(rows["row"][:], logits)
 
 
 def read(path, wanted):

@@ -57,7 +57,7 @@ def baseline_answers(train, results):
         train: canonical training Dataset.
         results: see `results`.
     """
-    answers = list(map(consensus, train["answer"]))
+    answers = list(map(consensus, train["answer"][:]))
     questions, images = train["question"][:], train["image_key"][:]
     majority = majority_answers(answers)
     copier = QuestionCopier(questions, answers)

@@ -50,7 +50,9 @@ def write_report(folder, parts, logits, processor, blind_logits=None, columns=()
         figures[name] = part_figures(results[name], heads, leakage_report(train, rows) if train is not None else None)
         temperatures = (processor.calibration or {}).get("temperatures")
         if temperatures:
-            labelled = LabelledLogits(processor, named_logits(arrays, processor), rows["answer"], rows["image_key"])
+            labelled = LabelledLogits(
+                processor, named_logits(arrays, processor), rows["answer"][:], rows["image_key"][:]
+            )
             figures[name]["temperatures"] = before_and_after(labelled, temperatures, name == fitted_on)
     report = {**(about or {"title": os.path.basename(os.path.normpath(folder))}), "parts": figures}
     report["fitted_on"] = fitted_on
