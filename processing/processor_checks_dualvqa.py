@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import numbers
+import unicodedata
 from pathlib import Path
 
 MAX_QUESTION_CHARACTERS = 10_000  # tokenizers read all of a text before they cut it
@@ -99,9 +100,14 @@ def check_image_processor(image_processor):
             in_range(f"the image {name}", value, above=0)
 
 
+def is_blank(text):
+    """Whether nothing of a text can be seen: white space, control characters, joiners of no width."""
+    return all(char.isspace() or unicodedata.category(char) in ("Cc", "Cf") for char in text)
+
+
 def check_question(question):
     """That a question is a text that a tokenizer can read, and not longer than any question is."""
-    if not isinstance(question, str) or not question.strip():
+    if not isinstance(question, str) or is_blank(question[:MAX_QUESTION_CHARACTERS]):
         raise ValueError(f"expected a question as text, found {question!r:.100}")
     if len(question) > MAX_QUESTION_CHARACTERS:
         raise ValueError(

@@ -157,6 +157,13 @@ def test_half_a_character_in_a_question_is_refused_and_named(processor, text):
         processor(text=text)
 
 
+@pytest.mark.parametrize("text", ["", " \n", "\u200b", "\x00\x1b", "\ufeff \u200d"])
+def test_a_question_of_which_nothing_can_be_seen_is_none(processor, text):
+    with pytest.raises(ValueError, match="expected a question as text"):
+        processor.check_question(text)
+    processor.check_question(text + "?")
+
+
 def test_a_question_is_refused_when_it_is_longer_than_any_is(processor):
     processor.check_question("is it red? " * 900)
     with pytest.raises(ValueError, match="at most 10,000 characters, found 1,000,000"):
