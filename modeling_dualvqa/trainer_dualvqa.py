@@ -235,8 +235,6 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
         self.check_sharding()
         if self.args.balanced_sampling:
             self.check_answers()
-        if self.args.average_checkpoints and getattr(model, "peft_config", None):
-            raise ValueError("average_checkpoints takes the mean of whole models, and this run trains adapters (PEFT)")
         self.check_resumed(self.checkpoint)
         self.freeze_parameters()
         self.forget_calibration()

@@ -169,9 +169,3 @@ def test_another_optimizer_is_refused_by_name(train, tmp_path):
     message = "has the state of the optimizer AdamW, and this run has SGD. Give --optim as before"
     with pytest.raises(ValueError, match=message):
         train(str(tmp_path / "checkpoint-2"), optim="sgd")
-
-
-def test_the_mean_of_checkpoints_of_adapters_is_refused_before_training(train, tmp_path):
-    with pytest.raises(ValueError, match="average_checkpoints takes the mean of whole models"):
-        train(lora={}, average_checkpoints=2)
-    assert not list(tmp_path.glob("checkpoint-*"))
