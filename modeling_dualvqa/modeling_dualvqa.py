@@ -118,8 +118,8 @@ class DualVQAPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
-    # What has a residual connection inside stays on one device: DistilBERT's and our blocks, and torchvision's.
     _keys_to_ignore_on_load_unexpected = [r"^auxiliary_heads\."]  # of checkpoints: only training has them
+    # What has a residual connection inside stays on one device: DistilBERT's and our blocks, and torchvision's.
     _no_split_modules = [
         "TransformerBlock",
         "AttentionBlock",

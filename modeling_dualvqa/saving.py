@@ -68,12 +68,10 @@ class SavingMixin:
             super().save_model(None, _internal_call)
         except (OSError, RuntimeError, SafetensorError) as error:
             last = self.last_checkpoint()
-            place = f"they are in {last}; free some space on the disk and finish with --resume_from_checkpoint {last}"
-            place = (
-                place if last else "there is no checkpoint that has them; free some space on the disk and start again"
-            )
+            advice = f"finish with --resume_from_checkpoint {last}, which has its weights" if last else "start again"
             raise CheckpointError(
-                f"the model could not be written to {self.args.output_dir}: {error}. Its weights: {place}"
+                f"the model could not be written to {self.args.output_dir}: {error}. Free some space on the disk and "
+                f"{advice}"
             ) from error
 
     def _save(self, output_dir=None, state_dict=None):

@@ -2,49 +2,28 @@
 
 import contextlib
 import logging
-import math
-import os
 import time
-from itertools import islice
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import EvalPrediction, has_length
 
 from processing.metrics import AnswerMetrics, check_best_metric
 
 from .auxiliary import auxiliary_counts, auxiliary_loss
 from .batch_norm import use_running_statistics
-from .checkpoints import (
-    check_architecture,
-    check_processor,
-    check_weights,
-    complete_checkpoints,
-    find_checkpoint,
-    mean_weights,
-    read_progress,
-    refuse_other_runs,
-)
+from .checkpoints import find_checkpoint, read_progress, refuse_other_runs
 from .clock import measured
-from .divergence import StopAtDivergence, check_finite, check_outputs
+from .divergence import StopAtDivergence, check_finite
+from .evaluating import EvaluatingMixin
 from .feed_forward_dualvqa import choices
 from .freezing import freeze_parameters
 from .hub import PushingMixin
+from .loading import LoadingMixin
 from .loss_dualvqa import IGNORE_INDEX, count_valid, distillation_loss
 from .objective import TASKS, Objective, label_names, labels_of
 from .output_folder import claimed
-from .sampling import (
-    ImageGroupedSampler,
-    MarkedRows,
-    RepeatMaskingCollator,
-    balanced_weights,
-    evaluation_order,
-    question_lengths,
-)
+from .resuming import ResumingMixin
 from .saving import SavingMixin
-from .weights_dualvqa import check_names
 
 logger = logging.getLogger(__name__)
 
@@ -83,19 +62,7 @@ class StepByStep(TrainerCallback):
         self.postponed_save = False
 
 
-def restored(arrays, order):
-    """Arrays whose rows came in `order`, in the rows' own order; None and tuples as the Trainer has them."""
-    if arrays is None or isinstance(arrays, tuple):
-        return arrays and tuple(restored(array, order) for array in arrays)
-    return arrays[np.argsort(order)]
-
-
-def has_answers(rows):
-    """Whether canonical rows have answers; others may."""
-    return "answer" in (getattr(rows, "column_names", None) or ("answer",))
-
-
-class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
+class DualVQATrainer(PushingMixin, SavingMixin, ResumingMixin, EvaluatingMixin, LoadingMixin, Trainer):
     """Trainer whose loss is the masked focal loss per head, divided by the counts of the whole effective batch.
 
     Args:
@@ -141,16 +108,6 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
     def heads(self):
         """The heads of the model that is trained."""
         return self.accelerator.unwrap_model(self.model).config.heads
-
-    def check_answers(self):
-        """Refuses to balance answers that aren't known."""
-        if isinstance(self.train_dataset, IterableDataset):
-            raise ValueError("balanced_sampling needs all rows at hand, found a stream")
-        found = "none" if self.train_answers is None else len(self.train_answers)
-        if found != len(self.train_dataset):
-            raise ValueError(
-                f"balanced_sampling needs the answers of {len(self.train_dataset)} training rows, found {found}"
-            )
 
     def check_sharding(self):
         """Refuses what DeepSpeed and FSDP can't do, before anything is trained."""
@@ -249,24 +206,6 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
         if self.auxiliary:
             self.attached.callback(self.auxiliary.detach, model, self.auxiliary.attach(model))
 
-    def average_checkpoints(self, folder=None):
-        """Gives the model the mean of the weights of the run's last checkpoints; returns how many there were."""
-        self.accelerator.wait_for_everyone()  # the last one is written by one process, and all read it
-        wanted, last = self.args.average_checkpoints, self.state.global_step
-        own = (path for step, path in complete_checkpoints(folder or self.args.output_dir) if step <= last)
-        checkpoints = list(islice(own, wanted))
-        if len(checkpoints) < wanted:
-            logger.warning("there are %d checkpoints to average in place of %d", len(checkpoints), wanted)
-        if checkpoints:
-            model = self.accelerator.unwrap_model(self.model)
-            self._issue_warnings_after_load(model.load_state_dict(mean_weights(checkpoints), strict=False))
-            logger.info("the weights are the mean of %s", ", ".join(map(os.path.basename, checkpoints)))
-        return len(checkpoints)
-
-    def _issue_warnings_after_load(self, load_result):
-        """Refuses what transformers 5.23 only warns of, after resuming, and after loading the best checkpoint."""
-        check_names("the checkpoint", load_result.missing_keys, load_result.unexpected_keys)
-
     def freeze_parameters(self):
         """Lets stand still what the run doesn't train.
 
@@ -292,110 +231,6 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
             self.processing_class.calibration = None
         ((model.config.model_card or {}).get("results") or {}).pop("calibration", None)
         model.forget_familiarity()
-
-    def check_resumed(self, checkpoint):
-        """Refuses a checkpoint of another architecture, vocabulary or choice of parameters; None is fine.
-
-        Raises:
-            ValueError: as said.
-        """
-        if checkpoint:
-            model = self.accelerator.unwrap_model(self.model)
-            check_architecture(checkpoint, model)
-            check_weights(checkpoint, model)
-            if hasattr(self.processing_class, "answers"):
-                check_processor(checkpoint, self.processing_class)
-            saved = read_progress(checkpoint)
-            before, now = saved.get("optimizer"), self.optimizer_name()
-            if before and now and before != now:  # it isn't said by checkpoints of earlier versions
-                raise ValueError(
-                    f"{checkpoint} has the state of the optimizer {before}, and this run has {now}. Give --optim as "
-                    f"before, or start a new run from it with --model_name_or_path"
-                )
-            for name, value in self.chosen_parameters().items():
-                if (saved.get(name) or None) != (value or None):
-                    raise ValueError(
-                        f"{checkpoint} was written with {name} {saved.get(name)!r}, found {value!r}: its optimizer has "
-                        f"other parameters. Give the same, or start a new run from it with --model_name_or_path"
-                    )
-
-    def chosen_parameters(self):
-        """What besides the architecture decides which parameters are trained."""
-        values = self.auxiliary.values if self.auxiliary else None
-        return {"freeze_parameters": self.args.freeze_parameters, "auxiliary_columns": values}
-
-    def optimizer_name(self):
-        """The class of the optimizer, None where DeepSpeed has its own."""
-        if self.is_deepspeed_enabled:
-            return None
-        own = getattr(self.optimizer, "optimizer", self.optimizer)
-        return (self.get_optimizer_cls_and_kwargs(self.args, self.model)[0] if own is None else type(own)).__name__
-
-    def plan(self):
-        """How a step's questions are cut."""
-        return {
-            "processes": self.args.world_size,
-            "accumulation steps": self.args.gradient_accumulation_steps,
-            "questions per batch": self.args.train_batch_size,
-        }
-
-    def compare_plans(self, checkpoint):
-        """Logs what changes where a run goes on with its steps cut in another way."""
-        saved, plan = self.resumed_progress["plan"], self.plan()
-        for name, value in saved.items():
-            if plan[name] != value:
-                logger.warning(
-                    "%s was written with %d %s, training goes on with %d", checkpoint, value, name, plan[name]
-                )
-        before, now = math.prod(saved.values()), math.prod(plan.values())
-        if before != now:
-            logger.warning(
-                "a step had %d questions and now has %d: the place in the epoch is found from the number of steps, so "
-                "some questions are seen twice or not at all in it",
-                before,
-                now,
-            )
-
-    def begin_training(self):
-        """Takes up the counts and means that a resumed run had begun."""
-        self.start_counting()
-        self.started = time.perf_counter()
-        progress = self.resumed_progress
-        if progress is None:
-            return
-        losses = progress["losses"]
-        self.runtime_before = progress["runtime"]
-        self._tr_loss += losses["running"]
-        self._total_loss_scalar = losses["total"]
-        self._globalstep_last_logged = self.sums_start = losses["last_logged"]
-        shares = {task: total / self.args.world_size for task, total in losses["sums"].items()}
-        self.loss_sums = {task: torch.tensor(share, device=self.args.device) for task, share in shares.items()}
-        if progress["task_weighting"] == self.args.task_weighting:
-            self.criterion.task_weighting.load_state_dict(progress["task_weighting_state"])
-        else:
-            logger.warning(
-                "the checkpoint was written with task_weighting %s; %s starts anew",
-                progress["task_weighting"],
-                self.args.task_weighting,
-            )
-
-    def progress(self):
-        """What a resumed run needs besides what transformers keeps."""
-        running = self.over_processes(self._tr_loss.clone()).item() / self.args.world_size
-        return {
-            "plan": self.plan(),
-            "optimizer": self.optimizer_name(),
-            **self.chosen_parameters(),
-            "losses": {
-                "sums": {task: self.over_processes(total.clone()).item() for task, total in self.loss_sums.items()},
-                "running": running,
-                "total": self._total_loss_scalar,
-                "last_logged": self._globalstep_last_logged,
-            },
-            "runtime": self.runtime_before + time.perf_counter() - self.started,
-            "task_weighting": self.args.task_weighting,
-            "task_weighting_state": self.criterion.task_weighting.state_dict(),
-        }
 
     def begin_step(self, epoch):
         self.criterion.task_weighting.start_step(epoch)
@@ -505,93 +340,6 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
         if found is not None:
             self.step_statistics = found if self.step_statistics is None else self.step_statistics + found
 
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """As in transformers, but a batch with some of the labels is refused, not taken for one without."""
-        labels_of(inputs, self.heads())
-        return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-
-    def evaluation_loop(
-        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
-    ):
-        """As in transformers, but the losses are those of all rows at once, however they come in batches.
-
-        Metrics that have `for_rows` are those of the rows that are evaluated, whichever rows they were made for.
-
-        Raises:
-            ValueError: rows without answers are evaluated with such metrics; to predict for them is fine.
-            DivergedError: what a model in training answers is not finite.
-        """
-        rows, compute_metrics, started = dataloader.dataset, self.compute_metrics, time.perf_counter()
-        order, bound = self.evaluation_order(rows), compute_metrics
-        if hasattr(compute_metrics, "for_rows") and (description == "Evaluation" or has_answers(rows)):
-            bound = self.compute_metrics = compute_metrics.for_rows(rows)
-
-        def metrics_of(found):
-            if self.is_in_train:
-                check_outputs(self, found.predictions if isinstance(found.predictions, tuple) else [found.predictions])
-            if order is not None:
-                found = EvalPrediction(restored(found.predictions, order), restored(found.label_ids, order))
-            return bound(found)
-
-        self.compute_metrics = metrics_of if bound and not self.args.batch_eval_metrics else bound
-        try:
-            output = super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-            )
-        finally:
-            self.compute_metrics = compute_metrics
-            self.evaluation_seconds = time.perf_counter() - started
-        if self.is_in_train:
-            check_outputs(self, [value for name, value in output.metrics.items() if name.endswith("_loss")])
-        output.metrics.update(self.expert_shares(metric_key_prefix))
-        if order is not None:
-            predictions, labels = (restored(arrays, order) for arrays in (output.predictions, output.label_ids))
-            output = output._replace(predictions=predictions, label_ids=labels)
-        if output.predictions is None or output.label_ids is None:
-            return output
-        heads = self.accelerator.unwrap_model(self.model).config.heads
-        arrays = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
-        arrays = [array for array in arrays if array.ndim > 1]  # without the novelty
-        logits = dict(zip([*heads, "question_type"], map(torch.as_tensor, arrays)))
-        arrays = output.label_ids if isinstance(output.label_ids, tuple) else (output.label_ids,)
-        labels = {name.removesuffix("_labels"): torch.as_tensor(array) for name, array in zip(self.label_names, arrays)}
-        loss, parts = self.criterion(logits, labels)
-        output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
-        output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
-        return output
-
-    def predict(self, *args, **kwargs):
-        output = super().predict(*args, **kwargs)
-        measured(output.metrics, self.evaluation_seconds)
-        return output
-
-    def expert_shares(self, prefix):
-        """The share of each question type's choices that fell on each expert, by block; empty without experts."""
-        use, self.expert_use = self.expert_use, {}
-        shares = {}
-        for task, counts in use.items():  # (blocks, E)
-            found = self.over_processes(counts.float())
-            for block, row in enumerate((found / found.sum(dim=1, keepdim=True).clamp(min=1)).tolist()):
-                shares |= {f"{prefix}_{task}_block_{block}_expert_{n}_share": share for n, share in enumerate(row)}
-        return shares
-
-    def evaluation_order(self, dataset):
-        """The order in which rows are evaluated, or None for their own: see `sampling.evaluation_order`.
-
-        It needs canonical rows, a tokenizer, and results that come all at the end, to be put back into their order.
-        """
-        columns = getattr(dataset, "column_names", None) or ()
-        at_once = self.args.eval_do_concat_batches and not self.args.batch_eval_metrics
-        plain = at_once and not self.args.include_for_metrics
-        tokenizer = getattr(self.processing_class, "tokenizer", None)
-        if not has_length(dataset) or not plain or tokenizer is None or not {"image_key", "question"} <= set(columns):
-            return None
-        return evaluation_order(dataset["image_key"][:], question_lengths(dataset["question"][:], tokenizer))
-
-    def _get_eval_sampler(self, eval_dataset):
-        """Rows in the order that encodes each image for as few batches as can be; `evaluation_loop` puts them back."""
-        return self.evaluation_order(eval_dataset) or range(len(eval_dataset))
-
     def log(self, logs, start_time=None):
         """Adds to the training loss what it is made of, and to the end of training the time before it was resumed.
 
@@ -635,89 +383,3 @@ class DualVQATrainer(PushingMixin, SavingMixin, Trainer):
             optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = optimizer_class(list(groups.values()), **arguments)
         return self.optimizer
-
-    def check_rows(self):
-        """Refuses rows that make no batch. Of a stream their number is known only when it has ended."""
-        if self.train_dataset is None or isinstance(self.train_dataset, IterableDataset):
-            return
-        rows, batch = len(self.train_dataset), self._train_batch_size * self.args.world_size
-        if rows < (batch if self.args.dataloader_drop_last else 1):
-            dropping = "dataloader_drop_last leaves" if rows else "there is"
-            raise ValueError(f"{dropping} nothing to train on: there are {rows} training rows, and a batch has {batch}")
-
-    def get_train_dataloader(self):
-        if self.train_dataset is None:
-            raise ValueError("training needs a train_dataset, found none")
-        if isinstance(self.train_dataset, IterableDataset):
-            return self.stream_dataloader()
-        self.check_rows()
-        evaluation_collator, self.data_collator = self.data_collator, RepeatMaskingCollator(self.train_collator)
-        try:
-            return self._get_dataloader(
-                dataset=MarkedRows(self.train_dataset),
-                description="Training",
-                batch_size=self._train_batch_size,
-                sampler_fn=self._get_train_sampler,
-                is_training=True,
-            )
-        finally:
-            self.data_collator = evaluation_collator
-
-    def get_eval_dataloader(self, eval_dataset=None):
-        """As in transformers, but workers that live on are those of the dataset that is asked for, not of another."""
-        key = eval_dataset if isinstance(eval_dataset, str) else "eval"
-        rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        rows = self.eval_dataset[key] if isinstance(rows, str) else rows
-        kept = getattr(self, "_eval_dataloaders", {})
-        if key in kept and kept[key].dataset is not rows:
-            del kept[key]
-        return super().get_eval_dataloader(eval_dataset)
-
-    def _get_dataloader(self, dataset, description, batch_size, sampler_fn=None, is_training=False, **options):
-        """As in transformers 5.23, but only training drops its last rows where they are too few for a batch."""
-        dropping = self.args.dataloader_drop_last
-        self.args.dataloader_drop_last = dropping and is_training
-        try:
-            return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, **options)
-        finally:
-            self.args.dataloader_drop_last = dropping
-
-    def stream_dataloader(self):
-        """Batches of a training part that gives each process its own rows, so that no process reads for others."""
-        self.train_sampler = self.train_dataset
-        return DataLoader(
-            self.train_dataset,
-            self._train_batch_size,
-            collate_fn=self.train_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-            persistent_workers=self.args.dataloader_persistent_workers,
-            drop_last=self.args.dataloader_drop_last,
-        )
-
-    def _get_train_sampler(self, train_dataset=None):
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        grouped = self.args.questions_per_image
-        keys = self.train_dataset["image_key"][:] if grouped else range(len(self.train_dataset))
-        world = self.args.world_size
-        multiple = world * self._train_batch_size if world > 1 else 1
-        lengths = self.train_lengths() if self.args.train_sampling_strategy == "group_by_length" else None
-        batch = world * self._train_batch_size
-        power = self.args.balanced_sampling
-        weights = balanced_weights(self.train_answers, power) if power else None
-        self.train_sampler = ImageGroupedSampler(keys, grouped or 1, seed, multiple, lengths, batch, weights)
-        return self.train_sampler
-
-    def train_lengths(self):
-        """Tokens of each training question: the column that `length_column_name` names, or counted here."""
-        columns = getattr(self.train_dataset, "column_names", None) or ()
-        if self.args.length_column_name in columns:
-            return self.train_dataset[self.args.length_column_name][:]
-        tokenizer = getattr(self.processing_class, "tokenizer", None)
-        if tokenizer is None or "question" not in columns:
-            raise ValueError(
-                f"train_sampling_strategy group_by_length needs a column {self.args.length_column_name!r}, or a column "
-                f"'question' and a processor; found the columns {', '.join(columns) or 'of no Dataset'}"
-            )
-        return question_lengths(self.train_dataset["question"][:], tokenizer)

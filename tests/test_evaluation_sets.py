@@ -7,6 +7,7 @@ from test_trainer_dualvqa import arguments
 from torch.utils.data import DataLoader
 
 from modeling_dualvqa import DualVQATrainer
+from modeling_dualvqa.evaluating import loss_of_all
 from processing import AnswerMetrics, AnswerVocabulary
 from processing.answers import normalise_answer
 
@@ -111,3 +112,17 @@ def test_a_best_state_by_a_figure_that_no_evaluation_gives_is_refused_before_tra
     with pytest.raises(ValueError, match="found 'routed_acuracy'; did you mean routed_accuracy"):
         own.train()
     assert own.state.global_step == 0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_of_an_evaluation_in_pieces_is_that_of_all_rows_at_once(trainer, monkeypatch, smoothing):
+    own = trainer(label_smoothing_factor=smoothing)
+    logits = {"binary": torch.randn(7, 2), "open_ended": torch.randn(7, 3), "question_type": torch.randn(7, 2)}
+    labels = {"binary": torch.tensor([-100, 1, -100, 0, -100, -100, 0])}
+    labels |= {"open_ended": torch.tensor([0, -100, 1, -100, 2, -100, -100])}
+    labels |= {"question_type": torch.tensor([1, 0, 1, 0, 1, 1, 0])}
+    expected, parts = own.criterion(logits, labels)
+    monkeypatch.setattr("modeling_dualvqa.evaluating.ROWS", 2)
+    found, own_parts = loss_of_all(own.criterion, logits, labels)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(own_parts, parts)
