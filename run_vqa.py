@@ -46,6 +46,7 @@ from reporting.report import write_report
 from run_vqa_arguments import check_request, check_selection, parse_arguments, select_by_loss
 from run_vqa_calibration import calibrate, wants_calibration
 from run_vqa_data import answers_to_balance, check_heads, check_parts, list_bad_rows, report_data, report_parameters
+from run_vqa_errors import model_is_kept, named, only_warned, plain_errors
 from run_vqa_models import (
     ask_teacher,
     build,
@@ -56,7 +57,7 @@ from run_vqa_models import (
     load_together,
     renew_answers,
 )
-from run_vqa_report import blind_arguments, describe_run, only_warned
+from run_vqa_report import blind_arguments, describe_run
 
 logger = logging.getLogger("run_vqa")
 
@@ -219,36 +220,6 @@ def train_blind(trainer, parts, names, summary, data_args, resume):
     return logits
 
 
-@contextlib.contextmanager
-def plain_errors(kinds=(ValueError, ImportError, OSError)):
-    """What the user can mend is told in a line, without a traceback."""
-    try:
-        yield
-    except kinds as error:
-        raise SystemExit(f"error: {error}") from error
-
-
-@contextlib.contextmanager
-def named(path):
-    """What a full disk refuses is told with the file's name, which the system's error lacks."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(f"{error.filename or path} could not be written: {error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def model_is_kept(folder):
-    """What goes wrong once the model is saved doesn't take it away, and the user is told so."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        kind = OSError if isinstance(error, OSError) else ValueError
-        raise kind(
-            f"{error}. The trained model is in {folder}: what is missing can be had from it with --model_name_or_path"
-        ) from error
-
-
 def main(argv=None):
     with plain_errors(), contextlib.ExitStack() as held:
         run(sys.argv[1:] if argv is None else argv, held)
@@ -263,90 +234,88 @@ def run(argv, held):
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
     datasets.disable_progress_bars()
 
-    with plain_errors():
-        model_args, data_args, augmentation_args, training_args = parse_arguments(argv)
-        check_request(training_args, model_args, data_args)
-        if data_args.pretrain:
-            select_by_loss(training_args)
-        check_selection(training_args, data_args, model_args.early_stopping_patience)
-        if training_args.should_save:
-            held.enter_context(claimed(training_args.output_dir))
-        checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
-        if training_args.do_train and training_args.average_checkpoints:
-            refuse_other_runs(training_args.output_dir, checkpoint)
-        set_seed(training_args.seed)
-        augmentation = build_augmentation(augmentation_args)
-        loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
-        if loaded is None:
-            check_new_model(model_args)
-        if model_args.ensemble_with:  # before the data are read: it may not fit
-            together = load_together(
-                [model_args.model_name_or_path, *model_args.ensemble_with], model_args.ensemble_average
-            )
-        if loaded and (model_args.config or model_args.vision_model_name_or_path or model_args.text_model_name_or_path):
-            logger.warning(
-                "configuration and towers of the saved model are kept; --config, "
-                "--vision_model_name_or_path and --text_model_name_or_path have no effect"
-            )
-        if model_args.teacher:
-            teaching = load_together(model_args.teacher, "probabilities")
-        parts, raw, bad = prepare_datasets(data_args, training_args.do_train or model_args.fit_familiarity)
-        if data_args.streaming and training_args.do_train:
-            parts["train"] = open_training_rows(data_args, training_args)
-        summary = summary_of(parts["train"]) if "train" in parts else None
-        check_parts(training_args, parts)
-        reported = [name for name in PREFIXES if name in parts and "answer" in parts[name].column_names]
-        columns = choose_columns({name: parts[name] for name in reported}, model_args.report_columns)
-        if bad:
-            list_bad_rows(bad, training_args.output_dir)
-        model, processor = loaded or build(model_args, data_args, summary)
-        if loaded and not training_args.do_train and (model.config.model_card or {}).get("pretraining"):
-            logger.warning("%s is only pre-trained: its answers mean nothing yet", model_args.model_name_or_path)
-        if "validation" in parts and "answer" in parts["validation"].column_names:
-            types = {QUESTION_TYPES[question_type_of(consensus(answer))] for answer in parts["validation"]["answer"][:]}
-            check_selection(training_args, data_args, 0, model.config.heads, sorted(types))
-        if model_args.new_answers:
-            renew_answers(model, processor, data_args, summary)
-        report_data(parts, summary, processor)
-        if training_args.do_train:
-            freeze_parameters(model, training_args.freeze_parameters)  # also by the Trainer, but that comes late
-        report_parameters(model)
-        calibrating = wants_calibration(model_args, training_args, data_args, parts, processor, model.config.heads)
-        if model_args.ensemble_with:
-            model, processor = together[0], processor.without_calibration()
-        if model_args.quantization:
-            model = optimize_for_inference(model, model_args.quantization)
-        if training_args.do_train:
-            if not data_args.pretrain:
-                check_vocabulary(summary, processor, model)
-                check_heads(model.config.heads, summary, processor)
-            model.config.model_card = run_record(
-                model_args, data_args, augmentation_args, training_args, parts, summary, processor.answers
-            )
-        embeddings = None
-        towers = check_embeddings(model, model_args, data_args, augmentation) if training_args.do_train else []
-        if towers:
-            folder = os.path.join(training_args.output_dir, "embeddings")
-            embeddings = embed_parts(model, VQACollator(processor), parts, folder, training_args.device, towers=towers)
-        teacher = None
-        if model_args.teacher:
-            check_teacher(*teaching, model, processor)
-            teacher = ask_teacher(*teaching, parts["train"], processor, training_args)
-        blind = copy.deepcopy(model) if model_args.report_blind else None  # it starts where the other does
-        trainer = build_trainer(
-            model, processor, parts, summary, model_args, data_args, training_args, augmentation, embeddings, teacher
+    model_args, data_args, augmentation_args, training_args = parse_arguments(argv)
+    check_request(training_args, model_args, data_args)
+    if data_args.pretrain:
+        select_by_loss(training_args)
+    check_selection(training_args, data_args, model_args.early_stopping_patience)
+    if training_args.should_save:
+        held.enter_context(claimed(training_args.output_dir))
+    checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
+    if training_args.do_train and training_args.average_checkpoints:
+        refuse_other_runs(training_args.output_dir, checkpoint)
+    set_seed(training_args.seed)
+    augmentation = build_augmentation(augmentation_args)
+    loaded = load(model_args.model_name_or_path) if model_args.model_name_or_path else None
+    if loaded is None:
+        check_new_model(model_args)
+    if model_args.ensemble_with:  # before the data are read: it may not fit
+        together = load_together(
+            [model_args.model_name_or_path, *model_args.ensemble_with], model_args.ensemble_average
         )
-        if model_args.ensemble_with:
-            trainer.data_collator = together[1]
-        trainer.check_resumed(checkpoint)
-        if training_args.do_train:
-            trainer.freeze_parameters()
-            trainer.check_rows()
-        keep_images(trainer, parts, data_args)
+    if loaded and (model_args.config or model_args.vision_model_name_or_path or model_args.text_model_name_or_path):
+        logger.warning(
+            "configuration and towers of the saved model are kept; --config, "
+            "--vision_model_name_or_path and --text_model_name_or_path have no effect"
+        )
+    if model_args.teacher:
+        teaching = load_together(model_args.teacher, "probabilities")
+    parts, raw, bad = prepare_datasets(data_args, training_args.do_train or model_args.fit_familiarity)
+    if data_args.streaming and training_args.do_train:
+        parts["train"] = open_training_rows(data_args, training_args)
+    summary = summary_of(parts["train"]) if "train" in parts else None
+    check_parts(training_args, parts)
+    reported = [name for name in PREFIXES if name in parts and "answer" in parts[name].column_names]
+    columns = choose_columns({name: parts[name] for name in reported}, model_args.report_columns)
+    if bad:
+        list_bad_rows(bad, training_args.output_dir)
+    model, processor = loaded or build(model_args, data_args, summary)
+    if loaded and not training_args.do_train and (model.config.model_card or {}).get("pretraining"):
+        logger.warning("%s is only pre-trained: its answers mean nothing yet", model_args.model_name_or_path)
+    if "validation" in parts and "answer" in parts["validation"].column_names:
+        types = {QUESTION_TYPES[question_type_of(consensus(answer))] for answer in parts["validation"]["answer"][:]}
+        check_selection(training_args, data_args, 0, model.config.heads, sorted(types))
+    if model_args.new_answers:
+        renew_answers(model, processor, data_args, summary)
+    report_data(parts, summary, processor)
+    if training_args.do_train:
+        freeze_parameters(model, training_args.freeze_parameters)  # also by the Trainer, but that comes late
+    report_parameters(model)
+    calibrating = wants_calibration(model_args, training_args, data_args, parts, processor, model.config.heads)
+    if model_args.ensemble_with:
+        model, processor = together[0], processor.without_calibration()
+    if model_args.quantization:
+        model = optimize_for_inference(model, model_args.quantization)
+    if training_args.do_train:
+        if not data_args.pretrain:
+            check_vocabulary(summary, processor, model)
+            check_heads(model.config.heads, summary, processor)
+        model.config.model_card = run_record(
+            model_args, data_args, augmentation_args, training_args, parts, summary, processor.answers
+        )
+    embeddings = None
+    towers = check_embeddings(model, model_args, data_args, augmentation) if training_args.do_train else []
+    if towers:
+        folder = os.path.join(training_args.output_dir, "embeddings")
+        embeddings = embed_parts(model, VQACollator(processor), parts, folder, training_args.device, towers=towers)
+    teacher = None
+    if model_args.teacher:
+        check_teacher(*teaching, model, processor)
+        teacher = ask_teacher(*teaching, parts["train"], processor, training_args)
+    blind = copy.deepcopy(model) if model_args.report_blind else None  # it starts where the other does
+    trainer = build_trainer(
+        model, processor, parts, summary, model_args, data_args, training_args, augmentation, embeddings, teacher
+    )
+    if model_args.ensemble_with:
+        trainer.data_collator = together[1]
+    trainer.check_resumed(checkpoint)
+    if training_args.do_train:
+        trainer.freeze_parameters()
+        trainer.check_rows()
+    keep_images(trainer, parts, data_args)
 
     if training_args.do_train:
-        with plain_errors():
-            result = trainer.train(resume_from_checkpoint=checkpoint)
+        result = trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
         held.enter_context(model_is_kept(training_args.output_dir))
         with named(os.path.join(training_args.output_dir, "trainer_state.json")):
@@ -406,8 +375,7 @@ def run(argv, held):
                 write_report(training_args.output_dir, parts, logits, processor, unseen, columns, about, fitted_on)
 
     if training_args.push_to_hub:
-        with plain_errors():
-            trainer.push_to_hub()
+        trainer.push_to_hub()
 
 
 if __name__ == "__main__":

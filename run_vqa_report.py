@@ -1,6 +1,5 @@
-"""What a run needs for its report: settings of the model that sees no image, what it says of itself, and no harm."""
+"""What a run needs for its report: settings of the model that sees no image, and what it says of itself."""
 
-import contextlib
 import copy
 import logging
 import os
@@ -24,13 +23,3 @@ def describe_run(model, model_args, training_args):
         return {**about, "data": card["data"], "settings": card["settings"]}
     name = os.path.basename(os.path.normpath(model_args.model_name_or_path))
     return {**about, "settings": [["model", name], *card.get("settings", [])]}
-
-
-@contextlib.contextmanager
-def only_warned(what):
-    """Whatever goes wrong in what comes after the run's own results doesn't take them away."""
-    try:
-        yield
-    except Exception as error:
-        logger.warning("%s: %s: %s. All other results of the run are kept", what, type(error).__name__, error)
-        logger.debug("where it happened", exc_info=True)
