@@ -1,0 +1,152 @@
+"""How a DualVQA model starts, is loaded whole or not at all, and is saved with its card."""
+
+import contextlib
+import os
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+
+from .configuration_dualvqa import DualVQAConfig
+from .encoders_dualvqa import TorchvisionEncoder
+from .familiarity_dualvqa import Familiarity
+from .model_card_dualvqa import card_tags, write_model_card
+from .weights_dualvqa import check_names, check_shapes
+
+AUTO_CLASSES = ("AutoModel", "AutoModelForVisualQuestionAnswering")  # that load a saved folder
+
+
+@contextlib.contextmanager
+def undecorated(model):
+    """Gives back the class that FSDP2 has replaced by one of its own: a saved folder has the code of that class."""
+    kind = type(model)
+    model.__class__ = next(base for base in kind.__mro__ if base.__name__ == kind.__name__.removeprefix("FSDP"))
+    try:
+        yield
+    finally:
+        model.__class__ = kind
+
+
+class DualVQAPreTrainedModel(PreTrainedModel):
+    config_class = DualVQAConfig
+    base_model_prefix = "dualvqa"
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _keys_to_ignore_on_load_unexpected = [r"^auxiliary_heads\."]  # of checkpoints: only training has them
+    # What has a residual connection inside stays on one device: DistilBERT's and our blocks, and torchvision's.
+    _no_split_modules = [
+        "TransformerBlock",
+        "AttentionBlock",
+        "InvertedResidual",
+        "BasicBlock",
+        "Bottleneck",
+        "MBConv",
+        "CNBlock",
+        "SwinTransformerBlock",
+    ]
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        """Starts convolutions as torchvision does, the rest as transformers does. Loaded tensors are left alone."""
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")  # He et al. 2015
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, Familiarity):
+            init.zeros_(module.mean)
+            init.zeros_(module.whitening)
+        else:
+            super()._init_weights(module)
+
+    def initialize_weights(self):
+        """As in transformers, and then what no rule for a layer covers."""
+        super().initialize_weights()
+        for module in self.modules():
+            if isinstance(module, TorchvisionEncoder):
+                module.reset_bare_tensors()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
+        """As in transformers, but weights that lack tensors of the model, or have others, are refused.
+
+        With `output_loading_info` they are loaded, and what came back says which: for those who look at it.
+
+        Raises:
+            OSError: the weights file is damaged.
+            ValueError: tensors are missing, have no place, or have other shapes, unless `ignore_mismatched_sizes`.
+        """
+        ignored = kwargs.pop("ignore_mismatched_sizes", False)
+        try:
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path,
+                *args,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # for transformers to say which they are
+                **kwargs,
+            )
+        except SafetensorError as error:
+            raise OSError(
+                f"the weights of {pretrained_model_name_or_path} are damaged or incomplete ({error}); copy the folder "
+                f"again, or download it again with force_download=True"
+            ) from error
+        if not ignored:
+            check_shapes(pretrained_model_name_or_path, info["mismatched_keys"])
+        if output_loading_info:
+            return model, info
+        if kwargs.get("state_dict") != {}:  # with none at all everything is to start anew
+            advice = (
+                "Load the folder as it was saved and change the model then, or copy the folder again where files are "
+                "lost; output_loading_info=True loads what there is, and says what isn't"
+            )
+            check_names(pretrained_model_name_or_path, info["missing_keys"], info["unexpected_keys"], advice)
+        return model
+
+    def save_pretrained(self, save_directory, is_main_process=True, save_original_format=False, **kwargs):
+        """As in transformers, and the model card: see `model_card_dualvqa`.
+
+        The weights keep the model's own names. Under those that a tower's first version had (`save_original_format`)
+        only `from_pretrained` finds them again, and no Trainer that resumes or takes up its best checkpoint.
+        """
+        # Loading sets the sub-configurations' dtype too; set here, a folder loaded and saved again is the same folder.
+        for config in (self.config.vision_config, self.config.text_config):
+            config.dtype = self.dtype
+        kwargs["save_original_format"] = save_original_format
+        self.record_tags(self.model_tags or [])
+        with undecorated(self):
+            # transformers enters the one Auto class that it copies the code for; others need no more than an entry.
+            code = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
+            entries = dict.fromkeys(AUTO_CLASSES, code)
+            self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), **entries}
+            super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        if is_main_process and os.path.isfile(os.path.join(save_directory, "config.json")):  # none beside an adapter
+            write_model_card(save_directory, self.config, self.parameter_counts())
+
+    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
+        """The last step of every push: the card that goes to the Hub knows where it goes."""
+        if os.path.isfile(os.path.join(working_dir, "config.json")):
+            self.record_tags(card_tags(working_dir))  # of the Hub's card and of this push
+            self.config.model_card = {**(self.config.model_card or {}), "repo_id": repo_id}
+            self.config.save_pretrained(working_dir)
+            write_model_card(working_dir, self.config, self.parameter_counts())
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
+
+    def record_tags(self, tags):
+        """Keeps tags that a person gave in the configuration, for this model's cards."""
+        known = (self.config.model_card or {}).get("tags") or []
+        if set(tags) - set(known):
+            tags = list(dict.fromkeys([*known, *tags]))
+            self.config.model_card = {**(self.config.model_card or {}), "tags": tags}
+
+    def parameter_counts(self):
+        """Number of parameters by part, in order, and their total."""
+        # ds_numel: what DeepSpeed has spread over several processes counts as a whole.
+        sizes = {
+            name: sum(getattr(p, "ds_numel", p.numel()) for p in part.parameters())
+            for name, part in self.named_children()
+        }
+        return {**sizes, "total": sum(sizes.values())}
