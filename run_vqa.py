@@ -56,6 +56,7 @@ from run_vqa_models import (
     load,
     load_together,
     renew_answers,
+    warn_of_settings_of_new_models,
 )
 from run_vqa_report import blind_arguments, describe_run
 
@@ -253,11 +254,8 @@ def run(argv, held):
         together = load_together(
             [model_args.model_name_or_path, *model_args.ensemble_with], model_args.ensemble_average
         )
-    if loaded and (model_args.config or model_args.vision_model_name_or_path or model_args.text_model_name_or_path):
-        logger.warning(
-            "configuration and towers of the saved model are kept; --config, "
-            "--vision_model_name_or_path and --text_model_name_or_path have no effect"
-        )
+    if loaded:
+        warn_of_settings_of_new_models(model_args)
     if model_args.teacher:
         teaching = load_together(model_args.teacher, "probabilities")
     parts, raw, bad = prepare_datasets(data_args, training_args.do_train or model_args.fit_familiarity)

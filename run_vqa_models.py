@@ -1,6 +1,7 @@
 """The models of a run: new ones, saved ones, several that answer together, and teachers."""
 
 import copy
+import dataclasses
 import json
 import logging
 import math
@@ -31,6 +32,10 @@ from processing import (
 from run_vqa_arguments import config_fields
 
 logger = logging.getLogger("run_vqa")
+
+# What `build` reads of the arguments.
+NEW_MODELS = {"config", "vision_model_name_or_path", "vision_weights_file", "text_model_name_or_path"}
+NEW_MODELS |= {"tokenizer_vocab_size", "max_question_length", "image_size", "image_mean", "image_std"}
 
 
 def model_fields(args):
@@ -154,6 +159,19 @@ def build_image_processor(args, vision_config):
         if getattr(args, name):
             settings[name] = getattr(args, name)
     return DualVQAImageProcessor(**settings)
+
+
+def warn_of_settings_of_new_models(args):
+    """Says which settings mean nothing to a saved model, which has its own."""
+    fields = [field for field in dataclasses.fields(args) if field.name in NEW_MODELS]
+    given = [f"--{field.name}" for field in fields if getattr(args, field.name) != unset(field)]
+    if given:
+        logger.warning("the saved model keeps its own towers, sizes and tokenizer: %s have no effect", ", ".join(given))
+
+
+def unset(field):
+    """The value of a field that wasn't given."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def load(path):

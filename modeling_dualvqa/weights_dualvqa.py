@@ -11,6 +11,10 @@ from .encoders_dualvqa import is_torchvision_name
 from .values_dualvqa import checked
 
 
+class ShapeError(ValueError, RuntimeError):
+    """Weights of other shapes than the model's; a RuntimeError in transformers, and so for those who expect that."""
+
+
 def check_names(source, missing, unexpected, advice=""):
     """Refuses weights that would leave some of a model's tensors at random.
 
@@ -39,11 +43,11 @@ def check_shapes(source, mismatched):
         mismatched: (name, shape there, shape in the model) of each, as transformers tells them.
 
     Raises:
-        ValueError: there are such tensors.
+        ShapeError: there are such tensors.
     """
     if mismatched:
         name, found, expected = min(mismatched)
-        raise ValueError(
+        raise ShapeError(
             f"the weights of {source} are not those of the model: {len(mismatched)} tensors have other shapes, first "
             f"{name}: {tuple(found)} there, {tuple(expected)} in the model. Copy the folder again, with weights and "
             f"config.json of one model; ignore_mismatched_sizes=True starts such tensors anew"

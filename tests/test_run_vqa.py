@@ -129,8 +129,9 @@ def test_goes_on_from_a_saved_folder(recipe, test_file, tmp_path, caplog):
     run_vqa.main([recipe()])
     first = str(tmp_path / "out")
     again = str(tmp_path / "again")
-    run_vqa.main([recipe(), "--model_name_or_path", first, "--output_dir", again])
-    assert "configuration and towers of the saved model are kept" in caplog.text
+    run_vqa.main([recipe(), "--model_name_or_path", first, "--output_dir", again, "--max_question_length", "12"])
+    told = next(line for line in caplog.messages if line.startswith("the saved model keeps its own towers"))
+    assert "--config" in told and "--max_question_length" in told and "--image_std" not in told
     flags = ["--do_train", "false", "--do_predict", "--test_file", test_file, "--model_name_or_path", again]
     run_vqa.main([recipe(), *flags, "--output_dir", str(tmp_path / "predicted")])
     assert len(lines_of(tmp_path / "predicted" / "predictions.jsonl")) == 6
