@@ -89,7 +89,7 @@ class EnsemblePipeline(DualVQAPipeline):
     ```
 
     Towers, image sizes and tokenizers may differ. The members' calibration is not used: their temperatures, thresholds
-    and limits hold for each of them alone.
+    and limits hold for each of them alone. Each opens images from its own `image_sources`: give them to all.
 
     Args:
         pipelines: two or more.

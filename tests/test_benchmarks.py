@@ -114,3 +114,10 @@ def test_reliability_is_measured_of_saved_folders(picture_folder, tmp_path, tiny
     lines = (tmp_path / "unfamiliar.md").read_text().splitlines()
     scores = [line.split(" | ")[3] for line in lines if line.startswith(("| one", "| other"))]
     assert scores == ["distance", "energy", "either", "score"] * 3 + ["energy", "score"] * 3
+
+
+def test_memory_of_an_image_is_measured(tmp_path):
+    page = tmp_path / "image_memory.md"
+    benchmark("image_memory", "--width", 3000, "--height", 2000, "--kinds", "PNG", "--output", page)
+    row = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| PNG"))
+    assert float(row.strip(" |").split(" | ")[2]) > 3000 * 2000 * 3 / 2**20  # its pixels, at least
