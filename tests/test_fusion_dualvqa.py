@@ -208,7 +208,7 @@ def test_larger_and_deeper_variants_are_configuration(tiny_config):
         ({"fusion_hidden_size": 10, "fusion_num_attention_heads": 4}, "10 is not divisible"),
         ({"fusion_num_experts": 2, "fusion_experts_per_question": 3}, "from 1 to fusion_num_experts 2, found 3"),
         ({"fusion_num_experts": 2, "fusion_experts_per_question": 0}, "found 0"),
-        ({"fusion_num_experts": -1}, "must be a whole number, at least 0; found -1"),
+        ({"fusion_num_experts": -1}, "must be a whole number, at least 0 and at most 1000; found -1"),
         ({"fusion_num_experts": 2, "fusion_type": "concat"}, "has none"),
         ({"fusion_pooling": "max"}, "mean, product; found 'max'"),
     ],
