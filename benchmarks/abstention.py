@@ -59,7 +59,7 @@ def halves(images, splits, seed):
 
 def part_of(labelled, rows):
     """The same for some of the rows."""
-    from processing import LabelledLogits
+    from dualvqa.trust.calibration import LabelledLogits
 
     return LabelledLogits(
         labelled.processor,
@@ -71,8 +71,7 @@ def part_of(labelled, rows):
 
 def measure(labelled, risks, confidence, splits, seed):
     """Errors before and after of each split, and for each wanted risk (coverage, risk) or None of each split."""
-    from processing import NoThresholdError, choose_threshold
-    from processing.abstention import selective
+    from dualvqa.trust.abstention import NoThresholdError, choose_threshold, selective
 
     errors, found = [], {risk: [] for risk in risks}
     for rows, others in halves(labelled.images, splits, seed):
@@ -93,7 +92,7 @@ def measure(labelled, risks, confidence, splits, seed):
 
 
 def main():
-    from processing import LabelledLogits
+    from dualvqa.trust.calibration import LabelledLogits
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False

@@ -23,8 +23,8 @@ def add_runs(parser):
 
 def rows_of(flags):
     """The canonical rows that a model is asked about: the test part, where it has answers, else the validation part."""
+    from dualvqa.run.arguments import parse_arguments
     from processing import prepare_datasets
-    from run_vqa_arguments import parse_arguments
 
     _, data_args, _, _ = parse_arguments(shlex.split(flags))
     parts, *_ = prepare_datasets(data_args, needs_training=bool(data_args.train_file or not data_args.files))
@@ -36,7 +36,7 @@ def rows_of(flags):
 
 def load(folder):
     """The model and the processor of a saved folder."""
-    from run_vqa_models import load
+    from dualvqa.run.model import load
 
     try:
         return load(folder)
@@ -46,7 +46,8 @@ def load(folder):
 
 def outputs_of(model, processor, rows, batch_size=64):
     """name -> tensor of the logits, and the novelty where the model has it, in the rows' order."""
-    from modeling_dualvqa import DualVQATrainer, DualVQATrainingArguments
+    from dualvqa.training.arguments import DualVQATrainingArguments
+    from dualvqa.training.trainer import DualVQATrainer
     from processing import VQACollator, named_logits
 
     with tempfile.TemporaryDirectory() as folder:

@@ -54,8 +54,8 @@ def evaluate(processor, arrays, rows):
 
 
 def calibrate(processor, arrays, rows):
+    from dualvqa.run.calibrate import CalibrationArguments, calibration_of
     from processing import named_logits
-    from run_vqa_calibration import CalibrationArguments, calibration_of
 
     calibration_of(processor, named_logits(tuple(arrays), processor), rows, CalibrationArguments(max_risk=0.6))
 

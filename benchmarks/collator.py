@@ -9,6 +9,7 @@ import time
 
 import torch
 
+from dualvqa.training.image_cache import cache_images
 from processing import (
     AugmentationArguments,
     DataArguments,
@@ -16,7 +17,6 @@ from processing import (
     DualVQAProcessor,
     VQACollator,
     build_augmentation,
-    cache_images,
     prepare_datasets,
     train_tokenizer,
 )

@@ -82,7 +82,7 @@ def run(recipe, folder, flags):
     if not (folder / USAGE).exists():
         import torch
 
-        import run_vqa
+        from dualvqa.run import main as run_vqa
 
         torch.set_num_threads(1)
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,8 +21,9 @@ sys.path.insert(0, str(ROOT))
 
 from matplotlib.figure import Figure
 
-from modeling_dualvqa import DualVQAForQuestionAnswering, explain
-from modeling_dualvqa.explanation_drawing import as_picture, draw_map, draw_words, lay_out
+from dualvqa.trust.explanation import explain
+from dualvqa.trust.explanation_drawing import as_picture, draw_map, draw_words, lay_out
+from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DualVQAProcessor
 
 NOTE = """# What explanations are worth

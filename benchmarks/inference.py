@@ -72,7 +72,7 @@ def rival(vision):
 
 def optimized(fusion="cross_attention", **options):
     def build():
-        from modeling_dualvqa.inference import optimize_for_inference
+        from dualvqa.deployment.optimize import optimize_for_inference
 
         return optimize_for_inference(dual(fusion), **options)
 
@@ -81,8 +81,8 @@ def optimized(fusion="cross_attention", **options):
 
 def onnx(fusion="cross_attention", **options):
     def build():
-        from deployment.onnx_export import export_onnx
-        from deployment.onnx_pipeline import OnnxModel
+        from dualvqa.deployment.onnx_export import export_onnx
+        from dualvqa.deployment.onnx_pipeline import OnnxModel
 
         with tempfile.TemporaryDirectory() as folder:
             export_onnx(dual(fusion), folder, **options)

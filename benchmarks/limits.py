@@ -16,8 +16,8 @@ from inference import dual, inputs, milliseconds, rival
 from measure import ROOT, command, interleaved, machine, table
 from torch.utils.flop_counter import FlopCounterMode
 
+from dualvqa.deployment.optimize import Int8Linear, optimize_for_inference
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
-from modeling_dualvqa.inference import Int8Linear, optimize_for_inference
 
 BATCH, ROUNDS = 32, 5
 # Of a text tower's feed-forward at this batch: rows, inputs, outputs.

@@ -57,7 +57,7 @@ def save_model(folder):
 def predict(folder):
     """Predicts in this process; prints its peak resident memory in MiB and its questions per second."""
     sys.path.insert(0, str(ROOT))
-    import run_vqa
+    from dualvqa.run import main as run_vqa
 
     run_vqa.main(
         [

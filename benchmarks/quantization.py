@@ -41,8 +41,8 @@ doesn't see. All through the pipeline, which pads a batch's questions to the lon
 
 def rows_of(flags):
     """The rows that a run is scored on."""
+    from dualvqa.run.arguments import parse_arguments
     from processing import prepare_datasets
-    from run_vqa_arguments import parse_arguments
 
     _, data_args, _, _ = parse_arguments(flags)
     parts, *_ = prepare_datasets(data_args)
@@ -59,10 +59,10 @@ def opened(rows):
 
 def pipelines(folder):
     """form -> a pipeline on a saved folder."""
-    from deployment.onnx_export import export_onnx
-    from deployment.onnx_pipeline import load_onnx_pipeline
+    from dualvqa.deployment.onnx_export import export_onnx
+    from dualvqa.deployment.onnx_pipeline import load_onnx_pipeline
+    from dualvqa.deployment.optimize import optimize_for_inference
     from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
-    from modeling_dualvqa.inference import optimize_for_inference
     from processing import DualVQAProcessor
 
     model = DualVQAForQuestionAnswering.from_pretrained(folder)

@@ -47,7 +47,7 @@ def write_shards(folder, questions):
 def train(folder):
     """One epoch on the shards, in this process; prints its peak resident memory in MiB and its questions per second."""
     sys.path.insert(0, str(ROOT))
-    import run_vqa
+    from dualvqa.run import main as run_vqa
 
     run_vqa.main(
         [

@@ -106,9 +106,9 @@ def column(rows, name):
 
 def train_plain(flags, clock):
     """The same rows, model and settings as run_vqa.py has, with transformers' Trainer."""
-    import run_vqa
+    from dualvqa.run import main as run_vqa
+    from dualvqa.run.arguments import parse_arguments
     from processing import VQACollator, prepare_datasets, summary_of
-    from run_vqa_arguments import parse_arguments
 
     model_args, data_args, _, training_args = parse_arguments(flags)
     set_seed(training_args.seed)
@@ -120,7 +120,7 @@ def train_plain(flags, clock):
 
 def train_ours(flags, clock):
     """run_vqa.py, and how long it takes to prepare what it keeps: decoded images, frozen towers' embeddings."""
-    import run_vqa
+    from dualvqa.run import main as run_vqa
 
     build, once = run_vqa.build_trainer, []
 

@@ -8,7 +8,7 @@ class Familiarity(nn.Module):
     """Squared Mahalanobis distance of fused states to those of training.
 
     One Gaussian with one covariance (Lee et al. 2018, equation 2, without classes: open-ended answers are too many and
-    too rare for a mean of their own). `processing.familiarity.fit_gaussian` makes both buffers, which are saved with
+    too rare for a mean of their own). `dualvqa.trust.familiarity.fit_gaussian` makes both buffers, which are saved with
     the weights; of zeros every distance is zero.
 
     Args:

@@ -5,16 +5,14 @@ import difflib
 from collections import Counter, defaultdict
 
 import numpy as np
-import torch
 
-from .abstention import selective
 from .answers import AnswerVocabulary, consensus, question_type_of
-from .calibration import LabelledLogits, before_and_after, joined, output_chunks
+from .outputs import joined, named_logits, output_chunks
 from .processing_dualvqa import QUESTION_TYPES
 from .vqa_accuracy.answer_strings import answer_score
 from .vqa_accuracy.vqa_accuracy import VQAAccuracy, references_of
 
-__all__ = ["AnswerMetrics", "VQAAccuracy", "answer_score", "majority_answers", "named_logits"]
+__all__ = ["AnswerMetrics", "VQAAccuracy", "answer_score", "majority_answers"]
 
 
 def majority_answers(answers):
@@ -68,22 +66,22 @@ class AnswerMetrics:
     besides, of a model with two heads, `router_accuracy`, and `coverage`, the share of open-ended questions whose
     answer is in the vocabulary.
 
-    All of these score best guesses, whatever the processor leaves unanswered. Of a calibrated processor there are
-    besides `calibration_*`: the errors of `LabelledLogits.errors` without and with its temperatures; and where it has a
-    threshold, `abstention_coverage`, the share of questions answered, and `abstention_risk`, the share of wrong answers
-    among these.
+    All of these score best guesses, whatever the processor leaves unanswered.
 
     Args:
         processor: decodes the logits.
         answers: for each row a string, or a list of strings; gaps are left out.
         majority: as `majority_answers` gives it, or None where the training answers are not known.
+        further: further figures: called with the processor, the logits by name and each row's answers. How true a
+            calibrated processor's scores are: `dualvqa.trust.metrics.score_figures`.
 
     Raises:
         ValueError: a row that nobody answered.
     """
 
-    def __init__(self, processor, answers, majority=None):
+    def __init__(self, processor, answers, majority=None, further=None):
         self.processor = processor
+        self.further = further
         self.majority = majority
         self.metric = VQAAccuracy(keep_in_memory=True)
         self.set_references([references_of(people, row) for row, people in enumerate(answers)])
@@ -164,34 +162,9 @@ class AnswerMetrics:
         if len(heads) == 2:
             right = [best["question_type"] == name for best, name in zip(routed, self.types)]
             results["router_accuracy"] = float(np.mean(right))
-        results |= self.reliability(outputs)
+        if self.further is not None:
+            results |= self.further(self.processor, outputs, self.references)
         if self.majority:
             results |= self.score([self.majority.get(name, "") for name in self.types], "majority")
         coverage = AnswerVocabulary(self.processor.answers).coverage(self.answers)
         return results if coverage is None else {**results, "coverage": coverage}
-
-    def reliability(self, outputs):
-        """How true a calibrated processor's scores are; nothing of one that isn't."""
-        calibration = self.processor.calibration or {}
-        if not calibration:
-            return {}
-        labelled = LabelledLogits(self.processor, outputs, self.references)
-        calibrated = labelled.ranked(calibration.get("temperatures", {}))
-        errors = before_and_after(labelled.errors(labelled.ranked({})), labelled.errors(calibrated))
-        results = {f"calibration_{name}": value for name, value in errors.items()}
-        if self.processor.threshold() is not None:
-            coverage, risk = selective(*labelled.routed(calibrated), self.processor.threshold())
-            results["abstention_coverage"] = coverage
-            if risk is not None:
-                results["abstention_risk"] = risk
-        return results
-
-
-def named_logits(arrays, processor):
-    """The Trainer's prediction arrays as a dict of tensors, as the model's output names them."""
-    arrays = list(arrays) if isinstance(arrays, tuple) else [arrays]
-    novelty = {"novelty": arrays.pop()} if arrays[-1].ndim == 1 else {}
-    names = ["binary_logits", "open_ended_logits", "question_type_logits"]
-    if len(arrays) == 1:
-        names = ["open_ended_logits"] if processor.answers else ["binary_logits"]
-    return {name: torch.as_tensor(array) for name, array in {**dict(zip(names, arrays)), **novelty}.items()}

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from .metrics import named_logits
+from .outputs import named_logits
 from .processing_dualvqa import QUESTION_TYPES
 from .rows import row_fields, writable
 

@@ -10,7 +10,8 @@ import torch
 from accelerate import PartialState
 from distributed_steps import build_model, build_rows
 
-from modeling_dualvqa import DualVQATrainer, DualVQATrainingArguments
+from dualvqa.training.arguments import DualVQATrainingArguments
+from dualvqa.training.trainer import DualVQATrainer
 
 LENGTHS = (1, 2, 7, 16, 17)
 BATCH_SIZES = (2, 4)

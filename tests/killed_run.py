@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 
-import run_vqa
-from modeling_dualvqa import DualVQATrainer
+from dualvqa.run import main as run_vqa
+from dualvqa.training.trainer import DualVQATrainer
 
 
 def kill_at(method, step):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import run_vqa
+from dualvqa.run import main as run_vqa
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,0 +1,119 @@
+"""Several models that answer together: the average of their logits or of their probabilities."""
+
+import math
+
+import torch
+from torch import nn
+
+from modeling_dualvqa.modeling_dualvqa import DualVQAOutput
+from modeling_dualvqa.pipeline_dualvqa import DualVQAPipeline
+from processing import difference
+
+AVERAGES = ("logits", "probabilities")
+
+
+def average_logits(outputs, average="logits"):
+    """The logits of several models as those of one.
+
+    Args:
+        outputs: of each model a dict name -> (B, N), such as a [`DualVQAOutput`]; what isn't named `*_logits` is left
+            out.
+        average: "logits" for their mean, whose softmax is the normalised geometric mean of the probabilities, or
+            "probabilities" for the logarithm of the probabilities' mean, whose softmax is that mean.
+    """
+    averaged = {}
+    for name in outputs[0]:
+        if name.endswith("_logits") and name != "expert_logits":
+            stacked = torch.stack([output[name].float() for output in outputs])  # (models, B, N)
+            if average == "probabilities":
+                averaged[name] = stacked.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(outputs))
+            else:
+                averaged[name] = stacked.mean(dim=0)
+    return averaged
+
+
+def check_members(models, processors, average="logits"):
+    """Makes sure that models can answer together.
+
+    Args:
+        models, processors: of each member.
+
+    Raises:
+        ValueError: fewer than two members, one of them twice, an average that doesn't exist, or heads or vocabularies
+            that differ.
+    """
+    if average not in AVERAGES:
+        raise ValueError(f"the average must be one of {', '.join(AVERAGES)}; found {average!r}")
+    if len(models) < 2:
+        raise ValueError(f"an ensemble needs two or more models, found {len(models)}")
+    names = [getattr(model, "name_or_path", "") or f"model {number}" for number, model in enumerate(models)]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ValueError(f"{name} is in the ensemble twice; give different models")
+    for name, model, processor in zip(names[1:], models[1:], processors[1:]):
+        if list(model.config.heads) != list(models[0].config.heads):
+            raise ValueError(f"{names[0]} has the heads {models[0].config.heads} and {name} {model.config.heads}")
+        problem = difference(processors[0].answers, processor.answers)
+        if problem:
+            raise ValueError(
+                f"{names[0]} and {name} have different vocabularies: {problem}; an ensemble averages the same answers, "
+                f"so train its models on the same training part"
+            )
+
+
+class EnsembleModel(nn.Module):
+    """Models whose averaged logits are one model's; it can be evaluated, not trained.
+
+    Args:
+        models: [`DualVQAForQuestionAnswering`]s that passed `check_members`.
+        average: see `average_logits`.
+    """
+
+    def __init__(self, models, average="logits"):
+        super().__init__()
+        self.models, self.average = nn.ModuleList(models), average
+        self.config = models[0].config
+
+    def forward(self, members, binary_labels=None, open_ended_labels=None, question_type_labels=None):
+        """members: number of each model, as a string -> its own inputs. Labels are the Trainer's business."""
+        outputs = [model(**members[str(number)]) for number, model in enumerate(self.models)]
+        return DualVQAOutput(**average_logits(outputs, self.average))
+
+
+class EnsemblePipeline(DualVQAPipeline):
+    """Asks several pipelines and answers with the average; called as each of them is.
+
+    ```python
+    EnsemblePipeline([pipeline("vqa", model=folder, trust_remote_code=True) for folder in folders])
+    ```
+
+    Towers, image sizes and tokenizers may differ. The members' calibration is not used: their temperatures, thresholds
+    and limits hold for each of them alone. Each opens images from its own `image_sources`: give them to all.
+
+    Args:
+        pipelines: two or more.
+        average: see `average_logits`.
+
+    Raises:
+        ValueError: see `check_members`.
+    """
+
+    def __init__(self, pipelines, average="logits"):
+        check_members([pipe.model for pipe in pipelines], [pipe.processor for pipe in pipelines], average)
+        first = pipelines[0]
+        super().__init__(first.model, first.processor.without_calibration(), device=first.device)
+        self.members, self.average = pipelines, average
+
+    def prepare(self, image, timeout=None):
+        return {"members": [member.prepare(image, timeout) for member in self.members]}
+
+    def collate(self, items):
+        several = [
+            [{**prepared, "questions": item["questions"], "several": item["several"]} for prepared in item["members"]]
+            for item in items
+        ]
+        return {"members": [m.collate(list(own)) for m, own in zip(self.members, zip(*several))]}
+
+    def _forward(self, model_inputs):
+        outputs = [member._forward(own) for member, own in zip(self.members, model_inputs["members"])]
+        return {**outputs[0], **average_logits(outputs, self.average)}

@@ -1,0 +1,259 @@
+"""A saved model -> a folder with ONNX files and all that answering with them needs.
+
+python -m dualvqa.deployment.onnx_export runs/mine --output_dir runs/mine_onnx [--heads binary] [--quantization int8] [--whole]
+"""
+
+import argparse
+import copy
+import json
+import logging
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dualvqa.training.embeddings import file_hash
+from modeling_dualvqa import DualVQAForQuestionAnswering
+from processing import DualVQAProcessor
+
+from .optimize import optimize_for_inference
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # another number where older files can't be read
+MANIFEST = "onnx.json"
+QUANTIZATIONS = (None, "int8")
+
+
+class VisionPart(nn.Module):
+    """pixel_values (U, 3, H, W) -> image_embeds (U, 1 + S, C_vision)."""
+
+    inputs, outputs = {"pixel_values": ("images",)}, ("image_embeds",)
+
+    def __init__(self, model, heads):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values):
+        return self.model.encode_images(pixel_values)
+
+
+class TextPart(nn.Module):
+    """input_ids, attention_mask (V, T) -> text_embeds (V, T, C_text)."""
+
+    inputs = {"input_ids": ("questions", "tokens"), "attention_mask": ("questions", "tokens")}
+    outputs = ("text_embeds",)
+
+    def __init__(self, model, heads):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids, attention_mask):
+        return self.model.encode_questions(input_ids, attention_mask)
+
+
+class PooledHeadsPart(nn.Module):
+    """Embeddings of U images and V questions and the (B,) rows that ask them -> the logits of the heads.
+
+    Of a model with familiarity the novelty (B,) too.
+    """
+
+    inputs = {"image_embeds": ("images",), "text_embeds": ("questions",)}
+    inputs |= {"image_index": ("rows",), "question_index": ("rows",)}
+
+    def __init__(self, model, heads):
+        super().__init__()
+        self.model = model
+        names = [*heads, "question_type"] if len(heads) == 2 else heads
+        self.outputs = tuple(f"{name}_logits" for name in names)
+        if model.familiarity is not None:
+            self.outputs += ("novelty",)
+
+    def forward(self, image_embeds, text_embeds, image_index, question_index):
+        return self.chosen(self.model.answer(image_embeds, text_embeds, None, image_index, question_index))
+
+    def chosen(self, output):
+        return tuple(output[name] for name in self.outputs)
+
+
+class SequenceHeadsPart(PooledHeadsPart):
+    """The same for a fusion that reads sequences, with the (V, T) mask of the questions' padding."""
+
+    inputs = {"image_embeds": ("images",), "text_embeds": ("questions", "tokens")}
+    inputs |= {"attention_mask": ("questions", "tokens"), "image_index": ("rows",), "question_index": ("rows",)}
+
+    def forward(self, image_embeds, text_embeds, attention_mask, image_index, question_index):
+        return self.chosen(self.model.answer(image_embeds, text_embeds, attention_mask, image_index, question_index))
+
+
+class WholePart(PooledHeadsPart):
+    """Pixels and token ids -> the logits of the heads."""
+
+    inputs = {**TextPart.inputs, **VisionPart.inputs, "image_index": ("rows",), "question_index": ("rows",)}
+
+    def forward(self, input_ids, attention_mask, pixel_values, image_index, question_index):
+        return self.chosen(self.model(input_ids, attention_mask, pixel_values, image_index, question_index))
+
+
+def heads_part(model, heads):
+    return (SequenceHeadsPart if model.fusion.uses_sequences else PooledHeadsPart)(model, heads)
+
+
+PARTS = {"vision": VisionPart, "text": TextPart, "heads": heads_part, "model": WholePart}
+SEPARATE = ("vision", "text", "heads")
+
+
+def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, quantization=None):
+    """Writes a model as ONNX files, with any number of images, questions, tokens and rows.
+
+    Args:
+        model: a [`DualVQAForQuestionAnswering`], or a saved folder, which has the processor too.
+        output_dir: folder for `<part>.onnx`, configuration, processor and `onnx.json`, which says what is there.
+        processor: saved beside the files when given; a pipeline needs it.
+        parts: which of "vision", "text", "heads" and "model", the three in one file.
+        heads: which of the model's heads, all when left out. With one of them there is no router.
+        quantization: "int8" for 8-bit weights of matrix products and word embeddings; activations are quantised as they
+            come.
+
+    Raises:
+        ValueError: a part, head or quantisation that doesn't exist.
+        ImportError: onnx, onnxscript or onnxruntime is not installed.
+    """
+    if isinstance(model, (str, Path)):
+        processor = DualVQAProcessor.from_pretrained(model)
+        model = DualVQAForQuestionAnswering.from_pretrained(model)
+    known_heads = list(model.config.heads)
+    heads = list(known_heads if heads is None else heads)
+    for given, known, name in (
+        (parts, PARTS, "parts"),
+        (heads, known_heads, "heads"),
+        ([quantization], QUANTIZATIONS, "quantization"),
+    ):
+        if not given or not set(given) <= set(known):
+            raise ValueError(f"{name} must be of {', '.join(map(str, known))}; found {', '.join(map(str, given))}")
+    heads = [head for head in known_heads if head in heads]
+    check_packages()
+    output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    model = optimize_for_inference(model.float().cpu())
+    files = {}
+    for name in parts:
+        logger.info("exporting %s", name)
+        path = output_dir / f"{name}.onnx"
+        export_part(PARTS[name](model, heads), path, image_size(model, processor))
+        if quantization == "int8":
+            quantize_file(path)
+        files |= {file.name: file_hash(file) for file in sorted(output_dir.glob(f"{path.name}*"))}  # also its data
+    model.config.heads = heads
+    model.config.save_pretrained(output_dir)
+    if processor is not None:
+        if len(heads) == 1 and len(known_heads) == 2 and processor.calibration:
+            # Its threshold was chosen on scores that have the router's probability in them.
+            processor = copy.copy(processor)
+            processor.calibration = {k: v for k, v in processor.calibration.items() if k != "abstention"}
+        processor.save_pretrained(output_dir)
+    manifest = {"format": FORMAT, "quantization": quantization, "files": files, "torch": torch.__version__}
+    (output_dir / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def check_packages():
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"ONNX files need the extra 'onnx': pip install dualvqa[onnx] ({error})") from error
+
+
+def image_size(model, processor):
+    """(height, width) of the images that the processor makes; without one, the vision tower's."""
+    if processor is not None:
+        size = processor.image_processor.size
+        return size["height"], size["width"]
+    size = getattr(model.config.vision_config, "image_size", None) or 224
+    return (size, size) if isinstance(size, int) else size
+
+
+def export_part(part, path, size):
+    """Writes one part; its named axes are dynamic, images are of `size`."""
+    inputs = sample_inputs(part, size)
+    # Of 2 and more: a size of 1 would be taken for a constant, and two equal ones for the same.
+    dims = {axis: torch.export.Dim(axis, min=1, max=2**20) for axes in part.inputs.values() for axis in axes}
+    if "tokens" in dims:
+        dims["tokens"] = torch.export.Dim("tokens", min=2, max=part.model.config.text_config.max_position_embeddings)
+    shapes = {name: {place: dims[axis] for place, axis in enumerate(axes)} for name, axes in part.inputs.items()}
+    with torch.no_grad():
+        torch.onnx.export(
+            part.eval(),
+            (),
+            str(path),
+            kwargs=inputs,
+            input_names=list(inputs),
+            output_names=list(part.outputs),
+            dynamic_shapes=shapes,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def sample_inputs(part, size):
+    """Inputs of a part: 3 images of `size`, 5 questions of 6 tokens, the last one padded, in 7 rows."""
+    model = part.model
+    mask = torch.ones(5, 6, dtype=torch.long)
+    mask[-1, -2:] = 0
+    found = {
+        "pixel_values": torch.randn(3, 3, *size),
+        "input_ids": torch.ones(5, 6, dtype=torch.long),
+        "attention_mask": mask,
+        "image_index": torch.tensor([0, 0, 1, 1, 2, 2, 0]),
+        "question_index": torch.tensor([0, 1, 2, 3, 4, 0, 1]),
+    }
+    if "image_embeds" in part.inputs:
+        with torch.no_grad():
+            found["image_embeds"] = model.encode_images(found["pixel_values"])
+            found["text_embeds"] = model.encode_questions(found["input_ids"], mask)
+    return {name: found[name] for name in part.inputs}
+
+
+def quantize_file(path):
+    """Makes the weights of a file 8-bit, in place, but for those of the novelty, whose limit is exact."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    nodes = onnx.load(path).graph.node
+    exact = [node.name for node in nodes if any("familiarity" in name for name in node.input)]
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        quantized = Path(folder, path.name)
+        quantize_dynamic(
+            path,
+            quantized,
+            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+            nodes_to_exclude=exact,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            # Without VNNI instructions, sums of two 8-bit products can overflow.
+            reduce_range=not torch.cpu._is_vnni_supported(),
+        )
+        quantized.replace(path)
+
+
+def main(argv=None):
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model", help="saved folder")
+    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--heads", nargs="+", help="binary, open_ended; both when left out")
+    parser.add_argument("--quantization", choices=["int8"])
+    parser.add_argument("--whole", action="store_true", help="one file besides: model.onnx, towers and heads together")
+    args = parser.parse_args(argv)
+    parts = (*SEPARATE, "model") if args.whole else SEPARATE
+    try:
+        export_onnx(args.model, args.output_dir, parts=parts, heads=args.heads, quantization=args.quantization)
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

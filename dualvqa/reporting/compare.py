@@ -1,0 +1,173 @@
+"""Compares runs that were evaluated on the same questions.
+
+python -m dualvqa.reporting.compare runs/a runs/b [runs/c ...] --output compare.html
+"""
+
+import argparse
+import itertools
+import os
+import sys
+
+from .figures import TYPES, Group
+from .page import render
+from .plots import TYPES as KINDS
+from .report import ROWS
+from .results import MODEL, read_results
+from .statistics import mcnemar
+
+SAME = ("image", "question", "references")  # what makes results of a row of two runs comparable
+
+
+def load_run(folder):
+    """The results of a run, part by part: part -> results in the order of their rows.
+
+    Raises:
+        ValueError: there is no report in the folder, or a damaged one.
+    """
+    path = os.path.join(folder, ROWS)
+    if not os.path.isfile(path):
+        raise ValueError(f"{folder} has no {ROWS}: evaluate it first, run_vqa.py --do_eval writes it")
+    try:
+        results = read_results(path)
+        parts = {result["part"]: [] for result in results}
+        for result in sorted(results, key=lambda result: result["row"]):
+            parts[result["part"]].append(result)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); evaluate the run again") from error
+    return parts
+
+
+def check_same(runs):
+    """The parts that all runs have, in the first one's order.
+
+    Args:
+        runs: name -> part -> results.
+
+    Raises:
+        ValueError: there is no such part, or one with other rows; the message names the first row that differs.
+    """
+    (first, parts), *others = runs.items()
+    common = [part for part in parts if all(part in found for _, found in others)]
+    if not common:
+        found = "; ".join(f"{name} has {', '.join(parts) or 'none'}" for name, parts in runs.items())
+        raise ValueError(f"the runs have no evaluated part in common: {found}")
+    for part in common:
+        for name, found in others:
+            for a, b in itertools.zip_longest(parts[part], found[part]):
+                problem = difference(a, b, first, name)
+                if problem:
+                    raise ValueError(f"the {part} parts differ: {problem}; evaluate the runs on the same file")
+    return common
+
+
+def difference(a, b, first, second):
+    """What tells two results apart that should be of one question, or None. Rows are counted from 1, as people do."""
+    if a is None or b is None or a["row"] != b["row"]:
+        name, more = (first, a) if b is None or (a and a["row"] < b["row"]) else (second, b)
+        return f"only {name} has row {more['row'] + 1}, {more['question']!r}"
+    for field in SAME:
+        if a[field] != b[field]:
+            return f"row {a['row'] + 1} has the {field} {a[field]!r} in {first} and {b[field]!r} in {second}"
+
+
+def compare_part(runs, part):
+    """Accuracies of each run, and differences of each two, on one part.
+
+    Args:
+        runs: name -> part -> results, of the same rows.
+
+    Returns:
+        A dict: `types` as in a report; `accuracy`, name -> answerer -> type -> figure; `pairs`, for each two runs a
+        dict `first`, `second` and `answerers`, answerer -> type -> dict of `difference`, second less first, and what
+        `mcnemar` gives.
+    """
+    names = list(runs)
+    groups = {}
+    for name in names:
+        for kind in TYPES:
+            chosen = [result for result in runs[name][part] if kind in ("all", result["type"])]
+            if chosen:
+                groups.setdefault(kind, {})[name] = Group(chosen)
+
+    def pair(first, second, answerer, kind):
+        a, b = (groups[kind][name].of(answerer) for name in (first, second))
+        return {"difference": groups[kind][first].images.mean(b - a), **mcnemar(a, b)}
+
+    return {
+        "types": {kind: next(iter(found.values())).size for kind, found in groups.items()},
+        "accuracy": {
+            name: {
+                answerer: {kind: found[name].accuracy(answerer) for kind, found in groups.items()} for answerer in MODEL
+            }
+            for name in names
+        },
+        "pairs": [
+            {
+                "first": first,
+                "second": second,
+                "answerers": {
+                    answerer: {kind: pair(first, second, answerer, kind) for kind in groups} for answerer in MODEL
+                },
+            }
+            for first, second in itertools.combinations(names, 2)
+        ],
+    }
+
+
+def shown(figure, sign=""):
+    """A figure in %, with its interval where it has one."""
+    numbers = [f"{100 * figure[name]:{sign}.1f}" for name in ("value", "low", "high") if figure[name] is not None]
+    return f"{numbers[0]} ({numbers[1]} to {numbers[2]})" if len(numbers) == 3 else numbers[0]
+
+
+def text(comparison):
+    """A comparison as lines for a terminal."""
+    for part, found in comparison.items():
+        size = found["types"]["all"]
+        yield f"\n{part} part, {size['questions']} questions about {size['images']} pictures; 95 % intervals by picture"
+        for answerer, kind in itertools.product(MODEL, found["types"]):
+            yield f"  {answerer}, {KINDS[kind]}"
+            for name, figures in found["accuracy"].items():
+                yield f"    {name:30} {shown(figures[answerer][kind])} %"
+            for pair in found["pairs"]:
+                first, second, test = pair["first"], pair["second"], pair["answerers"][answerer][kind]
+                yield (
+                    f"    {second} - {first}: {shown(test['difference'], '+')} points; only {second} right "
+                    f"{test['only_second']}, only {first} {test['only_first']}: McNemar p = {test['p']:.3g}"
+                )
+
+
+def names_of(folders):
+    """Short names that tell the folders apart."""
+    folders = [os.path.normpath(folder) for folder in folders]
+    short = [os.path.basename(folder) for folder in folders]
+    return short if len(set(short)) == len(short) else folders
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="folders with a report_rows.jsonl")
+    parser.add_argument("--output", help="HTML page to write; without it the comparison is only printed")
+    args = parser.parse_args(argv)
+    try:
+        if len({os.path.realpath(folder) for folder in args.runs}) < max(2, len(args.runs)):
+            raise ValueError(f"expected two or more different runs, found {', '.join(args.runs)}")
+        runs = dict(zip(names_of(args.runs), map(load_run, args.runs)))
+        common = check_same(runs)
+        left_out = sorted({part for parts in runs.values() for part in parts} - set(common))
+        comparison = {part: compare_part(runs, part) for part in common}
+        print("\n".join(text(comparison)))
+        if left_out:
+            print(f"\nnot compared, because not all runs have it: {', '.join(left_out)}")
+        if args.output:
+            page = render("compare.html.j2", parts=comparison, names=list(runs), left_out=left_out)
+            os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
+            with open(args.output, "w", encoding="utf-8") as file:
+                file.write(page)
+            print(f"\nwritten to {args.output}")
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

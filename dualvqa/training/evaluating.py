@@ -1,0 +1,131 @@
+"""Evaluation and prediction: every dataset whole, in the order that is fastest, and with its own answers."""
+
+import time
+
+import numpy as np
+import torch
+from transformers.trainer_utils import EvalPrediction, has_length
+
+from modeling_dualvqa.loss_dualvqa import count_valid
+
+from .clock import measured
+from .divergence import check_outputs
+from .objective import labels_of
+from .sampling import evaluation_order, question_lengths
+
+ROWS = 1024  # whose loss is computed at a time
+
+
+def restored(arrays, order):
+    """Arrays whose rows came in `order`, in the rows' own order; None and tuples as the Trainer has them."""
+    if arrays is None or isinstance(arrays, tuple):
+        return arrays and tuple(restored(array, order) for array in arrays)
+    return arrays[np.argsort(order)]
+
+
+def has_answers(rows):
+    """Whether canonical rows have answers; others may."""
+    return "answer" in (getattr(rows, "column_names", None) or ("answer",))
+
+
+def loss_of_all(criterion, logits, labels):
+    """The loss of an evaluation and its parts, some rows at a time: at once it would take twice the logits' memory."""
+    counts = {task: count_valid(found) for task, found in labels.items()}
+    rows, loss, parts = len(next(iter(labels.values()))), 0.0, {}
+    for start in range(0, max(rows, 1), ROWS):
+        piece = [{task: found[start : start + ROWS] for task, found in both.items()} for both in (logits, labels)]
+        own, own_parts = criterion(*piece, counts)
+        loss += own
+        parts = {task: parts.get(task, 0.0) + part for task, part in own_parts.items()}
+    return loss, parts
+
+
+class EvaluatingMixin:
+    """The methods of [`DualVQATrainer`] that evaluate, over those of transformers 5.23's Trainer."""
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """As in transformers, but a batch with some of the labels is refused, not taken for one without."""
+        labels_of(inputs, self.heads())
+        return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ):
+        """As in transformers, but the losses are those of all rows at once, however they come in batches.
+
+        Metrics that have `for_rows` are those of the rows that are evaluated, whichever rows they were made for.
+
+        Raises:
+            ValueError: rows without answers are evaluated with such metrics; to predict for them is fine.
+            DivergedError: what a model in training answers is not finite.
+        """
+        rows, compute_metrics, started = dataloader.dataset, self.compute_metrics, time.perf_counter()
+        order, bound = self.evaluation_order(rows), compute_metrics
+        if hasattr(compute_metrics, "for_rows") and (description == "Evaluation" or has_answers(rows)):
+            bound = self.compute_metrics = compute_metrics.for_rows(rows)
+
+        def metrics_of(found):
+            if self.is_in_train:
+                check_outputs(self, found.predictions if isinstance(found.predictions, tuple) else [found.predictions])
+            if order is not None:
+                found = EvalPrediction(restored(found.predictions, order), restored(found.label_ids, order))
+            return bound(found)
+
+        self.compute_metrics = metrics_of if bound and not self.args.batch_eval_metrics else bound
+        try:
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
+        finally:
+            self.compute_metrics = compute_metrics
+            self.evaluation_seconds = time.perf_counter() - started
+        if self.is_in_train:
+            check_outputs(self, [value for name, value in output.metrics.items() if name.endswith("_loss")])
+        output.metrics.update(self.expert_shares(metric_key_prefix))
+        if order is not None:
+            predictions, labels = (restored(arrays, order) for arrays in (output.predictions, output.label_ids))
+            output = output._replace(predictions=predictions, label_ids=labels)
+        if output.predictions is None or output.label_ids is None:
+            return output
+        heads = self.accelerator.unwrap_model(self.model).config.heads
+        arrays = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
+        arrays = [array for array in arrays if array.ndim > 1]  # without the novelty
+        logits = dict(zip([*heads, "question_type"], map(torch.as_tensor, arrays)))
+        arrays = output.label_ids if isinstance(output.label_ids, tuple) else (output.label_ids,)
+        labels = {name.removesuffix("_labels"): torch.as_tensor(array) for name, array in zip(self.label_names, arrays)}
+        loss, parts = loss_of_all(self.criterion, logits, labels)
+        output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
+        output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
+        return output
+
+    def predict(self, *args, **kwargs):
+        output = super().predict(*args, **kwargs)
+        measured(output.metrics, self.evaluation_seconds)
+        return output
+
+    def expert_shares(self, prefix):
+        """The share of each question type's choices that fell on each expert, by block; empty without experts."""
+        use, self.expert_use = self.expert_use, {}
+        shares = {}
+        for task, counts in use.items():  # (blocks, E)
+            found = self.over_processes(counts.float())
+            for block, row in enumerate((found / found.sum(dim=1, keepdim=True).clamp(min=1)).tolist()):
+                shares |= {f"{prefix}_{task}_block_{block}_expert_{n}_share": share for n, share in enumerate(row)}
+        return shares
+
+    def evaluation_order(self, dataset):
+        """The order in which rows are evaluated, or None for their own: see `sampling.evaluation_order`.
+
+        It needs canonical rows, a tokenizer, and results that come all at the end, to be put back into their order.
+        """
+        columns = getattr(dataset, "column_names", None) or ()
+        at_once = self.args.eval_do_concat_batches and not self.args.batch_eval_metrics
+        plain = at_once and not self.args.include_for_metrics
+        tokenizer = getattr(self.processing_class, "tokenizer", None)
+        if not has_length(dataset) or not plain or tokenizer is None or not {"image_key", "question"} <= set(columns):
+            return None
+        return evaluation_order(dataset["image_key"][:], question_lengths(dataset["question"][:], tokenizer))
+
+    def _get_eval_sampler(self, eval_dataset):
+        """Rows in the order that encodes each image for as few batches as can be; `evaluation_loop` puts them back."""
+        return self.evaluation_order(eval_dataset) or range(len(eval_dataset))

@@ -1,0 +1,31 @@
+"""How true a calibrated processor's scores are, as figures of an evaluation."""
+
+from .abstention import selective
+from .calibration import LabelledLogits, before_and_after
+
+
+def score_figures(processor, outputs, references):
+    """Figures that `AnswerMetrics(..., further=score_figures)` has besides; none of a processor without calibration.
+
+    `calibration_*` are the errors of `LabelledLogits.errors` without and with the processor's temperatures. Where it
+    has a threshold, `abstention_coverage` is the share of questions answered, and `abstention_risk` the share of wrong
+    answers among these.
+
+    Args:
+        processor: the model's.
+        outputs: `<head>_logits` -> (n, N).
+        references: for each question the answers that people gave.
+    """
+    calibration = processor.calibration or {}
+    if not calibration:
+        return {}
+    labelled = LabelledLogits(processor, outputs, references)
+    calibrated = labelled.ranked(calibration.get("temperatures", {}))
+    errors = before_and_after(labelled.errors(labelled.ranked({})), labelled.errors(calibrated))
+    figures = {f"calibration_{name}": value for name, value in errors.items()}
+    if processor.threshold() is not None:
+        coverage, risk = selective(*labelled.routed(calibrated), processor.threshold())
+        figures["abstention_coverage"] = coverage
+        if risk is not None:
+            figures["abstention_risk"] = risk
+    return figures

@@ -1,0 +1,124 @@
+import copy
+import json
+
+import pytest
+import torch
+from PIL import Image
+from test_run_vqa import lines_of, recipe, test_file  # noqa: F401 - fixtures
+
+from dualvqa.deployment.ensemble import EnsemblePipeline, average_logits
+from dualvqa.run import main as run_vqa
+from modeling_dualvqa import DualVQAPipeline
+from processing import DualVQAProcessor
+
+
+def softmax(values):
+    exponentials = [torch.tensor(v).exp().item() for v in values]
+    return [e / sum(exponentials) for e in exponentials]
+
+
+def test_averages_by_hand():
+    a, b = [0.0, 2.0], [3.0, 0.0]
+    outputs = [{"binary_logits": torch.tensor([a])}, {"binary_logits": torch.tensor([b])}]
+    assert average_logits(outputs)["binary_logits"].tolist() == [[1.5, 1.0]]
+    found = average_logits(outputs, "probabilities")["binary_logits"].softmax(-1)[0].tolist()
+    assert found == pytest.approx([(x + y) / 2 for x, y in zip(softmax(a), softmax(b))])
+    assert softmax([1.5, 1.0]) != pytest.approx(found, abs=0.01)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_equal_models_are_one(average):
+    logits = torch.randn(5, 4)
+    found = average_logits([{"open_ended_logits": logits, "loss": None}] * 3, average)
+    assert list(found) == ["open_ended_logits"]
+    torch.testing.assert_close(found["open_ended_logits"].softmax(-1), logits.softmax(-1))
+
+
+@pytest.fixture
+def two(tiny_model, processor):
+    """Two pipelines whose images differ in size."""
+    other = copy.deepcopy(processor)
+    other.image_processor.size = {"height": 64, "width": 64}
+    models = [tiny_model(), tiny_model(fusion_type="cross_attention")]
+    return [DualVQAPipeline(model, own) for model, own in zip(models, (processor, other))]
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_pipeline_averages_members_of_different_kinds(two, average):
+    ensemble = EnsemblePipeline(two, average)
+    images = [Image.new("RGB", (50, 40), color) for color in ("red", "blue")]
+    questions = ["what color is it?", "is it red?"]
+    found = ensemble(images, questions, top_k=3, question_type="open_ended", batch_size=2)
+    assert len(found) == 4
+    for row, (image, question) in enumerate((i, q) for i in images for q in questions):
+        logits = []
+        for pipe in two:
+            inputs = pipe.processor(images=image, text=question, return_tensors="pt")
+            with torch.no_grad():
+                logits.append(pipe.model(**inputs).open_ended_logits[0])
+        if average == "logits":
+            expected = (sum(logits) / 2).softmax(-1)
+        else:
+            expected = sum(one.softmax(-1) for one in logits) / 2
+        scores = {best["answer"]: best["score"] for best in found[row]}
+        for answer, value in zip(two[0].processor.answers, expected.tolist()):
+            assert scores[answer] == pytest.approx(value, abs=1e-5)
+    assert ensemble(image=images[0], question="is it red?")[0]["answer"]
+    assert len(list(ensemble({"image": image, "question": "is it red?"} for image in images))) == 2
+
+
+def test_members_calibration_is_theirs_alone(two):
+    plain = EnsemblePipeline(two)(image=Image.new("RGB", (50, 40), "red"), question="is it red?")
+    for pipe in two:
+        pipe.processor.calibration = {"temperatures": {"binary": 9.0}, "abstention": {"threshold": 1.0}}
+    assert EnsemblePipeline(two)(image=Image.new("RGB", (50, 40), "red"), question="is it red?") == plain
+    assert two[0](image=Image.new("RGB", (50, 40), "red"), question="is it red?")[0]["answer"] is None
+
+
+def test_what_cannot_answer_together_is_named(two, tiny_model, processor):
+    with pytest.raises(ValueError, match="two or more models, found 1"):
+        EnsemblePipeline(two[:1])
+    with pytest.raises(ValueError, match="logits, probabilities; found 'votes'"):
+        EnsemblePipeline(two, "votes")
+    others = copy.deepcopy(processor)
+    others.answers = others.answers[::-1]
+    with pytest.raises(ValueError, match=f"answer 0 is '{processor.answers[0]}' and '{others.answers[0]}'"):
+        EnsemblePipeline([two[0], DualVQAPipeline(tiny_model(), others)])
+    with pytest.raises(ValueError, match="heads"):
+        EnsemblePipeline([two[0], DualVQAPipeline(tiny_model(heads=["open_ended"]), processor)])
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_run_vqa_predicts_with_several_folders(recipe, test_file, picture_folder, tmp_path, average):  # noqa: F811
+    folders = [str(tmp_path / f"member_{seed}") for seed in (0, 1)]
+    for seed, folder in enumerate(folders):
+        run_vqa.main([recipe(seed=seed), "--output_dir", folder, "--seed", str(seed)])
+    flags = ["--model_name_or_path", folders[0], "--ensemble_with", folders[1], "--ensemble_average", average]
+    flags += ["--test_file", str(test_file), "--do_predict", "--output_dir", str(tmp_path / "both")]
+    flags += ["--do_eval", "--validation_file", str(picture_folder / "train.jsonl")]
+    run_vqa.main([recipe(do_train=False), *flags])
+    pipes = [run_vqa.load(folder) for folder in folders]
+    ensemble = EnsemblePipeline([DualVQAPipeline(*pipe) for pipe in pipes], average)
+    for line in lines_of(tmp_path / "both" / "predictions.jsonl"):
+        best = ensemble(image=str(picture_folder / line["image"]), question=line["question"])[0]
+        assert (line["answer"], line["question_type"]) == (best["answer"], best["question_type"])
+        assert line["score"] == pytest.approx(best["score"], abs=1e-4)
+    figures = json.loads((tmp_path / "both" / "all_results.json").read_text())
+    assert 0 <= figures["eval_routed_accuracy"] <= 1
+
+
+def test_run_vqa_refuses_other_vocabularies_before_it_reads_data(recipe, tmp_path):  # noqa: F811
+    one, other = tmp_path / "one", tmp_path / "other"
+    run_vqa.main([recipe(), "--output_dir", str(one)])
+    model, processor = run_vqa.load(str(one))
+    model.reset_open_ended_head(2)
+    processor = DualVQAProcessor(processor.image_processor, processor.tokenizer, processor.answers[:2])
+    model.save_pretrained(other)
+    processor.save_pretrained(other)
+    base = [recipe(do_train=False, train_file="nowhere.jsonl"), "--do_eval", "--model_name_or_path", str(one)]
+    with pytest.raises(SystemExit, match="different vocabularies: 3 answers and 2"):
+        run_vqa.main([*base, "--ensemble_with", str(other)])
+    with pytest.raises(SystemExit, match="in the ensemble twice"):
+        run_vqa.main([*base, "--ensemble_with", str(one)])
+    with pytest.raises(SystemExit, match="leave out --do_train"):
+        run_vqa.main([recipe(), "--model_name_or_path", str(one), "--ensemble_with", str(other)])

@@ -1,0 +1,155 @@
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from dualvqa.deployment.onnx_export import MANIFEST, export_onnx, file_hash, main
+from dualvqa.deployment.onnx_pipeline import OnnxModel, checked_files, load_onnx_pipeline
+from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
+
+LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
+
+
+@pytest.fixture(params=["attention", "cross_attention", "experts"])
+def model(request, tiny_model):
+    fields = {"fusion_type": request.param}
+    if request.param == "experts":  # and the image attends back
+        fields = {"fusion_type": "cross_attention", "fusion_bidirectional": True, "fusion_num_experts": 3}
+    return tiny_model(**fields)
+
+
+@pytest.fixture
+def others():
+    """One question about one image; and more rows than questions than images, of another length."""
+    one = {"input_ids": torch.tensor([[2, 9, 11, 3]]), "pixel_values": torch.randn(1, 3, 32, 32)}
+    many = {
+        "input_ids": torch.randint(5, 40, (3, 9)),
+        "attention_mask": torch.tensor([[1] * 9, [1] * 7 + [0] * 2, [1] * 4 + [0] * 5]),
+        "pixel_values": torch.randn(2, 3, 32, 32),
+        "image_index": torch.tensor([1, 0, 0, 1, 1]),
+        "question_index": torch.tensor([2, 2, 0, 1, 0]),
+    }
+    return one, many
+
+
+def test_files_answer_as_the_model_does(model, processor, batch, others, tmp_path):
+    export_onnx(model, tmp_path, processor, parts=("vision", "text", "heads", "model"))
+    whole = OnnxModel.from_pretrained(tmp_path, threads=1)
+    parts = OnnxModel(whole.config, {name: s for name, s in whole.sessions.items() if name != "model"})
+    for inputs in (batch, *others):
+        with torch.no_grad():
+            expected = model(**inputs)
+        for runner in (whole, parts):
+            found = runner(**inputs)
+            for name in LOGITS:
+                torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-4)
+    pipe, exact = load_onnx_pipeline(tmp_path, threads=1), DualVQAPipeline(model, processor)
+    questions = ["is it red?", "what color is it?"]
+    for found, expected in zip(*(p(Image.new("RGB", (40, 30), "red"), questions) for p in (pipe, exact)), strict=True):
+        assert found[0]["score"] == pytest.approx(expected[0]["score"], abs=1e-4)
+        assert found[0]["question_type"] == expected[0]["question_type"]
+
+
+def test_images_are_of_the_processors_size(tiny_model, processor, tmp_path):
+    model = tiny_model()
+    processor.image_processor.size = {"height": 48, "width": 64}
+    export_onnx(model, tmp_path, processor)
+    image, question = Image.new("RGB", (90, 70), "red"), "is it red?"
+    expected = DualVQAPipeline(model, processor)(image=image, question=question)
+    found = load_onnx_pipeline(tmp_path, threads=1)(image=image, question=question)
+    assert found[0]["answer"] == expected[0]["answer"]
+    assert found[0]["score"] == pytest.approx(expected[0]["score"], abs=1e-4)
+
+
+def test_one_head_alone_from_a_saved_folder(tiny_model, processor, batch, tmp_path):
+    model = tiny_model()
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    main([str(tmp_path / "model"), "--output_dir", str(tmp_path / "onnx"), "--heads", "binary"])
+    found = OnnxModel.from_pretrained(tmp_path / "onnx")(**batch)
+    assert list(found) == ["binary_logits"]
+    torch.testing.assert_close(found.binary_logits, model(**batch).binary_logits, rtol=1e-4, atol=1e-4)
+    path = tmp_path / "onnx" / "heads.onnx"
+    content = path.read_bytes()
+    path.write_bytes(content[:-40] + bytes(byte ^ 1 for byte in content[-40:]))
+    with pytest.raises(ValueError, match="heads.onnx is not the file that was exported"):
+        load_onnx_pipeline(tmp_path / "onnx")
+    path.write_bytes(content)
+    best = load_onnx_pipeline(tmp_path / "onnx")(Image.new("RGB", (40, 30), "red"), "is it red?")
+    assert best[0]["answer"] in ("no", "yes") and best[0]["question_type"] == "binary"
+    assert DualVQAForQuestionAnswering.from_pretrained(tmp_path / "model").config.heads == ["binary", "open_ended"]
+
+
+def test_int8_files_are_near_and_smaller(tiny_model, batch, tmp_path):
+    model = tiny_model(
+        text_config={"model_type": "distilbert", "dim": 128, "hidden_dim": 512, "n_layers": 1, "n_heads": 2}
+    )
+    sizes = {}
+    for quantization in (None, "int8"):
+        folder = tmp_path / str(quantization)
+        export_onnx(model, folder, parts=("text", "heads"), quantization=quantization)
+        sizes[quantization] = (folder / "text.onnx").stat().st_size
+    assert sizes["int8"] < 0.3 * sizes[None]
+    exact, int8 = (OnnxModel.from_pretrained(tmp_path / name) for name in ("None", "int8"))
+    images = model.encode_images(batch["pixel_values"]).detach()
+    found, expected = (
+        runner.answer(images, runner.encode_questions(batch["input_ids"], batch["attention_mask"]), **index)
+        for runner in (int8, exact)
+        for index in [{"image_index": batch["image_index"]}]
+    )
+    for name in LOGITS:
+        assert 0 < (found[name] - expected[name]).abs().max() < 0.1 * expected[name].abs().max().clamp(min=1), name
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"parts": ("vision", "tail")}, "parts must be of vision, text, heads, model; found vision, tail"),
+        ({"heads": ["both"]}, "heads must be of binary, open_ended; found both"),
+        ({"quantization": "int4"}, "quantization must be of None, int8; found int4"),
+    ],
+)
+def test_what_does_not_exist_is_named(tiny_model, tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        export_onnx(tiny_model(), tmp_path, **wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_folders_and_formats_are_named(tmp_path):
+    with pytest.raises(ValueError, match="has no onnx.json"):
+        OnnxModel.from_pretrained(tmp_path)
+    (tmp_path / MANIFEST).write_text(json.dumps({"format": 99, "files": {}}))
+    with pytest.raises(ValueError, match="format 99, this version reads format 1; export the model again"):
+        OnnxModel.from_pretrained(tmp_path)
+    for text in ("{", "[]", '{"format": 1}', '{"format": 1, "files": []}', '{"format": 1, "files": {}}', "[" * 100_000):
+        (tmp_path / MANIFEST).write_text(text)
+        with pytest.raises(ValueError, match="onnx.json is damaged"):
+            OnnxModel.from_pretrained(tmp_path)
+
+
+def write_files(folder, **contents):
+    folder.mkdir()
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {name: file_hash(folder / name) for name in contents}
+
+
+def test_files_that_are_not_those_that_were_exported_are_refused(tmp_path):
+    contents = {"vision.onnx": b"layers" * 100, "vision.onnx.data": b"weights" * 100}
+    hashes = write_files(tmp_path / "whole", **contents)
+    (tmp_path / "whole" / MANIFEST).write_text(json.dumps({"format": 1, "files": hashes}))
+    assert checked_files(tmp_path / "whole") == list(hashes)
+    for name in contents:
+        path = tmp_path / "whole" / name
+        path.write_bytes(b"W" + contents[name][1:])
+        with pytest.raises(ValueError, match=f"{name} is not the file that was exported.*export the model again"):
+            OnnxModel.from_pretrained(tmp_path / "whole")
+        path.unlink()
+        with pytest.raises(ValueError, match=f"{name} is missing"):
+            OnnxModel.from_pretrained(tmp_path / "whole")
+        path.write_bytes(contents[name])
+    (tmp_path / "whole" / MANIFEST).write_text(json.dumps({"format": 1, "files": {"../elsewhere.onnx": "0"}}))
+    (tmp_path / "elsewhere.onnx").write_bytes(b"")
+    with pytest.raises(ValueError, match="onnx.json is damaged: '../elsewhere.onnx' is no file of the folder itself"):
+        OnnxModel.from_pretrained(tmp_path / "whole")

@@ -1,0 +1,137 @@
+import hashlib
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+
+from dualvqa.run import main as run_vqa
+from dualvqa.training.record import describe_settings
+from modeling_dualvqa import DualVQAForQuestionAnswering
+
+RECORD = {
+    "repo_id": "someone/dualvqa-radiology",
+    "license": "cc0-1.0",
+    "base_model": ["distilbert/distilbert-base-uncased"],
+    "datasets": ["flaviagiammarino/vqa-rad"],
+    "data": [
+        {"part": "train", "source": "flaviagiammarino/vqa-rad", "questions": 1519, "images": 267, "coverage": 1.0},
+        {"part": "test", "source": "flaviagiammarino/vqa-rad", "questions": 451, "images": 203, "coverage": 0.427},
+    ],
+    "settings": [["seed", 42], ["learning rate", 0.0005]],
+    "results": {
+        "test": {
+            "routed_accuracy": 0.3106,
+            "routed_binary_accuracy": 0.6462,
+            "routed_open_ended_accuracy": 0.0772,
+            "routed_macro_f1": 0.05,
+            "oracle_accuracy": 0.32,
+            "majority_accuracy": 0.2194,
+            "coverage": 0.427,
+            "router_accuracy": 0.99,
+        }
+    },
+}
+
+
+@pytest.fixture
+def card(tiny_model, tmp_path):
+    tiny_model(model_card=RECORD).save_pretrained(tmp_path)
+    return tmp_path / "README.md"
+
+
+def section(path, title):
+    return re.search(rf"^## {title}\n\n(.*?)(?=^## |\Z)", path.read_text(), re.M | re.S).group(1)
+
+
+def test_the_header_is_what_the_hub_reads(card):
+    data = ModelCard.load(card).data
+    assert (data.library_name, data.pipeline_tag, data.license) == (
+        "transformers",
+        "visual-question-answering",
+        "cc0-1.0",
+    )
+    assert data.datasets == ["flaviagiammarino/vqa-rad"] and data.base_model == ["distilbert/distilbert-base-uncased"]
+    assert {"dualvqa", "custom_code"} <= set(data.tags) and set(data.metrics) == {"accuracy", "f1"}
+    assert data.model_name == "dualvqa-radiology"
+    values = {result.metric_name: result.metric_value for result in data.eval_results}
+    assert values == {
+        "routed accuracy, all": 0.3106,
+        "routed accuracy, yes/no": 0.6462,
+        "routed accuracy, open-ended": 0.0772,
+        "routed macro-f1, all": 0.05,
+    }
+    assert {result.dataset_split for result in data.eval_results} == {"test"}
+
+
+def test_the_text_shows_what_was_recorded_and_no_more(card):
+    results = section(card, "Results")
+    assert "| routed | 64.62 | 7.72 | 31.06 |" in results
+    assert "| oracle |  |  | 32.00 |" in results and "| majority |  |  | 21.94 |" in results
+    assert "42.7% of the open-ended questions have an answer in the vocabulary" in results
+    assert "| test | flaviagiammarino/vqa-rad | 451 | 203 | 42.7% |" in section(card, "Training data")
+    assert "| learning rate | 0.0005 |" in section(card, "Training settings")
+    assert card.read_text().count('"someone/dualvqa-radiology"') == 3
+
+
+def test_the_parameters_are_counted(card):
+    model = DualVQAForQuestionAnswering.from_pretrained(card.parent)
+    rows = dict(re.findall(r"^\| (\w+) \| ([\d,]+) \|$", section(card, "Parameters"), re.M))
+    assert rows == {part: f"{count:,}" for part, count in model.parameter_counts().items()}
+    assert rows["total"] == f"{sum(p.numel() for p in model.parameters()):,}"
+
+
+def test_the_code_is_listed_with_its_hashes(card, processor):
+    processor.save_pretrained(card.parent)
+    listed = dict(re.findall(r"^\| `(\w+\.py)` \| `(\w+)` \|$", section(card, "Code"), re.M))
+    assert listed == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in card.parent.glob("*.py")}
+    assert "processing_dualvqa.py" in listed and "modeling_dualvqa.py" in listed
+
+
+def test_what_was_not_recorded_is_said_to_be_unknown(tiny_model, tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    card = tmp_path / "README.md"
+    assert section(card, "Training data").strip() == section(card, "Training settings").strip() == "Not recorded."
+    assert section(card, "Results").strip() == "Not measured."
+    assert ModelCard.load(card).data.eval_results is None
+
+
+def test_text_of_users_stays_in_its_cell(tiny_model, tmp_path):
+    source = "a|b\n<script>*x*`_y_`[z](http://w) \udce9\\"
+    data = [{**RECORD["data"][0], "source": source}]
+    settings = [["seed", 1], ["teacher", []], ["learned besides", None], ["freeze", r"layer\.[0-3]|_a_b"], ["x|y", "v"]]
+    tiny_model(model_card={**RECORD, "data": data, "settings": settings}).save_pretrained(tmp_path)
+    card = tmp_path / "README.md"
+    row = r"| train | a\|b &lt;script&gt;\*x\*\`\_y\_\`\[z\](http://w) ?\\ | 1,519 | 267 | 100.0% |"
+    assert row in section(card, "Training data").splitlines()
+    rows = section(card, "Training settings").splitlines()
+    assert rows[2:6] == [r"| seed | 1 |", r"| freeze | layer\\.\[0-3\]\|\_a_b |", r"| x\|y | v |", ""]
+
+
+def test_a_run_without_teacher_and_further_columns_has_no_rows_for_them(tmp_path):
+    model, data, augmentation, training = run_vqa.parse_arguments(["--output_dir", str(tmp_path), "--use_cpu"])
+    names = [name for name, _ in describe_settings(model, data, augmentation, training)]
+    assert "seed" in names and not {"teacher", "learned besides", "configuration"} & set(names)
+
+
+def test_a_card_that_a_person_wrote_is_kept(tiny_model, processor, tmp_path):
+    card = tmp_path / "README.md"
+    card.write_text("# Mine\n")
+    tiny_model().save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    assert card.read_text() == "# Mine\n"
+
+
+def test_a_model_with_one_head_does_not_claim_the_other(tiny_model, tmp_path):
+    tiny_model(heads=["binary"]).save_pretrained(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "one head answers yes or no" in text and "chooses among" not in text and "It knows yes, no, and" in text
+
+
+def test_tags_that_a_person_gave_are_on_the_card_and_stay_with_the_model(tiny_model, tmp_path):
+    model = tiny_model(model_card=RECORD)
+    model.add_model_tags(["radiology", "dualvqa"])
+    model.save_pretrained(tmp_path / "first")
+    DualVQAForQuestionAnswering.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
+    for folder in ("first", "second"):
+        tags = ModelCard.load(tmp_path / folder / "README.md").data.tags
+        assert tags == ["visual-question-answering", "dualvqa", "custom_code", "radiology"]

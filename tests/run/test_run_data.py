@@ -1,0 +1,42 @@
+"""What a run refuses to start with, or tells before it does."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from test_run_vqa import recipe  # noqa: F401 - a fixture
+
+from dualvqa.run import main as run_vqa
+from dualvqa.run.data import check_heads
+from processing.summary import TrainingSummary
+
+PROCESSOR = SimpleNamespace(answers=["red", "blue"])
+
+
+def summary(**answers):
+    return TrainingSummary(sum(answers.values()), None, Counter(answers), [])
+
+
+def test_training_rows_that_no_head_learns_from_are_refused():
+    with pytest.raises(ValueError, match="nothing to train: of 5 training rows none has the answer yes or no, which"):
+        check_heads(["binary"], summary(red=3, green=2), PROCESSOR)
+    with pytest.raises(ValueError, match="none has an answer of the vocabulary"):
+        check_heads(["open_ended"], summary(green=2), PROCESSOR)
+    with pytest.raises(ValueError, match="none has the answer yes or no, or an answer of the vocabulary"):
+        check_heads(["binary", "open_ended"], summary(green=2), PROCESSOR)
+    check_heads(["open_ended"], summary(yes=2), SimpleNamespace(answers=["yes", "no"]))
+
+
+def test_a_head_that_learns_from_no_row_is_told(caplog):
+    check_heads(["binary", "open_ended"], summary(yes=1, red=1), PROCESSOR)
+    assert not caplog.text
+    check_heads(["binary", "open_ended"], summary(red=3, green=2), PROCESSOR)
+    assert "the binary head learns nothing: of 5 training rows none has the answer yes or no" in caplog.text
+
+
+@pytest.mark.parametrize("length", [{}, {"max_steps": -1, "num_train_epochs": 1}])
+def test_rows_that_make_no_batch_are_refused_before_anything_is_trained(recipe, length, tmp_path):  # noqa: F811
+    message = r"dataloader_drop_last leaves nothing to train on: there are \d+ training rows, and a batch has 100"
+    with pytest.raises(SystemExit, match=message):
+        run_vqa.main([recipe(dataloader_drop_last=True, per_device_train_batch_size=100, **length)])
+    assert not (tmp_path / "out" / "model.safetensors").exists()

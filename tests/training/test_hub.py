@@ -1,0 +1,155 @@
+"""Pushing to a Hub and loading from it, over a socket, each in a process of its own: the client reads its settings
+when it is imported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ANSWERS
+from hub_server import HubServer
+from huggingface_hub import ModelCard
+from PIL import Image
+from test_run_vqa import recipe  # noqa: F401 - a fixture
+from test_saved_folder import OTHER_FILES, SOURCES, contents
+
+ROOT = Path(__file__).parents[2]
+FOLDER = {*OTHER_FILES, *SOURCES, ".gitattributes"}
+
+
+@pytest.fixture
+def hub():
+    with HubServer() as hub:
+        yield hub
+
+
+@pytest.fixture
+def call(hub, tmp_path):
+    """Runs Python against the hub, where this repository is importable only when it is wanted to be."""
+
+    def call(*command, package=False, **environment):
+        environment = {**hub.environment(tmp_path / "home"), **environment}
+        environment["PYTHONPATH"] = str(ROOT) if package else ""
+        if not package:  # -I leaves out the folder of the script and PYTHONPATH
+            command = ("-I", *command)
+        command = [sys.executable, *map(str, command)]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+
+    return call
+
+
+PUSH = """
+import sys, torch
+from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
+from processing import DualVQAProcessor
+model, processor = (kind.from_pretrained(sys.argv[1]) for kind in (DualVQAForQuestionAnswering, DualVQAProcessor))
+processor.push_to_hub("dualvqa")  # without a namespace: the token's owner's
+first = model.push_to_hub("someone/dualvqa").oid
+torch.nn.init.zeros_(model.open_ended_head[-1].weight)
+torch.nn.init.zeros_(model.open_ended_head[-1].bias)
+model.add_model_tags("radiology")
+pipe = DualVQAPipeline(model, processor)
+pipe.push_to_hub("someone/dualvqa", tags=["yes: no", "dualvqa"])
+request = pipe.push_to_hub("someone/other", create_pr=True)
+assert request.pr_revision == "refs/pr/1"
+processor.push_to_hub("someone/other", tags=["of the processor"])
+model.push_to_hub("someone/other", tags=["of the model"])
+pipe.save_pretrained(sys.argv[2], push_to_hub=True, repo_id="someone/third")
+print(first)
+"""
+
+LOAD = """
+import json, sys
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+sys.path = [path for path in sys.path if not __import__("os").path.exists(path + "/modeling_dualvqa")]
+from transformers import AutoModel, AutoProcessor, pipeline
+image, first, folder = sys.argv[1:]
+answers = {}
+for revision in (first, "main"):
+    options = {"revision": revision, "trust_remote_code": True}
+    model = AutoModel.from_pretrained("someone/dualvqa", **options)
+    processor = AutoProcessor.from_pretrained("someone/dualvqa", **options)
+    assert type(model).__module__.startswith("transformers_modules.someone.dualvqa.")
+    pipe = pipeline("visual-question-answering", model="someone/dualvqa", **options)
+    answers[revision] = pipe(image=image, question="what color is it?", question_type="open_ended", top_k=3)
+    inputs = processor(images=image, text="what color is it?", return_tensors="pt")
+    assert processor.post_process_question_answering(model(**inputs), 3, "open_ended") == [answers[revision]]
+pipe.save_pretrained(folder)
+print(json.dumps(answers))
+"""
+
+
+def test_what_is_pushed_is_loaded_by_its_name_and_revision(hub, call, tiny_model, processor, tmp_path):
+    for part in (tiny_model(), processor):
+        part.save_pretrained(tmp_path / "saved")
+    Image.effect_noise((40, 30), 80).save(tmp_path / "image.png")
+    pushed = call("-c", PUSH, tmp_path / "saved", tmp_path / "copy", package=True)
+    assert pushed.returncode == 0, pushed.stderr
+    first = pushed.stdout.split()[-1]
+    for revision in (first, "main"):
+        files = hub.files("someone/dualvqa", revision)
+        assert set(files) == FOLDER
+        assert all(files[name] == source.read_bytes() for name, source in SOURCES.items())
+
+    # Model and processor go together, in one commit or one pull request.
+    one, both = "Upload DualVQAForQuestionAnswering", "Upload model and processor"
+    messages = [commit.message for commit in hub.repos["someone/dualvqa"].commits]
+    assert messages == ["initial commit", "Upload processor", one, both]
+    other = hub.repos["someone/other"]
+    assert [commit.message for commit in other.commits] == ["initial commit", both, "Upload processor", one]
+    assert set(hub.files("someone/other", "refs/pr/1")) == FOLDER
+    assert [commit.message for commit in hub.repos["someone/third"].commits] == ["initial commit", both]
+    assert set(hub.files("someone/third")) == FOLDER
+
+    own = ["visual-question-answering", "dualvqa", "custom_code"]
+    for repo_id, revision, tags in (
+        ("someone/dualvqa", first, []),
+        ("someone/dualvqa", "main", ["radiology", "yes: no"]),
+        ("someone/other", "refs/pr/1", ["radiology", "yes: no"]),
+        ("someone/other", "main", ["radiology", "yes: no", "of the processor", "of the model"]),
+    ):
+        card = ModelCard(hub.files(repo_id, revision)["README.md"].decode())
+        assert sorted(card.data.tags) == sorted(own + tags), (repo_id, revision)
+
+    loaded = call("-c", LOAD, tmp_path / "image.png", first, tmp_path / "again")
+    assert loaded.returncode == 0, loaded.stderr
+    answers = json.loads(loaded.stdout.splitlines()[-1])
+    assert {item["answer"] for item in answers[first]} == set(ANSWERS)
+    assert len({item["score"] for item in answers[first]}) == 3
+    assert [item["score"] for item in answers["main"]] == pytest.approx([1 / 3] * 3)
+    # Loaded and saved again it is what the Hub has.
+    assert contents(tmp_path / "again") == {n: c for n, c in files.items() if n != ".gitattributes"}
+    card = (tmp_path / "again" / "README.md").read_text()
+    assert card.count('"someone/dualvqa"') == 3 and "processing_dualvqa.py" in card
+
+
+def test_a_run_pushes_its_model_and_card_and_nothing_of_the_users_rows(hub, call, recipe, picture_folder, tmp_path):  # noqa: F811
+    settings = [recipe(do_eval=True, do_predict=True), "--test_file", picture_folder / "train.jsonl"]
+    settings += ["--push_to_hub", "--hub_model_id", "someone/trained", "--save_steps", "1", "--save_strategy", "steps"]
+    run = call(ROOT / "run_vqa.py", *settings, package=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert (tmp_path / "out" / "predictions.jsonl").exists()
+
+    repo = hub.repos["someone/trained"]
+    assert repo.commits[-1].message == "End of training"
+    for commit in repo.commits[1:]:
+        assert FOLDER <= set(commit.files)
+        assert not {name for name in commit.files if not name.endswith((".json", ".py", ".md", ".safetensors", "utes"))}
+    files = hub.files("someone/trained")
+    (tmp_path / "README.md").write_bytes(files["README.md"])
+    card = ModelCard.load(tmp_path / "README.md")
+    reached = json.loads((tmp_path / "out" / "test_results.json").read_text())
+    values = {(result.dataset_split, result.metric_name): result.metric_value for result in card.data.eval_results}
+    assert values["test", "routed accuracy, all"] == pytest.approx(reached["test_routed_accuracy"], abs=1e-6)
+    assert ("validation", "routed accuracy, yes/no") in values
+    assert "train.jsonl | 12 | 6" in card.text and str(tmp_path) not in card.text
+    assert files["model.safetensors"] == (tmp_path / "out" / "model.safetensors").read_bytes()
+
+
+def test_a_push_without_a_token_stops_before_training(call, recipe, tmp_path):  # noqa: F811
+    run = call(ROOT / "run_vqa.py", recipe(), "--push_to_hub", "--hub_model_id", "someone/x", package=True, HF_TOKEN="")
+    assert run.returncode != 0 and "error:" in run.stderr and "Traceback" not in run.stderr
+    assert not (tmp_path / "out" / "model.safetensors").exists()

@@ -1,0 +1,152 @@
+"""The drawing of an explanation, the command that makes it, and the figures of its benchmark."""
+
+import importlib
+import re
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dualvqa.trust.explanation import Explanation
+from dualvqa.trust.explanation_drawing import draw_explanation, lay_out
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def explanation():
+    return Explanation(
+        question="what $color$ is it?",
+        answer="red",
+        score=0.875,
+        question_type="open_ended",
+        image_map=np.array([[0.0, 2.0], [1.0, 0.0], [0.5, 0.0]]),
+        attention_map=np.array([[0.1, 0.2], [0.3, 0.1], [0.1, 0.1]]),
+        tokens=["what", "$color$", "is", "it", "?"],
+        token_scores=np.array([0.012, -0.049, 0.0, 0.001, 0.003]),
+        special_tokens=["[CLS]", "[SEP]"],
+        special_scores=np.array([0.01, -0.02]),
+        detail_map=np.eye(12, 8),
+    )
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")) if text.get_text()]
+
+
+def test_the_drawing_says_what_was_asked_and_answered_and_what_each_word_scored(explanation, tmp_path):
+    picture = Image.new("RGB", (20, 30), "red")
+    figure = draw_explanation(explanation, picture, tmp_path / "explained.png")
+    found = texts(figure)
+    assert "what $color$ is it?  →  red (87.5%)" in found
+    assert {"Grad-CAM, 3 × 2", "LayerCAM, 12 × 8", "attention of the question, 3 × 2", "[SEP]", "-0.020"} <= set(found)
+    assert found[found.index("$color$") + 1] == "-0.049"
+    with Image.open(tmp_path / "explained.png") as drawn:
+        assert drawn.width > 800 and len(drawn.convert("RGB").getcolors(2**20)) > 50
+
+
+def test_maps_cover_the_whole_image_as_shares_of_their_maximum(explanation):
+    figure = draw_explanation(explanation, np.zeros((30, 20, 3), dtype=np.uint8))
+    image, grey, overlay, *_ = [shown for axes in figure.axes for shown in axes.get_images()]
+    assert image.get_array().shape == (30, 20, 3) and grey.get_extent() == overlay.get_extent()
+    np.testing.assert_array_equal(overlay.get_array(), explanation.image_map / 2)
+
+
+def test_a_map_of_zeros_is_named_and_one_that_is_missing_left_out(explanation):
+    empty = replace(explanation, image_map=np.zeros((3, 2)), attention_map=None)
+    found = texts(draw_explanation(empty, Image.new("L", (20, 30))))
+    assert "Grad-CAM, 0 everywhere" in found and not [text for text in found if "attention" in text]
+
+
+def test_words_fill_lines_and_special_tokens_stand_apart(explanation):
+    lines = lay_out(explanation, line_width=24)
+    assert [[word for word, *_ in line] for line in lines] == [
+        ["what", "$color$"],
+        ["is", "it", "?"],
+        ["[CLS]", "[SEP]"],
+    ]
+    assert all(left + width <= 24 for line in lines for *_, left, width in line)
+    assert lines[0][1][1] == -1.0 and lines[1][0][2] == "+0.000"
+
+
+@pytest.fixture
+def saved(tiny_model, processor, tmp_path):
+    tiny_model(fusion_type="cross_attention").save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    return tmp_path
+
+
+def call(monkeypatch, script, *arguments):
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+def test_the_command_draws_and_says_the_answer(saved, monkeypatch, capsys):
+    given = [saved / "model", saved / "red.png", "what color is it?", "--answer", "blue"]
+    call(monkeypatch, "dualvqa/trust/explain.py", *given, "--output", saved / "drawn.png")
+    assert capsys.readouterr().out.startswith("blue (") and (saved / "drawn.png").stat().st_size > 10_000
+
+
+def test_the_command_names_what_is_wrong_with_its_input(saved, monkeypatch, capsys):
+    model, picture, question = saved / "model", saved / "red.png", "what color is it?"
+    output = ["--output", saved / "drawn.png"]
+    for arguments, message in (
+        ([saved, picture, question, *output], "expected a saved model in .* found no config.json"),
+        ([model, picture, question, "--output", saved / "no" / "drawn.png"], "no folder .* to write drawn.png into"),
+        ([model, picture, question, "--output", saved / "drawn.doc"], "expected --output to end in one of .*png"),
+        ([model, saved / "none.png", question, *output], "expected a readable image at .*none.png"),
+        ([model, picture, question, "--answer", "bleu", *output], "'bleu' is none of .* did you mean blue"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            call(monkeypatch, "dualvqa/trust/explain.py", *arguments)
+        said = f"{stopped.value} {capsys.readouterr().err}".replace("\n", " ")
+        assert re.search(message, said), said
+    assert not (saved / "drawn.png").exists()
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("explanation")
+
+
+def test_shares_and_pointing_are_those_counted_by_hand(benchmark):
+    picture = np.full((64, 64, 3), 200, dtype=np.uint8)
+    picture[8:24, 0:16] = [255, 0, 0]  # half of the two upper places of the first column
+    mask = benchmark.shape_mask(picture)
+    assert mask.sum() == 256 and mask[8:24, 0:16].all()
+    assert benchmark.touched(mask, (4, 4)).nonzero()[0].tolist() == [0, 1]
+    assert benchmark.near(mask, (4, 4)).sum() == 40 * 32  # rows 0 to 39, columns 0 to 31
+    right, wrong, nothing = np.zeros((3, 4, 4), dtype=np.float32)
+    right[1, 0], right[3, 3], wrong[3, 3] = 3, 1, 2
+    found = benchmark.localisation([right, wrong, nothing], [mask] * 3)
+    expected = {
+        "on": 100 * np.mean([0.75 * 0.5, 0]),
+        "uniform": 100 / 16,
+        "other": 100 * np.mean([0.75 * 0.5, 0]),  # that before: none has that of zeros
+        "best": 50,
+        "near": 100 * np.mean([0.75, 0]),
+        "near uniform": 100 * 40 * 32 / 64**2,
+        "points": 100 / 3,
+        "chance": 100 * 2 / 16,
+    }
+    assert found == pytest.approx(expected)
+
+
+def test_the_benchmark_writes_its_tables_and_its_picture(saved, benchmark, monkeypatch):
+    pytest.importorskip("easy_vqa")
+    page = saved / "explanation.md"
+    monkeypatch.setattr(sys, "argv", ["explanation.py", "--model", str(saved / "model"), "--output", str(page)])
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--pictures", "3", "--seeds", "1", "--examples", "2"])
+    benchmark.main()
+    lines = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    first = [line[0].removeprefix("| ") for line in lines]
+    assert {"Grad-CAM", "attention", "fusion and heads random", "everything random"} <= set(first)
+    assert {len(line) for line in lines if "Grad-CAM" in line[0] or "attention" in line[0]} == {12}
+    with Image.open(page.with_suffix(".png")) as sheet:
+        assert sheet.width > 1000
