@@ -1,6 +1,7 @@
 """A saved model -> a folder with ONNX files and all that answering with them needs.
 
-python -m dualvqa.deployment.onnx_export runs/mine --output_dir runs/mine_onnx [--heads binary] [--quantization int8] [--whole]
+python -m dualvqa.deployment.onnx_export runs/mine --output_dir runs/mine_onnx
+    [--heads binary] [--quantization int8] [--whole]
 """
 
 import argparse
