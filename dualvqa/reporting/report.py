@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from dataclasses import dataclass
 
 from datasets import Dataset
 
@@ -21,57 +22,87 @@ logger = logging.getLogger(__name__)
 ROWS, FIGURES, PAGE = "report_rows.jsonl", "report.json", "report.html"
 
 
-def write_report(folder, parts, logits, processor, blind_logits=None, columns=(), about=None, fitted_on=None):
-    """Writes the report of the parts that there are logits of.
+@dataclass
+class EvaluatedRun:
+    """What a report is made from.
+
+    Attributes:
+        parts: name -> canonical rows; `train`, where it is a Dataset, is what the baselines and the leakage come from.
+        logits: part -> the Trainer's prediction arrays. The report is about these parts.
+        blind_logits: likewise, of the model that was trained without seeing images; None where there is no such model.
+        columns: that results are shown by, where a part has them.
+        about: `title`, and of the model card's record `data` and `settings`; None titles the page with the folder.
+        fitted_on: the part that the processor's temperatures were fitted on, if it is one of these.
+    """
+
+    parts: dict
+    logits: dict
+    blind_logits: dict | None = None
+    columns: list | tuple = ()
+    about: dict | None = None
+    fitted_on: str | None = None
+
+    @property
+    def train(self):
+        """The training rows, or None where they are not in memory."""
+        return self.parts["train"] if isinstance(self.parts.get("train"), Dataset) else None
+
+
+def write_report(folder, run, processor):
+    """Writes report.html, report.json and report_rows.jsonl of an `EvaluatedRun`.
 
     Args:
-        folder: where the three files go.
-        parts: name -> canonical rows; `train`, where it is a Dataset, is what the baselines and the leakage come from.
-        logits: part -> the Trainer's prediction arrays.
-        processor: decodes them.
-        blind_logits: likewise, of the model that was trained without seeing images.
-        columns: that results are shown by, where a part has them.
-        fitted_on: the part that the processor's temperatures were fitted on, if it is one of these.
-        about: `title`, and of the model card's record `data` and `settings`.
+        folder: where the three files go; it is made.
+        processor: decodes the logits.
 
     Raises:
         ValueError: a part has no answers, or not as many predictions as rows.
     """
-    train = parts["train"] if isinstance(parts.get("train"), Dataset) else None
-    results, figures = {}, {}
-    for name, arrays in logits.items():
-        rows = parts[name]
-        results[name] = question_results(name, rows, arrays, processor, [c for c in columns if c in rows.column_names])
-        if blind_logits:
-            add_blind(results[name], question_results(name, rows, blind_logits[name], processor))
-        if train is not None:
-            add_baselines(results[name], train)
-        heads = [head for head in QUESTION_TYPES if f"{head}_logits" in named_logits(arrays, processor)]
-        figures[name] = part_figures(results[name], heads, leakage_report(train, rows) if train is not None else None)
-        temperatures = (processor.calibration or {}).get("temperatures")
-        if temperatures:
-            labelled = LabelledLogits(
-                processor, named_logits(arrays, processor), rows["answer"][:], rows["image_key"][:]
-            )
-            figures[name]["temperatures"] = before_and_after(labelled, temperatures, name == fitted_on)
-    report = {**(about or {"title": os.path.basename(os.path.normpath(folder))}), "parts": figures}
-    report["fitted_on"] = fitted_on
+    results = {part: part_results(run, part, processor) for part in run.logits}
+    figures = {part: figures_of(run, part, results[part], processor) for part in run.logits}
+    about = run.about or {"title": os.path.basename(os.path.normpath(folder))}
+    report = {**about, "parts": figures, "fitted_on": run.fitted_on}
     os.makedirs(folder, exist_ok=True)
     write_results(os.path.join(folder, ROWS), [result for found in results.values() for result in found])
     with open(os.path.join(folder, FIGURES), "w", encoding="utf-8") as file:
         json.dump(report, file, indent=1, ensure_ascii=False, allow_nan=False)
-    page = report_page(report, results, {name: parts[name]["image"] for name in logits})
+    page = report_page(report, results, {part: run.parts[part]["image"] for part in run.logits})
     with open(os.path.join(folder, PAGE), "w", encoding="utf-8") as file:
         file.write(page)
     logger.info("report written to %s", os.path.join(folder, PAGE))
+
+
+def part_results(run, part, processor):
+    """The results of one part: the model's answers, those without images, and those of the baselines."""
+    rows = run.parts[part]
+    columns = [column for column in run.columns if column in rows.column_names]
+    results = question_results(part, rows, run.logits[part], processor, columns)
+    if run.blind_logits:
+        add_blind(results, question_results(part, rows, run.blind_logits[part], processor))
+    if run.train is not None:
+        add_baselines(results, run.train)
+    return results
+
+
+def figures_of(run, part, results, processor):
+    """The figures of one part, see `part_figures`, and where the processor has temperatures, what these change."""
+    rows, logits = run.parts[part], named_logits(run.logits[part], processor)
+    heads = [head for head in QUESTION_TYPES if f"{head}_logits" in logits]
+    leakage = leakage_report(run.train, rows) if run.train is not None else None
+    figures = part_figures(results, heads, leakage)
+    temperatures = (processor.calibration or {}).get("temperatures")
+    if temperatures:
+        labelled = LabelledLogits(processor, logits, rows["answer"][:], rows["image_key"][:])
+        figures["temperatures"] = before_and_after(labelled, temperatures, part == run.fitted_on)
+    return figures
 
 
 def before_and_after(labelled, temperatures, fitted_here):
     """How far scores can be trusted with temperatures 1 and with these; see `LabelledLogits.reliability`.
 
     Args:
-        fitted_here: whether they were fitted on these very questions. The questions about each picture are then scored
-            with temperatures that are fitted on the others.
+        fitted_here: whether they were fitted on these very questions. The questions about each image are then scored
+            with temperatures that are fitted on those about the others.
     """
     after = labelled.cross_fitted(list(temperatures)) if fitted_here else labelled.ranked(temperatures)
     return {"before": labelled.reliability(labelled.ranked({})), "after": labelled.reliability(after)}

@@ -15,7 +15,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from dualvqa.deployment.optimize import optimize_for_inference
 from dualvqa.reporting.figures import choose_columns
-from dualvqa.reporting.report import write_report
+from dualvqa.reporting.report import EvaluatedRun, write_report
 from dualvqa.training.auxiliary import AuxiliaryTargets
 from dualvqa.training.checkpoints import find_checkpoint, newest_checkpoint, refuse_other_runs
 from dualvqa.training.contrastive import ContrastiveTrainer
@@ -370,7 +370,8 @@ def run(argv, held):
             with only_warned("no report"):
                 about = describe_run(trainer.model, model_args, training_args)
                 fitted_on = "validation" if calibrating else None
-                write_report(training_args.output_dir, parts, logits, processor, unseen, columns, about, fitted_on)
+                run = EvaluatedRun(parts, logits, unseen, columns, about, fitted_on)
+                write_report(training_args.output_dir, run, processor)
 
     if training_args.push_to_hub:
         trainer.push_to_hub()

@@ -9,7 +9,7 @@ from PIL import Image
 from test_report import canonical, random_logits
 
 from dualvqa.reporting.page import thumbnail
-from dualvqa.reporting.report import write_report
+from dualvqa.reporting.report import EvaluatedRun, write_report
 from processing import DualVQAImageProcessor, DualVQAProcessor
 
 EVIL = "<script>alert('x')</script> & \"<b>\""
@@ -33,7 +33,8 @@ def page(tokenizer, folder):
     about = {"title": EVIL, "settings": [[EVIL, EVIL]], "data": data}
     plain = {**rows, "answer": [["red" if a == EVIL else a for a in people] for people in rows["answer"]]}
     logits = random_logits(Dataset.from_dict(plain), 8)
-    write_report(folder / "out", {"test": Dataset.from_dict(rows)}, {"test": logits}, processor, None, [EVIL], about)
+    run = EvaluatedRun({"test": Dataset.from_dict(rows)}, {"test": logits}, columns=[EVIL], about=about)
+    write_report(folder / "out", run, processor)
     return (folder / "out" / "report.html").read_text(encoding="utf-8")
 
 

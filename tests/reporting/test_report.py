@@ -11,7 +11,7 @@ from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, roc_au
 from transformers import EvalPrediction
 
 from dualvqa.reporting.figures import Group, choose_columns, confusion
-from dualvqa.reporting.report import write_report
+from dualvqa.reporting.report import EvaluatedRun, write_report
 from processing import AnswerMetrics, DualVQAImageProcessor, DualVQAProcessor
 
 ORGANS = ["head", "chest"]
@@ -67,7 +67,7 @@ def report(tokenizer, tmp_path_factory):
     folder, parts = tmp_path_factory.mktemp("report"), both_parts()
     logits, blind = ({"validation": random_logits(parts["validation"], seed)} for seed in (2, 3))
     processor = DualVQAProcessor(DualVQAImageProcessor(), tokenizer, ANSWERS)
-    write_report(folder, parts, logits, processor, blind, ["organ"])
+    write_report(folder, EvaluatedRun(parts, logits, blind, ["organ"]), processor)
     figures = json.loads((folder / "report.json").read_text())["parts"]["validation"]
     return figures, [json.loads(line) for line in (folder / "report_rows.jsonl").read_text().splitlines()]
 
@@ -232,7 +232,7 @@ def test_calibration(report, answerer, kind):
 def test_what_the_temperatures_change(fitted_on, tokenizer, parts, logits, tmp_path):
     processor = DualVQAProcessor(DualVQAImageProcessor(), tokenizer, ANSWERS)
     processor.calibration = {"temperatures": {"binary": 2.0}}
-    write_report(tmp_path, {"validation": parts["validation"]}, logits, processor, fitted_on=fitted_on)
+    write_report(tmp_path, EvaluatedRun({"validation": parts["validation"]}, logits, fitted_on=fitted_on), processor)
     figures = json.loads((tmp_path / "report.json").read_text())["parts"]["validation"]["temperatures"]
     rows = [row for row in map(json.loads, (tmp_path / "report_rows.jsonl").read_text().splitlines())]
     chosen = [place for place, row in enumerate(rows) if row["type"] == "binary"]
@@ -279,7 +279,7 @@ def test_the_worst_errors_are_the_surest_entirely_wrong_ones_each_once(report):
 
 
 def test_without_training_rows_there_is_nothing_to_copy(parts, logits, processor, tmp_path):
-    write_report(tmp_path, {"validation": parts["validation"]}, logits, processor)
+    write_report(tmp_path, EvaluatedRun({"validation": parts["validation"]}, logits), processor)
     figures = json.loads((tmp_path / "report.json").read_text())["parts"]["validation"]
     assert set(figures["accuracy"]) == {"routed", "oracle"}
     assert figures["leakage"] is None and figures["same_image"] is None and figures["differences"] == {}
@@ -288,7 +288,7 @@ def test_without_training_rows_there_is_nothing_to_copy(parts, logits, processor
 
 def test_one_answer_only_has_no_area(parts, processor, tmp_path):
     rows = canonical(30, 4, (0, 9), ("yes", *ANSWERS))
-    write_report(tmp_path, {"test": rows}, {"test": random_logits(rows, 5)}, processor)
+    write_report(tmp_path, EvaluatedRun({"test": rows}, {"test": random_logits(rows, 5)}), processor)
     count = sum(answer[0] == "yes" for answer in rows["answer"])
     found = json.loads((tmp_path / "report.json").read_text())["parts"]["test"]["auc"]
     assert found["value"] is None and found["reason"] == f"all {count} yes/no questions have the answer yes"
@@ -300,7 +300,7 @@ def test_models_with_one_head(heads, parts, logits, processor, tmp_path):
     processor.answers = [*ANSWERS, "yes", "no"] if heads == "open_ended" else []
     rng = np.random.default_rng(6)
     arrays = rng.normal(size=(120, max(2, len(processor.answers)))).astype(np.float32)
-    write_report(tmp_path, parts, {"validation": arrays}, processor)
+    write_report(tmp_path, EvaluatedRun(parts, {"validation": arrays}), processor)
     figures = json.loads((tmp_path / "report.json").read_text())["parts"]["validation"]
     assert figures["router_accuracy"] is None
     assert figures["accuracy"]["routed"] == figures["accuracy"]["oracle"]
@@ -313,14 +313,14 @@ def test_models_with_one_head(heads, parts, logits, processor, tmp_path):
 def test_predictions_for_other_rows_are_refused(parts, logits, processor, tmp_path):
     short = tuple(array[:-1] for array in logits["validation"])
     with pytest.raises(ValueError, match="expected predictions for the 120 rows of the validation part, found 119"):
-        write_report(tmp_path, parts, {"validation": short}, processor)
+        write_report(tmp_path, EvaluatedRun(parts, {"validation": short}), processor)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_part_without_answers_is_refused(parts, logits, processor, tmp_path):
     parts["validation"] = parts["validation"].remove_columns("answer")
     with pytest.raises(ValueError, match="the validation part has no answers to compare with"):
-        write_report(tmp_path, parts, logits, processor)
+        write_report(tmp_path, EvaluatedRun(parts, logits), processor)
 
 
 def test_columns_are_those_that_look_like_kinds_or_those_asked_for(parts):
