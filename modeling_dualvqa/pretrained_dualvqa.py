@@ -30,6 +30,8 @@ def undecorated(model):
 
 
 class DualVQAPreTrainedModel(PreTrainedModel):
+    """How models of DualVQA are initialised, loaded, saved and pushed: everything of them that is transformers' own."""
+
     config_class = DualVQAConfig
     base_model_prefix = "dualvqa"
     main_input_name = "input_ids"
