@@ -1,10 +1,15 @@
-"""The tiny model, tokenizer, pictures and data file that the tests share. Nothing is downloaded."""
+"""Fixtures that the tests share: a tiny model, its tokenizer, images, a data file, a recipe. Nothing is downloaded."""
 
-import json
 import os
 
+# Tiny models are slower with several threads, and several threads don't add in the same order every time.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # also of the processes that tests start
+
+import numpy as np
 import pytest
 import torch
+import yaml
+from helpers import ANSWERS, QUESTIONS, TEXT, TINY, VISION, write_jsonl
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -16,11 +21,7 @@ CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck
 settings.register_profile("quick", max_examples=50, deadline=None, derandomize=True, suppress_health_check=CHECKS)
 settings.register_profile("long", max_examples=2000, deadline=None, suppress_health_check=CHECKS)
 settings.load_profile("quick")
-
-ANSWERS = ["red", "green", "blue"]
-QUESTIONS = ["what color is it?", "is it red?", "is there a blue square in the picture?", "which color has the shape?"]
-TEXT = {"model_type": "distilbert", "dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}
-VISION = {"image_size": 32, "batch_norm_momentum": 1.0}
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +108,79 @@ def picture_folder(tmp_path):
     return tmp_path
 
 
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return os.fspath(path)
+@pytest.fixture
+def recipe(picture_folder, tmp_path):
+    """A recipe that trains for two steps on the pictures, and its output folder."""
+    settings = {
+        "train_file": str(picture_folder / "train.jsonl"),
+        "image_dir": str(picture_folder),
+        "output_dir": str(tmp_path / "out"),
+        "image_size": 32,
+        "validation_fraction": 0.25,
+        "max_steps": 2,
+        "per_device_train_batch_size": 8,
+        "learning_rate": "1e-3",
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "do_train": True,
+        "config": TINY,
+    }
+    path = tmp_path / "recipe.yaml"
+
+    def write(**changes):
+        path.write_text(yaml.safe_dump({**settings, **changes}))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def test_file(picture_folder):
+    """Six questions without answers, with fields of their own, one of them named as a prediction's."""
+    rows = [
+        {
+            "image": f"{n}.png",
+            "question": "is it red?" if n % 2 else "what color is it?",
+            "qid": n,
+            "question_type": "X",
+        }
+        for n in (5, 3, 4, 3, 0, 1)
+    ]
+    return write_jsonl(picture_folder / "test.jsonl", rows)
+
+
+@pytest.fixture
+def many(picture_folder):
+    """Two questions about each of 40 pictures, of which many are answered at random, and a part to test on."""
+    rng, rows = np.random.default_rng(0), []
+    for number in range(60):
+        color = ("red", "green", "blue")[number % 3]
+        Image.new("RGB", (24, 24), color).resize((24 + number, 24)).save(picture_folder / f"many_{number}.png")
+        for question in ("is it red?", "is there a red shape?"):
+            answer = ("no", "yes")[rng.integers(2)] if number % 2 else ("yes" if color == "red" else "no")
+            rows.append({"image": f"many_{number}.png", "question": question, "answer": answer})
+        rows.append({"image": f"many_{number}.png", "question": "what color is it?", "answer": color})
+    write_jsonl(picture_folder / "test.jsonl", rows[120:])
+    return write_jsonl(picture_folder / "many.jsonl", rows[:120])
+
+
+@pytest.fixture
+def rows(tokenizer):
+    """32 questions about 8 images, the types unevenly spread: no yes/no question in the first eight, few later."""
+    ids = torch.randint(5, len(tokenizer), (32, 6))
+    binary = torch.full((32,), -100)
+    binary[[9, 10, 11, 12, 13, 14, 15, 31]] = torch.tensor([0, 1, 1, 1, 0, 1, 1, 0])
+    open_ended = torch.where(binary == -100, torch.arange(32) % 3, -100)
+    images = torch.randn(8, 3, 32, 32)
+    return [
+        {
+            "input_ids": ids[row],
+            "attention_mask": torch.ones_like(ids[row]),
+            "pixel_values": images[row // 4],
+            "binary_labels": binary[row],
+            "open_ended_labels": open_ended[row],
+            "question_type_labels": (binary[row] == -100).long(),
+        }
+        for row in range(32)
+    ]

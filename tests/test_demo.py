@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from PIL import Image
 
 from dualvqa.run import main as run_vqa
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ import json
 
 import pytest
 import torch
+from helpers import lines_of
 from PIL import Image
-from test_run_vqa import lines_of, recipe, test_file  # noqa: F401 - fixtures
 
 from dualvqa.deployment.ensemble import EnsemblePipeline, average_logits
 from dualvqa.run import main as run_vqa
@@ -89,7 +89,7 @@ def test_what_cannot_answer_together_is_named(two, tiny_model, processor):
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
-def test_run_vqa_predicts_with_several_folders(recipe, test_file, picture_folder, tmp_path, average):  # noqa: F811
+def test_run_vqa_predicts_with_several_folders(recipe, test_file, picture_folder, tmp_path, average):
     folders = [str(tmp_path / f"member_{seed}") for seed in (0, 1)]
     for seed, folder in enumerate(folders):
         run_vqa.main([recipe(seed=seed), "--output_dir", folder, "--seed", str(seed)])
@@ -107,7 +107,7 @@ def test_run_vqa_predicts_with_several_folders(recipe, test_file, picture_folder
     assert 0 <= figures["eval_routed_accuracy"] <= 1
 
 
-def test_run_vqa_refuses_other_vocabularies_before_it_reads_data(recipe, tmp_path):  # noqa: F811
+def test_run_vqa_refuses_other_vocabularies_before_it_reads_data(recipe, tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     run_vqa.main([recipe(), "--output_dir", str(one)])
     model, processor = run_vqa.load(str(one))

@@ -5,13 +5,11 @@ import warnings
 
 import pytest
 import torch
+from helpers import FUSIONS, LOGITS, assert_same_logits, load
 from torch import nn
 from transformers.utils import logging
 
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAOutput
-
-FUSIONS = ["attention", "cross_attention"]
-LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
 
 @pytest.fixture(params=FUSIONS)
@@ -23,15 +21,6 @@ def model(request, tiny_model):
 def saved(model, tmp_path):
     model.save_pretrained(tmp_path)
     return tmp_path
-
-
-def load(folder, **options):
-    return DualVQAForQuestionAnswering.from_pretrained(folder, **options)
-
-
-def assert_same_logits(one, other, **tolerance):
-    for name in LOGITS:
-        torch.testing.assert_close(one[name], other[name], **tolerance)
 
 
 def checkpoint_activations(model):

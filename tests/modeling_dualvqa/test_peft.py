@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
+from helpers import FUSIONS, assert_same_logits, load
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
-from test_model_standards import FUSIONS, assert_same_logits, load
 
 
 @pytest.fixture(params=FUSIONS)

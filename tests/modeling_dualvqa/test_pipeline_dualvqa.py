@@ -6,36 +6,12 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from helpers import COLOR, RED, QuietHandler, same_answers
 from PIL import Image
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_dualvqa import DualVQAPipeline
-
-COLOR, RED = "what color is it?", "is it red?"
-
-
-@pytest.fixture
-def model(tiny_model):
-    model = tiny_model(fusion_type="cross_attention")
-    for head in (model.binary_head, model.open_ended_head):  # larger steps between scores than rounding makes
-        torch.nn.init.normal_(head[-1].weight, std=3.0)
-    return model
-
-
-@pytest.fixture
-def pipe(model, processor):
-    return DualVQAPipeline(model, processor)
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    """Paths of three pictures that differ."""
-    paths = []
-    for name, size in (("a", (40, 30)), ("b", (30, 40)), ("c", (33, 33))):
-        paths.append(str(tmp_path / f"{name}.png"))
-        Image.effect_noise(size, 90).convert("RGB").save(paths[-1])
-    return paths
 
 
 @pytest.fixture
@@ -50,13 +26,6 @@ def image_sizes(model):
     sizes = []
     model.vision_encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     return sizes
-
-
-def same(found, expected):
-    """Whether two results are alike up to rounding: nested lists of dicts."""
-    if isinstance(expected, list):
-        return len(found) == len(expected) and all(map(same, found, expected))
-    return {**found, "score": pytest.approx(expected["score"], abs=1e-5)} == expected
 
 
 def test_one_question_gives_its_best_answers(pipe, pictures):
@@ -79,7 +48,7 @@ def test_every_kind_of_image_is_taken(pipe, pictures, tmp_path):
     expected = pipe(image=pictures[0], question=COLOR)
     image = Image.open(pictures[0])
     array = np.asarray(image)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=str(tmp_path)))
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/a.png"
     try:
@@ -94,17 +63,12 @@ def test_every_kind_of_image_is_taken(pipe, pictures, tmp_path):
         pipe(image=url, question=COLOR)
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
 def test_several_questions_about_one_image_encode_it_once(pipe, pictures, image_sizes):
     expected = [pipe(image=pictures[0], question=question) for question in (COLOR, RED)]
     image_sizes.clear()
     pipe.images.clear()
-    assert same(pipe(image=pictures[0], question=[COLOR, RED]), expected)
-    assert same(pipe({"image": pictures[0], "question": [COLOR, RED]}), expected)
+    assert same_answers(pipe(image=pictures[0], question=[COLOR, RED]), expected)
+    assert same_answers(pipe({"image": pictures[0], "question": [COLOR, RED]}), expected)
     assert image_sizes == [1]
 
 
@@ -112,21 +76,21 @@ def test_lists_of_images_and_questions_give_every_pair(pipe, pictures, image_siz
     expected = [pipe(image=image, question=question) for image in pictures for question in (COLOR, RED)]
     image_sizes.clear()
     pipe.images.clear()
-    assert same(pipe(image=pictures, question=[COLOR, RED], batch_size=2), expected)
+    assert same_answers(pipe(image=pictures, question=[COLOR, RED], batch_size=2), expected)
     assert image_sizes == [2, 1]
-    assert same(pipe(image=pictures, question=RED), expected[1::2])
-    assert same(pipe(image=pictures[:1], question=RED), expected[1:2])
+    assert same_answers(pipe(image=pictures, question=RED), expected[1::2])
+    assert same_answers(pipe(image=pictures[:1], question=RED), expected[1:2])
 
 
 def test_dicts_come_alone_in_lists_and_from_generators(pipe, pictures):
     rows = [{"image": image, "question": RED} for image in pictures]
     expected = [pipe(image=image, question=RED) for image in pictures]
-    assert same(pipe(rows[0]), expected[0])
+    assert same_answers(pipe(rows[0]), expected[0])
     for batch_size in (1, 2, 8):
-        assert same(pipe(rows, batch_size=batch_size), expected)
-    assert same(list(pipe((row for row in rows), batch_size=2)), expected)
+        assert same_answers(pipe(rows, batch_size=batch_size), expected)
+    assert same_answers(list(pipe((row for row in rows), batch_size=2)), expected)
     mixed = pipe([rows[0], {"image": pictures[1], "question": [COLOR, RED]}], batch_size=2)
-    assert same(mixed, [expected[0], [pipe(image=pictures[1], question=COLOR), expected[1]]])
+    assert same_answers(mixed, [expected[0], [pipe(image=pictures[1], question=COLOR), expected[1]]])
 
 
 def test_a_generator_is_read_only_as_far_as_answers_are_taken(pipe, pictures):
@@ -138,10 +102,10 @@ def test_a_generator_is_read_only_as_far_as_answers_are_taken(pipe, pictures):
 
 def test_data_sets_are_streams_of_rows_or_columns(pipe, dataset, pictures):
     expected = [pipe(image=image, question=question) for image, question in zip(pictures, dataset["question"])]
-    assert same(list(pipe(dataset, batch_size=2)), expected)
+    assert same_answers(list(pipe(dataset, batch_size=2)), expected)
     images, questions = KeyDataset(dataset, "image"), KeyDataset(dataset, "question")
-    assert same(list(pipe(image=images, question=questions)), expected)
-    assert same(list(pipe(images, question=RED)), [pipe(image=image, question=RED) for image in pictures])
+    assert same_answers(list(pipe(image=images, question=questions)), expected)
+    assert same_answers(list(pipe(images, question=RED)), [pipe(image=image, question=RED) for image in pictures])
 
 
 def test_options_may_be_given_once_for_all(model, processor, pictures):
@@ -213,9 +177,9 @@ def test_what_was_encoded_before_is_known(pipe, pictures, image_sizes, question_
     first = pipe(as_image(pictures[0]), [COLOR, RED])
     again = pipe([as_image(path) for path in pictures], [RED, "is it blue?"], batch_size=3)
     assert image_sizes == [1, 2] and question_counts == [2, 1]
-    assert same(again[0], first[1])
+    assert same_answers(again[0], first[1])
     uncached = DualVQAPipeline(pipe.model, pipe.processor, embedding_cache_mib=0)
-    assert same(uncached(pictures, [RED, "is it blue?"], batch_size=3), again)
+    assert same_answers(uncached(pictures, [RED, "is it blue?"], batch_size=3), again)
     assert not len(uncached.images) and not len(uncached.questions)
 
 
@@ -223,7 +187,7 @@ def test_the_same_picture_and_question_twice_in_a_batch_are_encoded_once(pipe, p
     rows = [{"image": path, "question": COLOR} for path in [*pictures, *pictures]]
     answers = pipe(rows, batch_size=6)
     assert image_sizes == [3] and question_counts == [1]
-    assert same(answers[:3], answers[3:])
+    assert same_answers(answers[:3], answers[3:])
 
 
 def test_a_changed_file_is_encoded_anew(pipe, pictures, image_sizes):

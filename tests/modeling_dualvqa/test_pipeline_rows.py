@@ -1,6 +1,5 @@
 """Rows of every kind of collection, shared by workers and threads, and what the pipeline refuses of them."""
 
-# ruff: noqa: F811 - fixtures are taken from another file
 import concurrent.futures
 import functools
 import http.server
@@ -12,8 +11,8 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from helpers import COLOR, RED, QuietHandler, same_answers
 from PIL import Image
-from test_pipeline_dualvqa import COLOR, RED, Quiet, model, pictures, pipe, same  # noqa: F401 - some are fixtures
 from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_dualvqa import DualVQAPipeline
@@ -70,9 +69,11 @@ def test_every_row_is_answered_once_and_in_order(pipe, numbered_rows, pictures, 
     for batch_size in batch_sizes:
         options = {"num_workers": num_workers, "batch_size": batch_size}
         for kind, collect in COLLECTIONS.items():
-            assert same(list(pipe(collect(numbered_rows), **options)), expected), kind
-        assert same(list(pipe(images, questions, **options)), expected)
-        assert same(pipe(pictures, [COLOR, RED], **options), [pipe(i, q) for i in pictures for q in (COLOR, RED)])
+            assert same_answers(list(pipe(collect(numbered_rows), **options)), expected), kind
+        assert same_answers(list(pipe(images, questions, **options)), expected)
+        assert same_answers(
+            pipe(pictures, [COLOR, RED], **options), [pipe(i, q) for i in pictures for q in (COLOR, RED)]
+        )
 
 
 def test_no_rows_give_no_answers(pipe):
@@ -91,7 +92,7 @@ def test_several_images_in_one_row_are_refused_and_reach_no_other_row(pipe, pict
         rows = [{"image": image, "question": COLOR} for image in (pictures[0], several, *pictures[1:])]
         with pytest.raises(ValueError, match=f"expected one image, found a .* of {count}"):
             pipe(rows, batch_size=4)
-        assert same([pipe(image=path, question=COLOR, top_k=3) for path in pictures], expected)
+        assert same_answers([pipe(image=path, question=COLOR, top_k=3) for path in pictures], expected)
 
 
 def test_embeddings_that_are_not_one_for_each_image_or_question_are_refused_and_not_kept(pipe, pictures):
@@ -119,7 +120,7 @@ def test_threads_get_the_answers_that_one_after_another_gets(model, processor, p
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(8)))
-    assert len(found) == 8 * len(rows) and all(same(answer, expected[row]) for row, answer in found)
+    assert len(found) == 8 * len(rows) and all(same_answers(answer, expected[row]) for row, answer in found)
     for cache in (pipe.images, pipe.questions):
         assert cache.bytes == sum(embedding.nbytes for embedding in cache.entries.values()) <= cache.max_bytes
 
@@ -146,7 +147,7 @@ def test_options_of_the_pipeline_that_transformers_had_are_taken_or_refused_by_n
         pipe(image=pictures[0], question=COLOR, topk=2)
 
 
-class Slow(Quiet):
+class Slow(QuietHandler):
     def do_GET(self):
         time.sleep(0.5)
         super().do_GET()
@@ -181,8 +182,8 @@ def test_a_file_that_is_replaced_while_it_is_read_is_kept_under_its_own_content(
         return found
 
     monkeypatch.setattr(type(pipe.processor.image_processor), "read", read_and_replace)
-    assert same(pipe(image=image, question=COLOR, top_k=3), expected[0])
-    assert same(pipe(image=image, question=COLOR, top_k=3), expected[1])
+    assert same_answers(pipe(image=image, question=COLOR, top_k=3), expected[0])
+    assert same_answers(pipe(image=image, question=COLOR, top_k=3), expected[1])
 
 
 def test_a_pipeline_that_faces_strangers_opens_what_it_is_allowed_to(model, processor, pictures, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import OTHER_FILES, SOURCES, contents
 from packaging.requirements import Requirement
 from PIL import Image
 from torch.distributed.fsdp import FSDPModule
@@ -16,25 +17,8 @@ from torch.distributed.fsdp import FSDPModule
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 from processing import DualVQAProcessor
 
-ROOT = Path(__file__).parents[2]
+
 # Everything that is shipped is named so.
-SOURCES = {
-    path.name: path for folder in ("modeling_dualvqa", "processing") for path in (ROOT / folder).glob("*_dualvqa.py")
-}
-OTHER_FILES = {
-    "README.md",
-    "config.json",
-    "model.safetensors",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-}
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
 @pytest.fixture
 def model(tiny_model):
     return tiny_model(fusion_type="cross_attention")

@@ -5,10 +5,10 @@ import re
 
 import pytest
 import torch
-from conftest import TEXT
+from helpers import TEXT
 from safetensors.torch import load_file, save_file
-from test_trainer import arguments, rows  # noqa: F401 - a fixture
 from towers import VISION, vision_config
+from training_helpers import training_arguments as arguments
 from transformers import AutoModel, DistilBertConfig, DistilBertModel, Trainer, TrainingArguments, ViTConfig, ViTModel
 
 from dualvqa.training.checkpoints import check_weights, mean_weights
@@ -91,7 +91,7 @@ def test_weights_in_several_files_keep_their_names_too(family_model, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["stock", "ours"])
-def test_a_run_with_a_vit_resumes_and_ends_with_its_best_checkpoint(family_model, rows, tmp_path, kind):  # noqa: F811
+def test_a_run_with_a_vit_resumes_and_ends_with_its_best_checkpoint(family_model, rows, tmp_path, kind):
     trainer_class = DualVQATrainer if kind == "ours" else Trainer
     fields = {
         **{"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1, "max_steps": 3},

@@ -2,8 +2,8 @@ import json
 import logging
 
 import pytest
-from conftest import write_jsonl
-from test_datasets import arguments
+from helpers import data_arguments as arguments
+from helpers import write_jsonl
 
 from processing import BadExampleError, DataArguments, prepare_datasets
 from processing.canonical import BadCellError, RowReader

@@ -7,17 +7,13 @@ import datasets
 import numpy
 import pandas
 import pytest
-from conftest import write_jsonl
 from datasets import ClassLabel, Dataset, Features, Image
+from helpers import data_arguments as arguments
+from helpers import write_jsonl
 from PIL import Image as PILImage
 
 from processing import BadExampleError, DataArguments, StreamedRows, VQACollator, prepare_datasets
 from processing.datasets import image_key, image_name, load_easy_vqa, prepare_part
-
-
-def arguments(folder, **fields):
-    defaults = {"train_file": str(folder / "train.jsonl"), "image_dir": str(folder), "validation_fraction": 0.0}
-    return DataArguments(**{**defaults, **fields})
 
 
 def rows_of(folder):

@@ -1,6 +1,6 @@
 import pytest
-from conftest import write_jsonl
-from test_datasets import arguments
+from helpers import data_arguments as arguments
+from helpers import write_jsonl
 
 from processing import prepare_datasets
 

@@ -3,8 +3,8 @@ import logging
 import shutil
 
 import pytest
-from conftest import write_jsonl
 from datasets import Dataset
+from helpers import write_jsonl
 
 from processing import DataArguments, StreamedRows, prepare_datasets
 from processing.hub_data import find_parts

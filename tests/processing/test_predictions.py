@@ -2,8 +2,8 @@ import json
 
 import pytest
 import torch
-from conftest import write_jsonl
 from datasets import Dataset
+from helpers import write_jsonl
 
 from dualvqa.run import main as run_vqa
 from processing import decoded, predictions, ranked_arrays, write_predictions

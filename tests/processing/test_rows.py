@@ -2,8 +2,8 @@ import io
 import json
 
 import pyarrow
-from conftest import write_jsonl
 from datasets import Array2D, Dataset, Features, Image, Sequence, Value
+from helpers import write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PILImage

@@ -6,7 +6,7 @@ import os
 import datasets
 import pandas
 import pytest
-from conftest import ANSWERS, TEXT
+from helpers import ANSWERS, TEXT
 from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader

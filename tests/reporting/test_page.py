@@ -6,7 +6,7 @@ import re
 import pytest
 from datasets import Dataset
 from PIL import Image
-from test_report import canonical, random_logits
+from report_rows import canonical, random_logits
 
 from dualvqa.reporting.page import thumbnail
 from dualvqa.reporting.report import EvaluatedRun, write_report

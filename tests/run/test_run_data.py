@@ -4,7 +4,6 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from test_run_vqa import recipe  # noqa: F401 - a fixture
 
 from dualvqa.run import main as run_vqa
 from dualvqa.run.data import check_heads
@@ -35,7 +34,7 @@ def test_a_head_that_learns_from_no_row_is_told(caplog):
 
 
 @pytest.mark.parametrize("length", [{}, {"max_steps": -1, "num_train_epochs": 1}])
-def test_rows_that_make_no_batch_are_refused_before_anything_is_trained(recipe, length, tmp_path):  # noqa: F811
+def test_rows_that_make_no_batch_are_refused_before_anything_is_trained(recipe, length, tmp_path):
     message = r"dataloader_drop_last leaves nothing to train on: there are \d+ training rows, and a batch has 100"
     with pytest.raises(SystemExit, match=message):
         run_vqa.main([recipe(dataloader_drop_last=True, per_device_train_batch_size=100, **length)])

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_jsonl
-from test_run_vqa import lines_of, recipe  # noqa: F401 - a fixture
+from helpers import lines_of, write_jsonl
 
 from dualvqa.run import main as run_vqa
 from dualvqa.training.hub import PRIVATE_FILES, SHARED_FILES
@@ -23,7 +22,7 @@ def warnings_of(caplog):
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
-def test_a_run_reports_on_every_evaluated_part(recipe, answered, tmp_path):  # noqa: F811
+def test_a_run_reports_on_every_evaluated_part(recipe, answered, tmp_path):
     run_vqa.main([recipe(), "--do_eval", "--test_file", answered])
     out = tmp_path / "out"
     report, results = (json.loads((out / name).read_text()) for name in ("report.json", "all_results.json"))
@@ -50,7 +49,7 @@ def test_a_run_reports_on_every_evaluated_part(recipe, answered, tmp_path):  # n
     assert found == pytest.approx(expected) and again["settings"][0] == ["model", "out"]
 
 
-def test_the_blind_model_does_not_see(recipe, answered, tmp_path):  # noqa: F811
+def test_the_blind_model_does_not_see(recipe, answered, tmp_path):
     flags = ["--config", "vision_config.batch_norm_momentum=1.0"]  # else the tiny tower passes hardly anything on
     run_vqa.main([recipe(max_steps=6), "--do_eval", "--test_file", answered, "--report_blind", *flags])
     out = tmp_path / "out"
@@ -71,7 +70,7 @@ def test_the_blind_model_does_not_see(recipe, answered, tmp_path):  # noqa: F811
     assert "not seen" not in (out / "README.md").read_text()
 
 
-def test_seeing_is_all_that_the_blind_model_lacks(recipe, tmp_path, monkeypatch):  # noqa: F811
+def test_seeing_is_all_that_the_blind_model_lacks(recipe, tmp_path, monkeypatch):
     """With its eyes open it would be the run's own model."""
     original = VQACollator.__call__
 
@@ -86,7 +85,7 @@ def test_seeing_is_all_that_the_blind_model_lacks(recipe, tmp_path, monkeypatch)
     assert models[0] == models[1] == models[2]  # and a second model changes nothing of the first
 
 
-def test_the_blind_model_has_blind_embeddings(recipe, answered, tmp_path):  # noqa: F811
+def test_the_blind_model_has_blind_embeddings(recipe, answered, tmp_path):
     settings = ["--random_crop_scale", "1", "--color_jitter", "0", "--cache_embeddings", "true"]
     flags = ["--do_eval", "--test_file", answered, "--report_blind", "--config", "freeze_vision=true"]
     run_vqa.main([recipe(), *flags, "freeze_text=true", *settings])
@@ -107,7 +106,7 @@ def test_a_blind_collator_gives_mean_pixels_and_the_same_labels(processor, pictu
         torch.testing.assert_close(blind[name], tensor)
 
 
-def test_a_report_that_fails_takes_nothing_away(recipe, tmp_path, monkeypatch, caplog):  # noqa: F811
+def test_a_report_that_fails_takes_nothing_away(recipe, tmp_path, monkeypatch, caplog):
     def fail(*args, **kwargs):
         raise RuntimeError("no space")
 
@@ -119,7 +118,7 @@ def test_a_report_that_fails_takes_nothing_away(recipe, tmp_path, monkeypatch, c
     assert (out / "model.safetensors").exists() and "| routed |" in (out / "README.md").read_text()
 
 
-def test_a_blind_model_that_fails_leaves_the_report(recipe, tmp_path, monkeypatch, caplog):  # noqa: F811
+def test_a_blind_model_that_fails_leaves_the_report(recipe, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(run_vqa, "train_blind", lambda *args: 1 / 0)
     run_vqa.main([recipe(), "--do_eval", "--report_blind"])
     assert [line for line in warnings_of(caplog) if line.startswith("no model without images: ZeroDivisionError")]
@@ -129,7 +128,7 @@ def test_a_blind_model_that_fails_leaves_the_report(recipe, tmp_path, monkeypatc
     )
 
 
-def test_a_test_part_without_answers_is_left_out(recipe, picture_folder, tmp_path):  # noqa: F811
+def test_a_test_part_without_answers_is_left_out(recipe, picture_folder, tmp_path):
     rows = [{"image": "0.png", "question": "is it red?"}]
     flags = ["--do_eval", "--do_predict", "--test_file", write_jsonl(picture_folder / "asked.jsonl", rows)]
     run_vqa.main([recipe(), *flags])
@@ -137,7 +136,7 @@ def test_a_test_part_without_answers_is_left_out(recipe, picture_folder, tmp_pat
     assert len(lines_of(tmp_path / "out" / "predictions.jsonl")) == 1
 
 
-def test_it_can_be_left_out_and_asks_for_what_it_needs(recipe, tmp_path):  # noqa: F811
+def test_it_can_be_left_out_and_asks_for_what_it_needs(recipe, tmp_path):
     with pytest.raises(SystemExit, match="--report_blind trains a second model.*needs --do_train and --do_eval"):
         run_vqa.main([recipe(), "--report_blind"])
     with pytest.raises(SystemExit, match="--report_blind.*can't be with --pretrain or --report false"):

@@ -6,65 +6,13 @@ import sys
 import pytest
 import torch
 import yaml
-from conftest import TEXT, write_jsonl
+from helpers import TEXT, TINY, lines_of, write_jsonl
 from safetensors.torch import load_file
 
 from dualvqa.run import main as run_vqa
 from dualvqa.run.arguments import config_fields
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DualVQAProcessor
-
-TINY = {
-    "fusion_hidden_size": 16,
-    "fusion_num_attention_heads": 2,
-    "text_config": {**TEXT, "max_position_embeddings": 64},
-}
-
-
-@pytest.fixture
-def recipe(picture_folder, tmp_path):
-    """A recipe that trains for two steps on the pictures, and its output folder."""
-    settings = {
-        "train_file": str(picture_folder / "train.jsonl"),
-        "image_dir": str(picture_folder),
-        "output_dir": str(tmp_path / "out"),
-        "image_size": 32,
-        "validation_fraction": 0.25,
-        "max_steps": 2,
-        "per_device_train_batch_size": 8,
-        "learning_rate": "1e-3",
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "do_train": True,
-        "config": TINY,
-    }
-    path = tmp_path / "recipe.yaml"
-
-    def write(**changes):
-        path.write_text(yaml.safe_dump({**settings, **changes}))
-        return str(path)
-
-    return write
-
-
-def lines_of(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.fixture
-def test_file(picture_folder):
-    """Six questions without answers, with fields of their own, one of them named as a prediction's."""
-    rows = [
-        {
-            "image": f"{n}.png",
-            "question": "is it red?" if n % 2 else "what color is it?",
-            "qid": n,
-            "question_type": "X",
-        }
-        for n in (5, 3, 4, 3, 0, 1)
-    ]
-    return write_jsonl(picture_folder / "test.jsonl", rows)
 
 
 def test_trains_evaluates_predicts_and_answers_elsewhere(recipe, test_file, tmp_path):

@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import write_jsonl
 from datasets import Dataset
+from helpers import write_jsonl
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from test_resuming import assert_same_run, killed, one_thread, settings  # noqa: F401 - fixtures
-from test_run_vqa import recipe  # noqa: F401 - a fixture
-from test_trainer import arguments, first_gradients, rows  # noqa: F401 - a fixture
 from torch.nn.functional import cross_entropy
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from training_helpers import assert_same_run, first_gradients, killed
+from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
 from dualvqa.training.auxiliary import AuxiliaryTargets, auxiliary_loss
@@ -54,7 +53,7 @@ def test_the_loss_is_the_mean_of_the_columns_cross_entropies():
     torch.testing.assert_close(half + other, expected)
 
 
-def test_the_logits_are_still_there_where_the_outputs_are_taken_apart_and_built_anew(tiny_model, rows):  # noqa: F811
+def test_the_logits_are_still_there_where_the_outputs_are_taken_apart_and_built_anew(tiny_model, rows):
     """As DDP does it, and pickle."""
     model = tiny_model().train()
     AuxiliaryTargets(ORGANS).attach(model)
@@ -67,14 +66,14 @@ def test_the_logits_are_still_there_where_the_outputs_are_taken_apart_and_built_
     assert all(map(torch.equal, copy.auxiliary_logits, outputs.auxiliary_logits))
 
 
-def test_adapters_whose_checkpoints_would_lack_the_heads_are_refused(tiny_model, rows, tmp_path):  # noqa: F811
+def test_adapters_whose_checkpoints_would_lack_the_heads_are_refused(tiny_model, rows, tmp_path):
     model = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=r"text_encoder\..*\.q_lin"))
     trainer = DualVQATrainer(model, arguments(tmp_path), train_dataset=rows, auxiliary=AuxiliaryTargets(ORGANS))
     with pytest.raises(ValueError, match="auxiliary heads aren't kept in checkpoints of adapters"):
         trainer.train()
 
 
-def test_gradients_do_not_depend_on_how_the_batch_is_cut(tiny_model, rows, tmp_path, monkeypatch):  # noqa: F811
+def test_gradients_do_not_depend_on_how_the_batch_is_cut(tiny_model, rows, tmp_path, monkeypatch):
     model = tiny_model(fusion_dropout=0.0, head_dropout=0.0, freeze_vision=True)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -108,7 +107,7 @@ def with_organs(file):
     write_jsonl(Path(file), [{**row, "organ": ("head", "chest", "knee")[n % 3]} for n, row in enumerate(known)])
 
 
-def test_a_saved_folder_has_nothing_of_them_but_a_line_in_its_card(recipe, picture_folder, tmp_path, caplog):  # noqa: F811
+def test_a_saved_folder_has_nothing_of_them_but_a_line_in_its_card(recipe, picture_folder, tmp_path, caplog):
     with_organs(picture_folder / "train.jsonl")
     flags = ["--auxiliary_columns", "organ", "--save_strategy", "steps", "--save_steps", "2", "--logging_steps", "1"]
     run_vqa.main([recipe(), *flags])
@@ -122,7 +121,7 @@ def test_a_saved_folder_has_nothing_of_them_but_a_line_in_its_card(recipe, pictu
     assert not found["unexpected_keys"] and not found["missing_keys"]
 
 
-def test_a_resumed_run_has_the_same_heads(settings, tmp_path):  # noqa: F811
+def test_a_resumed_run_has_the_same_heads(settings, tmp_path):
     with_organs(settings["train_file"])
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**settings, "auxiliary_columns": ["organ"]}))
     arguments = [str(tmp_path / "recipe.yaml"), "--output_dir"]
@@ -146,6 +145,6 @@ def test_a_resumed_run_has_the_same_heads(settings, tmp_path):  # noqa: F811
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(recipe, flags, message):  # noqa: F811
+def test_what_does_not_go_together_is_refused(recipe, flags, message):
     with pytest.raises(SystemExit, match=message):
         run_vqa.main([recipe(), *flags])

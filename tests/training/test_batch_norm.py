@@ -1,7 +1,7 @@
 import pytest
 import torch
-from test_trainer import arguments, rows  # noqa: F401 - a fixture
 from torch import nn
+from training_helpers import training_arguments as arguments
 
 from dualvqa.training.batch_norm import use_running_statistics
 from dualvqa.training.trainer import DualVQATrainer
@@ -25,7 +25,7 @@ def test_single_values_are_normalised_by_the_running_statistics(caplog):
         norm(one)
 
 
-def test_a_last_batch_with_one_image_trains(tiny_model, rows, tmp_path, caplog):  # noqa: F811
+def test_a_last_batch_with_one_image_trains(tiny_model, rows, tmp_path, caplog):
     args = arguments(tmp_path, per_device_train_batch_size=4, num_train_epochs=1)
     trainer = DualVQATrainer(tiny_model(), args, train_dataset=rows[:5])
     assert trainer.train().global_step == 2

@@ -4,9 +4,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_resuming import one_thread  # noqa: F401 - a fixture, of all tests
-from test_run_vqa import recipe  # noqa: F401 - a fixture
-from test_trainer import arguments
+from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
 from dualvqa.training.checkpoint_integrity import is_whole_zip
@@ -79,7 +77,7 @@ def assert_mean_of(out, steps):
     assert moved > 10
 
 
-def test_a_run_ends_with_the_mean_of_its_last_checkpoints(recipe, tmp_path):  # noqa: F811
+def test_a_run_ends_with_the_mean_of_its_last_checkpoints(recipe, tmp_path):
     out = tmp_path / "out"
     run_vqa.main([recipe(), *AVERAGING, "--do_eval"])
     assert_mean_of(out, [3, 4, 5])
@@ -95,7 +93,7 @@ def test_a_run_ends_with_the_mean_of_its_last_checkpoints(recipe, tmp_path):  # 
     assert json.loads((again / "all_results.json").read_text())["eval_loss"] == pytest.approx(figures["eval_loss"])
 
 
-def test_a_resumed_run_averages_what_was_written_before(recipe, tmp_path):  # noqa: F811
+def test_a_resumed_run_averages_what_was_written_before(recipe, tmp_path):
     out = tmp_path / "out"
     run_vqa.main([recipe(), *AVERAGING])
     whole = load_file(out / "model.safetensors")
@@ -106,7 +104,7 @@ def test_a_resumed_run_averages_what_was_written_before(recipe, tmp_path):  # no
         torch.testing.assert_close(tensor, whole[name])
 
 
-def test_fewer_checkpoints_are_told(recipe, tmp_path, caplog):  # noqa: F811
+def test_fewer_checkpoints_are_told(recipe, tmp_path, caplog):
     flags = ["--average_checkpoints", "3", "--save_strategy", "steps", "--save_steps", "1", "--max_steps", "2"]
     run_vqa.main([recipe(), *flags])
     assert "there are 2 checkpoints to average in place of 3" in caplog.text
@@ -114,7 +112,7 @@ def test_fewer_checkpoints_are_told(recipe, tmp_path, caplog):  # noqa: F811
     assert "| weights | mean of the last 2 checkpoints |" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_damaged_checkpoints_and_those_of_later_steps_are_not_averaged(recipe, tmp_path, caplog):  # noqa: F811
+def test_damaged_checkpoints_and_those_of_later_steps_are_not_averaged(recipe, tmp_path, caplog):
     out = tmp_path / "out"
     run_vqa.main([recipe(), *AVERAGING[2:]])
     (out / "checkpoint-3" / "model.safetensors").write_bytes(b"cut")
@@ -131,7 +129,7 @@ def test_damaged_checkpoints_and_those_of_later_steps_are_not_averaged(recipe, t
     assert_mean_of(out, [1, 2, 4])
 
 
-def test_checkpoints_of_another_run_are_refused_before_training(recipe, tmp_path):  # noqa: F811
+def test_checkpoints_of_another_run_are_refused_before_training(recipe, tmp_path):
     out = tmp_path / "out"
     run_vqa.main([recipe(), *AVERAGING[2:]])
     saved = (out / "model.safetensors").read_bytes()

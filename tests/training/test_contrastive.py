@@ -5,10 +5,9 @@ import shutil
 
 import pytest
 import torch
-from conftest import ANSWERS, write_jsonl
+from helpers import ANSWERS, write_jsonl
 from safetensors.torch import load_file
-from test_distributed import start
-from test_run_vqa import recipe  # noqa: F401 - a fixture
+from training_helpers import start
 
 from dualvqa.run import main as run_vqa
 from dualvqa.training.contrastive import BACKBONE, LOG_SCALE_START, contrastive_loss, first_places, retrieval
@@ -19,7 +18,7 @@ STILL = {"text_config.dropout": 0, "text_config.attention_dropout": 0}
 PRETRAIN = ["--pretrain", "contrastive", "--random_crop_scale", "1", "--color_jitter", "0"]
 
 
-def pretrained(recipe, folder, *flags, **changes):  # noqa: F811
+def pretrained(recipe, folder, *flags, **changes):
     run_vqa.main([recipe(**changes), *PRETRAIN, "--output_dir", str(folder), *flags])
     return folder
 
@@ -88,7 +87,7 @@ def test_the_same_key_is_the_same_image_wherever_it_is():
     assert torch.equal(keys[first][index], keys)
 
 
-def test_duplicates_in_a_batch_are_positives(recipe, tmp_path, monkeypatch):  # noqa: F811
+def test_duplicates_in_a_batch_are_positives(recipe, tmp_path, monkeypatch):
     """The eight pictures have three texts each colour shares: "is it red? no" is a text of five of them."""
     trainers = []
     original = run_vqa.build_trainer
@@ -105,7 +104,7 @@ def test_duplicates_in_a_batch_are_positives(recipe, tmp_path, monkeypatch):  # 
     assert found["positives"].sum(dim=1).tolist() == [2] * 8
 
 
-def test_the_loss_falls_and_the_temperature_is_learned_and_logged(recipe, tmp_path):  # noqa: F811
+def test_the_loss_falls_and_the_temperature_is_learned_and_logged(recipe, tmp_path):
     flags = "--max_steps 40 --logging_steps 10 --learning_rate 0.01 --eval_strategy steps --eval_steps 40".split()
     out = pretrained(recipe, tmp_path / "out", *flags, "--do_eval")
     losses, temperatures = log_of(out, "loss"), log_of(out, "temperature")
@@ -119,7 +118,7 @@ def test_the_loss_falls_and_the_temperature_is_learned_and_logged(recipe, tmp_pa
     assert results["eval_loss"] > 0
 
 
-def test_the_saved_folder_is_a_model_to_start_from(recipe, tmp_path, caplog):  # noqa: F811
+def test_the_saved_folder_is_a_model_to_start_from(recipe, tmp_path, caplog):
     torch.manual_seed(42)
     before, first, second = tmp_path / "before", tmp_path / "first", tmp_path / "second"
     pretrained(recipe, before, "--learning_rate", "0", "--validation_fraction", "0")
@@ -147,7 +146,7 @@ def test_the_saved_folder_is_a_model_to_start_from(recipe, tmp_path, caplog):  #
     run_vqa.main([recipe(), *flags, "--new_answers", "--output_dir", str(second)])
 
 
-def test_frozen_towers_leave_the_projections_to_learn(recipe, tmp_path):  # noqa: F811
+def test_frozen_towers_leave_the_projections_to_learn(recipe, tmp_path):
     flags = ["--validation_fraction", "0", "--config", "freeze_vision=true", "freeze_text=true"]
     before = pretrained(recipe, tmp_path / "before", "--learning_rate", "0", *flags)
     after = pretrained(recipe, tmp_path / "after", *flags)
@@ -157,7 +156,7 @@ def test_frozen_towers_leave_the_projections_to_learn(recipe, tmp_path):  # noqa
     assert changed == {"visual_projection", "text_projection"}
 
 
-def test_a_resumed_run_has_the_temperature_it_had(recipe, tmp_path):  # noqa: F811
+def test_a_resumed_run_has_the_temperature_it_had(recipe, tmp_path):
     flags = "--max_steps 6 --logging_steps 1 --learning_rate 0.01 --save_steps 3".split()
     whole = pretrained(recipe, tmp_path / "whole", *flags)
     resumed = tmp_path / "resumed"
@@ -172,7 +171,7 @@ def test_a_resumed_run_has_the_temperature_it_had(recipe, tmp_path):  # noqa: F8
         pretrained(recipe, tmp_path / "other", *again, "--resume_from_checkpoint", checkpoint)
 
 
-def test_the_best_state_is_that_with_the_lowest_loss(recipe, tmp_path, caplog):  # noqa: F811
+def test_the_best_state_is_that_with_the_lowest_loss(recipe, tmp_path, caplog):
     best = "--eval_strategy steps --eval_steps 1 --save_strategy steps --save_steps 1 --load_best_model_at_end".split()
     out = pretrained(recipe, tmp_path / "out", *best, "--metric_for_best_model", "routed_accuracy")
     assert "pre-training has no routed_accuracy" in caplog.text
@@ -180,7 +179,7 @@ def test_the_best_state_is_that_with_the_lowest_loss(recipe, tmp_path, caplog): 
     assert state["best_metric"] == min(log_of(out, "eval_loss"))
 
 
-def test_captions_need_no_questions_and_no_answers(recipe, picture_folder, tmp_path):  # noqa: F811
+def test_captions_need_no_questions_and_no_answers(recipe, picture_folder, tmp_path):
     rows = [{"image": f"{n}.png", "caption": f"a {ANSWERS[n % 3]} picture"} for n in range(8)]
     path = write_jsonl(picture_folder / "captions.jsonl", rows)
     out = pretrained(recipe, tmp_path / "out", "--pretrain_text_column", "caption", train_file=path)
@@ -216,7 +215,7 @@ def test_streamed_rows_have_the_same_texts(picture_folder, tmp_path):
     assert next(iter(captions))["question"] == "red" and "answer" not in next(iter(captions))
 
 
-def test_two_processes_have_the_negatives_of_one(recipe, tmp_path):  # noqa: F811
+def test_two_processes_have_the_negatives_of_one(recipe, tmp_path):
     """Without dropout and batch statistics, two processes with half the batch each learn what one does."""
     still = {**STILL, "freeze_vision": True}
     fields = [f"{name}={str(value).lower()}" for name, value in still.items()]
@@ -249,14 +248,14 @@ def test_two_processes_have_the_negatives_of_one(recipe, tmp_path):  # noqa: F81
         (["--train_fraction", "0"], r"train_fraction must be in \(0, 1\]"),
     ],
 )
-def test_bad_requests_stop_before_training(recipe, tmp_path, flags, message):  # noqa: F811
+def test_bad_requests_stop_before_training(recipe, tmp_path, flags, message):
     with pytest.raises(SystemExit, match=message):
         run_vqa.main([recipe(), *flags])
     assert not os.path.exists(tmp_path / "out" / "config.json")
 
 
 @pytest.mark.parametrize("kind, images", [("images", 1), ("texts", 3)])
-def test_one_image_or_one_text_alone_is_refused(recipe, picture_folder, tmp_path, kind, images):  # noqa: F811
+def test_one_image_or_one_text_alone_is_refused(recipe, picture_folder, tmp_path, kind, images):
     rows = [
         {"image": f"{n % images}.png", "question": "is it red?" if kind == "texts" else f"is it {n}?", "answer": "red"}
         for n in range(4)

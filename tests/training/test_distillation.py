@@ -3,7 +3,6 @@ import logging
 
 import pytest
 import torch
-from test_run_vqa import recipe  # noqa: F401 - a fixture
 
 from dualvqa.run import main as run_vqa
 from dualvqa.training.arguments import DualVQATrainingArguments
@@ -125,7 +124,7 @@ def test_logits_are_computed_once_and_again_when_they_do_not_fit(tmp_path, caplo
 
 
 @pytest.mark.parametrize("teachers", [1, 2])
-def test_run_vqa_learns_from_saved_folders(recipe, tmp_path, caplog, teachers):  # noqa: F811
+def test_run_vqa_learns_from_saved_folders(recipe, tmp_path, caplog, teachers):
     folders = [str(tmp_path / f"teacher_{n}") for n in range(teachers)]
     for seed, folder in enumerate(folders):
         run_vqa.main([recipe(), "--output_dir", folder, "--seed", str(seed), "--image_size", str(32 + 32 * seed)])
@@ -142,7 +141,7 @@ def test_run_vqa_learns_from_saved_folders(recipe, tmp_path, caplog, teachers): 
     assert "computing the teacher's logits of" not in caplog.text
 
 
-def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path):  # noqa: F811
+def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path):
     from safetensors.torch import load_file
 
     teacher, student = tmp_path / "teacher", tmp_path / "student"
@@ -171,7 +170,7 @@ def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path
         (["--teacher", "TEACHER", "--model_name_or_path", "TEACHER", "--do_train", "false", "--do_eval"], "needs"),
     ],
 )
-def test_what_does_not_fit_is_named(recipe, tmp_path, flags, message):  # noqa: F811
+def test_what_does_not_fit_is_named(recipe, tmp_path, flags, message):
     teacher = str(tmp_path / "teacher")
     run_vqa.main([recipe(max_steps=1), "--output_dir", teacher])
     with pytest.raises((SystemExit, ValueError, OSError), match=message):

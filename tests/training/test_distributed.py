@@ -1,31 +1,15 @@
 """The same recipe is the same run, however its batches are cut: real processes, with gloo between them."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from test_run_vqa import TINY
+from helpers import TINY
+from training_helpers import start
 
-TESTS = Path(__file__).parents[1]
 # processes, accumulation steps, batch size: 32 rows a step each time
 PLANS = {"1 x 32": (1, 1, 32), "4 steps x 8": (1, 4, 8), "2 x 16": (2, 1, 16), "2 x 2 steps x 8": (2, 2, 8)}
-
-
-def start(script, processes, *arguments):
-    """Runs a script of this folder, started by accelerate where there are several processes."""
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "accelerate.commands.accelerate_cli", "launch"]
-        command += ["--config_file", TESTS.parent / "launch" / "cpu.yaml", "--num_processes", processes]
-    command += [TESTS / script, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_run_vqa import recipe  # noqa: F401 - a fixture
-from test_trainer import arguments, rows  # noqa: F401 - a fixture
+from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
 from dualvqa.training.checkpoints import find_checkpoint, newest_checkpoint
@@ -20,7 +19,7 @@ def finite(model):
 
 
 @pytest.fixture
-def trainer(tiny_model, rows, tmp_path):  # noqa: F811
+def trainer(tiny_model, rows, tmp_path):
     def make(**fields):
         saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 4, "logging_steps": 10, **fields}
         return DualVQATrainer(tiny_model(), arguments(tmp_path, **saving), train_dataset=rows)
@@ -107,7 +106,7 @@ def test_with_fp16_steps_are_skipped_until_the_scale_is_small(trainer, scale, st
         stop.on_pre_optimizer_step(own.args, own.state, own.control)
 
 
-def test_a_run_that_diverges_has_exit_code_1_and_no_new_model(recipe, tmp_path):  # noqa: F811
+def test_a_run_that_diverges_has_exit_code_1_and_no_new_model(recipe, tmp_path):
     run_vqa.main([recipe()])
     out = tmp_path / "out"
     before = {name: (out / name).read_bytes() for name in ("model.safetensors", "config.json", "all_results.json")}
@@ -127,7 +126,7 @@ def test_weights_that_are_finite_but_too_large_to_compute_with_are_not_saved(tra
     assert not list(tmp_path.glob("checkpoint-*")) and not (tmp_path / "model.safetensors").exists()
 
 
-def test_logits_that_are_not_finite_in_an_evaluation_end_the_run(trainer, rows, monkeypatch):  # noqa: F811
+def test_logits_that_are_not_finite_in_an_evaluation_end_the_run(trainer, rows, monkeypatch):
     own = trainer(save_strategy="no")
     own.args.eval_strategy, own.args.eval_steps = "steps", 1
     spoilt = dict(rows[0], pixel_values=rows[0]["pixel_values"] * float("nan"))
@@ -171,7 +170,7 @@ def test_a_checkpoint_with_spoilt_weights_is_passed_over_and_refused_by_name(tra
         find_checkpoint(str(tmp_path / "checkpoint-2"), tmp_path)
 
 
-def test_what_fails_in_the_evaluation_after_training_is_told_in_a_line(recipe, monkeypatch, tmp_path):  # noqa: F811
+def test_what_fails_in_the_evaluation_after_training_is_told_in_a_line(recipe, monkeypatch, tmp_path):
     def fail(*args):
         raise ValueError("logits that aren't finite")
 

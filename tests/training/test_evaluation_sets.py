@@ -3,8 +3,8 @@
 import pytest
 import torch
 from datasets import Dataset
-from test_trainer import arguments
 from torch.utils.data import DataLoader
+from training_helpers import training_arguments as arguments
 
 from dualvqa.training.evaluating import loss_of_all
 from dualvqa.training.trainer import DualVQATrainer

@@ -3,8 +3,7 @@ import re
 
 import pytest
 import torch
-from test_run_vqa import recipe  # noqa: F401 - a fixture
-from test_trainer import arguments, rows  # noqa: F401 - a fixture
+from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
 from dualvqa.training.freezing import freeze_parameters
@@ -24,7 +23,7 @@ def copies(model):
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
-def test_matched_parameters_stay_as_they_are_and_the_others_move(model, rows, tmp_path):  # noqa: F811
+def test_matched_parameters_stay_as_they_are_and_the_others_move(model, rows, tmp_path):
     before = copies(model)
     settings = {"weight_decay": 0.5, "learning_rate": 1e-2, "max_steps": 3, "freeze_parameters": LOWER}
     DualVQATrainer(model, arguments(tmp_path, **settings), train_dataset=rows).train()
@@ -34,7 +33,7 @@ def test_matched_parameters_stay_as_they_are_and_the_others_move(model, rows, tm
     assert any("layer.1." in name for name in before.keys() - still)
 
 
-def test_activation_checkpointing_below_a_trained_layer_keeps_its_gradients(model, rows, tmp_path):  # noqa: F811
+def test_activation_checkpointing_below_a_trained_layer_keeps_its_gradients(model, rows, tmp_path):
     before = copies(model)
     settings = {"max_steps": 1, "learning_rate": 1e-2, "freeze_parameters": LOWER, "activation_checkpointing": True}
     DualVQATrainer(model, arguments(tmp_path, **settings), train_dataset=rows).train()
@@ -88,7 +87,7 @@ def test_an_expression_that_is_none_is_refused(tmp_path):
         arguments(tmp_path, freeze_parameters="(layer")
 
 
-def test_it_is_of_the_run_and_its_card_but_not_of_the_saved_model(recipe, tmp_path, caplog):  # noqa: F811
+def test_it_is_of_the_run_and_its_card_but_not_of_the_saved_model(recipe, tmp_path, caplog):
     out, expression = tmp_path / "out", r"text_encoder\.(.*)(embeddings|layer\.0\.)"
     flags = ["--freeze_parameters", expression, "--save_strategy", "steps", "--save_steps", "1"]
     caplog.set_level("INFO")
@@ -108,7 +107,7 @@ def test_it_is_of_the_run_and_its_card_but_not_of_the_saved_model(recipe, tmp_pa
     run_vqa.main([recipe(), *flags, "--resume_from_checkpoint", str(out / "checkpoint-1")])
 
 
-def test_a_run_says_before_training_that_nothing_matches(recipe, tmp_path):  # noqa: F811
+def test_a_run_says_before_training_that_nothing_matches(recipe, tmp_path):
     with pytest.raises(SystemExit, match="found in none of the"):
         run_vqa.main([recipe(), "--freeze_parameters", "layer.7"])
     assert not (tmp_path / "out").exists()

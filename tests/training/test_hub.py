@@ -4,17 +4,13 @@ when it is imported."""
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import ANSWERS
+from helpers import ANSWERS, OTHER_FILES, ROOT, SOURCES, contents
 from hub_server import HubServer
 from huggingface_hub import ModelCard
 from PIL import Image
-from test_run_vqa import recipe  # noqa: F401 - a fixture
-from test_saved_folder import OTHER_FILES, SOURCES, contents
 
-ROOT = Path(__file__).parents[2]
 FOLDER = {*OTHER_FILES, *SOURCES, ".gitattributes"}
 
 
@@ -126,7 +122,7 @@ def test_what_is_pushed_is_loaded_by_its_name_and_revision(hub, call, tiny_model
     assert card.count('"someone/dualvqa"') == 3 and "processing_dualvqa.py" in card
 
 
-def test_a_run_pushes_its_model_and_card_and_nothing_of_the_users_rows(hub, call, recipe, picture_folder, tmp_path):  # noqa: F811
+def test_a_run_pushes_its_model_and_card_and_nothing_of_the_users_rows(hub, call, recipe, picture_folder, tmp_path):
     settings = [recipe(do_eval=True, do_predict=True), "--test_file", picture_folder / "train.jsonl"]
     settings += ["--push_to_hub", "--hub_model_id", "someone/trained", "--save_steps", "1", "--save_strategy", "steps"]
     run = call(ROOT / "run_vqa.py", *settings, package=True)
@@ -149,7 +145,7 @@ def test_a_run_pushes_its_model_and_card_and_nothing_of_the_users_rows(hub, call
     assert files["model.safetensors"] == (tmp_path / "out" / "model.safetensors").read_bytes()
 
 
-def test_a_push_without_a_token_stops_before_training(call, recipe, tmp_path):  # noqa: F811
+def test_a_push_without_a_token_stops_before_training(call, recipe, tmp_path):
     run = call(ROOT / "run_vqa.py", recipe(), "--push_to_hub", "--hub_model_id", "someone/x", package=True, HF_TOKEN="")
     assert run.returncode != 0 and "error:" in run.stderr and "Traceback" not in run.stderr
     assert not (tmp_path / "out" / "model.safetensors").exists()

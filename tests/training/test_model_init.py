@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_trainer import arguments, rows  # noqa: F401 - a fixture
+from training_helpers import training_arguments as arguments
 from transformers import hyperparameter_search
 from transformers.trainer_utils import HPSearchBackend
 
@@ -25,7 +25,7 @@ def build(tiny_model):
 
 
 @pytest.fixture
-def train(build, rows, tmp_path):  # noqa: F811
+def train(build, rows, tmp_path):
     """Trains two steps of a model that is built in train(); gives the trainer."""
 
     def train(auxiliary=None, **fields):
@@ -57,7 +57,7 @@ def test_mgda_reads_the_fused_state_of_a_model_that_the_trainer_builds(train):
     assert not trainer.model.fusion._forward_hooks
 
 
-def test_auxiliary_heads_are_those_of_the_model_that_the_trainer_builds(train, rows):  # noqa: F811
+def test_auxiliary_heads_are_those_of_the_model_that_the_trainer_builds(train, rows):
     for number, row in enumerate(rows):
         row["auxiliary_labels"] = torch.tensor([number % 2])
     trainer = train(auxiliary=AuxiliaryTargets({"organ": ["liver", "lung"]}))
@@ -85,7 +85,7 @@ def test_pre_training_anew_begins_with_the_first_temperature(build, tmp_path):
     assert trained == {"vision_encoder", "text_encoder", "visual_projection", "text_projection"}
 
 
-def test_a_search_trains_with_what_each_trial_tries(build, rows, tmp_path, monkeypatch):  # noqa: F811
+def test_a_search_trains_with_what_each_trial_tries(build, rows, tmp_path, monkeypatch):
     seen = []
 
     class Search(hyperparameter_search.OptunaBackend):

@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_run_vqa import recipe  # noqa: F401 - a fixture
-from test_trainer import arguments, rows  # noqa: F401 - a fixture
+from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
 from dualvqa.training import output_folder
@@ -25,7 +24,7 @@ with claimed(sys.argv[1]):
 """
 
 
-def test_two_runs_in_one_folder_are_refused_and_a_killed_one_holds_nothing(recipe, tmp_path, monkeypatch):  # noqa: F811
+def test_two_runs_in_one_folder_are_refused_and_a_killed_one_holds_nothing(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(output_folder, "PATIENCE", 0.1)
     folder = tmp_path / "out"
     root = Path(run_vqa.__file__).parents[2]
@@ -44,7 +43,7 @@ def test_two_runs_in_one_folder_are_refused_and_a_killed_one_holds_nothing(recip
     assert not (folder / LOCK_NAME).exists()
 
 
-def test_a_folder_that_cannot_be_written_into_is_refused_before_the_data_are_read(recipe, tmp_path):  # noqa: F811
+def test_a_folder_that_cannot_be_written_into_is_refused_before_the_data_are_read(recipe, tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "out", "/proc/out"):
         with pytest.raises(SystemExit, match="output folder .* can't be written into"):
@@ -66,7 +65,7 @@ def test_a_model_is_replaced_by_a_whole_one_or_not_at_all(tmp_path):
 
 def test_a_full_disk_at_the_end_names_the_checkpoint_and_keeps_the_model_before(
     tiny_model,
-    rows,  # noqa: F811
+    rows,
     tmp_path,
     monkeypatch,
 ):
@@ -85,7 +84,7 @@ def test_a_full_disk_at_the_end_names_the_checkpoint_and_keeps_the_model_before(
     assert (tmp_path / "model.safetensors").read_text() == "before"
 
 
-def test_a_full_disk_after_the_model_is_saved_says_where_it_is(recipe, tmp_path, monkeypatch):  # noqa: F811
+def test_a_full_disk_after_the_model_is_saved_says_where_it_is(recipe, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
@@ -95,7 +94,7 @@ def test_a_full_disk_after_the_model_is_saved_says_where_it_is(recipe, tmp_path,
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
-def test_a_clock_that_is_set_back_changes_no_time(tiny_model, rows, tmp_path, monkeypatch):  # noqa: F811
+def test_a_clock_that_is_set_back_changes_no_time(tiny_model, rows, tmp_path, monkeypatch):
     now = [1e9]
 
     def back():
@@ -122,7 +121,7 @@ def test_a_lock_that_cannot_be_taken_is_named(tmp_path, make):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full")
-def test_a_disk_that_is_full_after_training_is_told_with_the_file(recipe, tmp_path):  # noqa: F811
+def test_a_disk_that_is_full_after_training_is_told_with_the_file(recipe, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "train_results.json").symlink_to("/dev/full")

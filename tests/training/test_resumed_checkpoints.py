@@ -8,15 +8,14 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from test_resuming import one_thread  # noqa: F401 - a fixture, of all tests
-from test_trainer import arguments, rows  # noqa: F401 - a fixture
+from training_helpers import training_arguments as arguments
 
 from dualvqa.training.checkpoints import find_checkpoint
 from dualvqa.training.trainer import DualVQATrainer
 
 
 @pytest.fixture
-def train(tiny_model, rows, tmp_path):  # noqa: F811
+def train(tiny_model, rows, tmp_path):
     """Trains four steps with a checkpoint after every second, LoRA where asked for; gives the trainer."""
 
     def train(resume=None, lora=None, **fields):

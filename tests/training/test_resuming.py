@@ -4,63 +4,15 @@ import json
 import os
 import resource
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from conftest import TEXT, write_jsonl
-from safetensors.torch import load_file
+from helpers import write_jsonl
+from training_helpers import assert_same_run, killed
 
 from dualvqa.run import main as run_vqa
 from dualvqa.training.checkpoints import find_checkpoint
-
-TESTS = Path(__file__).parents[1]
-TIMES = ("runtime", "per_second", "preparation_time", "total_flos")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Several threads don't add in the same order every time, and Adam makes much of a last digit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def settings(picture_folder):
-    """Twelve steps, three an epoch, with all that draws random numbers: order, augmentation, dropout."""
-    return {
-        "train_file": str(picture_folder / "train.jsonl"),
-        "image_dir": str(picture_folder),
-        "image_size": 64,
-        "validation_fraction": 0.25,
-        "num_train_epochs": 4,
-        "per_device_train_batch_size": 2,
-        "gradient_accumulation_steps": 2,
-        "questions_per_image": 2,
-        "color_jitter": 0.5,
-        "horizontal_flip": 0.5,
-        "learning_rate": "1e-3",
-        "lr_scheduler_type": "cosine",
-        "task_weighting": "uncertainty",
-        "logging_steps": 5,
-        "save_steps": 2,
-        "eval_strategy": "epoch",
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "do_train": True,
-        "config": {
-            "fusion_hidden_size": 16,
-            "fusion_num_attention_heads": 2,
-            "text_config": {**TEXT, "max_position_embeddings": 64},
-        },
-    }
 
 
 @pytest.fixture
@@ -78,31 +30,6 @@ def whole(recipe, tmp_path):
     """The folder of a run that is not interrupted."""
     run_vqa.main([recipe(), "--output_dir", str(tmp_path / "whole")])
     return tmp_path / "whole"
-
-
-def killed(kind, step, arguments):
-    """Starts a run in a process that is killed."""
-    command = [sys.executable, TESTS / "killed_run.py", kind, step, *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS.parent}"}
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
-
-def log_of(folder):
-    """A run's log without what a clock says."""
-    entries = json.loads((folder / "trainer_state.json").read_text())["log_history"]
-    return [{key: entry[key] for key in entry if not key.endswith(TIMES)} for entry in entries]
-
-
-def assert_same_run(one, other):
-    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
-    assert first.keys() == second.keys()
-    difference = max((first[name].double() - second[name].double()).abs().max().item() for name in first)
-    print(f"largest difference of parameters {difference:.1e}")
-    assert difference == 0
-    assert log_of(one) == log_of(other)
-    losses = [entry["loss"] for entry in log_of(one) if "loss" in entry]
-    assert len(losses) == 2 and len(log_of(one)) == 7  # two of training, four evaluations, the end
 
 
 # 5: right after logging. 7: the checkpoint is at the end of an epoch. 9: it lies between two logging steps.

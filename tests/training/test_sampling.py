@@ -4,13 +4,11 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import write_jsonl
 from datasets import Dataset
+from helpers import write_jsonl
 from safetensors.torch import load_file
-from test_resuming import one_thread  # noqa: F401 - a fixture, of all tests
-from test_run_vqa import recipe  # noqa: F401 - a fixture
-from test_trainer import arguments
 from torch.utils.data import IterableDataset
+from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
 from dualvqa.run.data import answers_to_balance
@@ -131,12 +129,12 @@ def test_powers_out_of_range_are_refused(tmp_path, power):
 
 
 @pytest.mark.parametrize("flags", [["--streaming"], ["--pretrain", "contrastive"]])
-def test_a_run_that_does_not_know_all_answers_is_refused(recipe, flags):  # noqa: F811
+def test_a_run_that_does_not_know_all_answers_is_refused(recipe, flags):
     with pytest.raises(SystemExit, match=r"--balanced_sampling needs the answers.*--streaming or --pretrain"):
         run_vqa.main([recipe(), "--balanced_sampling", "0.5", *flags])
 
 
-def test_a_run_draws_by_its_training_answers_and_can_be_resumed(recipe, picture_folder, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_draws_by_its_training_answers_and_can_be_resumed(recipe, picture_folder, tmp_path, monkeypatch):
     rows = [json.loads(line) for line in (picture_folder / "train.jsonl").read_text().splitlines()]
     write_jsonl(picture_folder / "train.jsonl", [row for row in rows if row["answer"] != "green"])
     trainers = []

@@ -8,67 +8,16 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from helpers import ROOT
 from huggingface_hub import ModelCard
+from training_helpers import ROWS, first_gradients
+from training_helpers import training_arguments as arguments
 from transformers import Trainer, TrainingArguments, default_data_collator
 
 from dualvqa.training.arguments import DualVQATrainingArguments, default_workers
 from dualvqa.training.sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator
 from dualvqa.training.trainer import DualVQATrainer
 from modeling_dualvqa.loss_dualvqa import class_weights, count_valid, focal_loss
-
-ROWS = 32
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def rows(tokenizer):
-    """32 questions about 8 images, the types unevenly spread: no yes/no question in the first eight, few later."""
-    ids = torch.randint(5, len(tokenizer), (ROWS, 6))
-    binary = torch.full((ROWS,), -100)
-    binary[[9, 10, 11, 12, 13, 14, 15, 31]] = torch.tensor([0, 1, 1, 1, 0, 1, 1, 0])
-    open_ended = torch.where(binary == -100, torch.arange(ROWS) % 3, -100)
-    images = torch.randn(8, 3, 32, 32)
-    return [
-        {
-            "input_ids": ids[row],
-            "attention_mask": torch.ones_like(ids[row]),
-            "pixel_values": images[row // 4],
-            "binary_labels": binary[row],
-            "open_ended_labels": open_ended[row],
-            "question_type_labels": (binary[row] == -100).long(),
-        }
-        for row in range(ROWS)
-    ]
-
-
-def arguments(folder, **fields):
-    defaults = {"output_dir": folder, "report_to": "none", "use_cpu": True, "disable_tqdm": True, "save_strategy": "no"}
-    return DualVQATrainingArguments(**{**defaults, **fields})
-
-
-class InOrder(DualVQATrainer):
-    """Keeps the gradient of the first step, and the rows in their order."""
-
-    def _get_train_sampler(self, train_dataset=None):
-        return torch.utils.data.SequentialSampler(self.train_dataset)
-
-    def _clip_grad_norm(self, model):
-        self.gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-        return super()._clip_grad_norm(model)
-
-
-def first_gradients(model, rows, folder, micro_batches):
-    training = arguments(
-        folder,
-        per_device_train_batch_size=ROWS // micro_batches,
-        gradient_accumulation_steps=micro_batches,
-        max_steps=1,
-        logging_steps=1,
-        max_grad_norm=1.0,
-    )
-    trainer = InOrder(model=model, args=training, train_dataset=rows)
-    trainer.train()
-    return trainer.gradients, trainer.state.log_history[0]
 
 
 def test_gradients_do_not_depend_on_how_the_batch_is_cut(tiny_model, rows, tmp_path):

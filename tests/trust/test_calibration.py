@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import write_jsonl
+from helpers import lines_of
 from PIL import Image
-from test_run_vqa import lines_of, recipe  # noqa: F401 - a fixture
 from transformers import EvalPrediction
 
 from dualvqa.run import main as run_vqa
@@ -249,22 +248,7 @@ def test_without_calibration_the_file_says_nothing_of_it(processor, tmp_path):
 # Runs
 
 
-@pytest.fixture
-def many(picture_folder):
-    """Two questions about each of 40 pictures, of which many are answered at random, and a part to test on."""
-    rng, rows = np.random.default_rng(0), []
-    for number in range(60):
-        color = ("red", "green", "blue")[number % 3]
-        Image.new("RGB", (24, 24), color).resize((24 + number, 24)).save(picture_folder / f"many_{number}.png")
-        for question in ("is it red?", "is there a red shape?"):
-            answer = ("no", "yes")[rng.integers(2)] if number % 2 else ("yes" if color == "red" else "no")
-            rows.append({"image": f"many_{number}.png", "question": question, "answer": answer})
-        rows.append({"image": f"many_{number}.png", "question": "what color is it?", "answer": color})
-    write_jsonl(picture_folder / "test.jsonl", rows[120:])
-    return write_jsonl(picture_folder / "many.jsonl", rows[:120])
-
-
-def test_a_run_calibrates_reports_and_saves(recipe, picture_folder, many, tmp_path, caplog):  # noqa: F811
+def test_a_run_calibrates_reports_and_saves(recipe, picture_folder, many, tmp_path, caplog):
     caplog.set_level("INFO")
     out = tmp_path / "out"
     flags = ["--validation_file", many, "--do_eval", "--do_predict", "--test_file", str(picture_folder / "test.jsonl")]
@@ -330,13 +314,13 @@ def test_a_run_calibrates_reports_and_saves(recipe, picture_folder, many, tmp_pa
         ),
     ],
 )
-def test_what_cannot_be_calibrated_is_refused_before_training(recipe, tmp_path, flags, message):  # noqa: F811
+def test_what_cannot_be_calibrated_is_refused_before_training(recipe, tmp_path, flags, message):
     with pytest.raises(SystemExit, match=message):
         run_vqa.main([recipe(), *flags])
     assert not (tmp_path / "out" / "config.json").exists()
 
 
-def test_a_small_validation_part_is_no_obstacle(recipe, tmp_path, caplog):  # noqa: F811
+def test_a_small_validation_part_is_no_obstacle(recipe, tmp_path, caplog):
     caplog.set_level("INFO")
     run_vqa.main([recipe(), "--do_eval"])
     assert "scores stay as the model gives them: the validation part is too small" in caplog.text

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import ANSWERS, TEXT
+from helpers import ANSWERS, TEXT
 from scipy.stats import spearmanr
 
 from dualvqa.deployment.ensemble import EnsemblePipeline

@@ -5,16 +5,14 @@ import re
 import runpy
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 from PIL import Image
 
 from dualvqa.trust.explanation import Explanation
 from dualvqa.trust.explanation_drawing import draw_explanation, lay_out
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import write_jsonl
+from helpers import lines_of, write_jsonl
 from PIL import Image
 from safetensors.torch import load_file
-from test_calibration import many  # noqa: F401 - a fixture
-from test_run_vqa import lines_of, recipe  # noqa: F401 - a fixture
 
 from dualvqa.deployment import onnx_export
 from dualvqa.deployment.onnx_export import export_onnx
@@ -172,7 +170,7 @@ def test_one_exported_head_leaves_the_threshold_of_both_behind(model, processor,
 
 
 @pytest.mark.parametrize("single", [False, True])
-def test_a_run_learns_what_is_familiar(recipe, picture_folder, many, tmp_path, caplog, single):  # noqa: F811
+def test_a_run_learns_what_is_familiar(recipe, picture_folder, many, tmp_path, caplog, single):
     rows = lines_of(picture_folder / "many.jsonl")
     more = write_jsonl(picture_folder / "more.jsonl", rows * 4)
     out = tmp_path / "out"
@@ -203,7 +201,7 @@ def test_a_run_learns_what_is_familiar(recipe, picture_folder, many, tmp_path, c
         )
 
 
-def test_too_few_training_questions_are_told_and_a_saved_model_learns_later(recipe, many, tmp_path, caplog):  # noqa: F811
+def test_too_few_training_questions_are_told_and_a_saved_model_learns_later(recipe, many, tmp_path, caplog):
     out, again = tmp_path / "out", tmp_path / "again"
     flags = ["--validation_file", many, "--fit_familiarity"]
     run_vqa.main([recipe(), *flags, "--train_fraction", "0.5"])

@@ -1,0 +1,81 @@
+"""Constants and small functions that several test modules share; fixtures are in conftest.py."""
+
+import http.server
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from modeling_dualvqa import DualVQAForQuestionAnswering
+from processing import DataArguments
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+
+ANSWERS = ["red", "green", "blue"]
+QUESTIONS = ["what color is it?", "is it red?", "is there a blue square in the picture?", "which color has the shape?"]
+COLOR, RED = QUESTIONS[:2]
+TEXT = {"model_type": "distilbert", "dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}
+VISION = {"image_size": 32, "batch_norm_momentum": 1.0}
+# The configuration of the models that runs train.
+TINY = {
+    "fusion_hidden_size": 16,
+    "fusion_num_attention_heads": 2,
+    "text_config": {**TEXT, "max_position_embeddings": 64},
+}
+FUSIONS = ["attention", "cross_attention"]
+LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
+
+# What a saved folder holds: the code, by its name, and the other files.
+SOURCES = {
+    path.name: path for folder in ("modeling_dualvqa", "processing") for path in (ROOT / folder).glob("*_dualvqa.py")
+}
+OTHER_FILES = {
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return os.fspath(path)
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def data_arguments(folder, **fields):
+    defaults = {"train_file": str(folder / "train.jsonl"), "image_dir": str(folder), "validation_fraction": 0.0}
+    return DataArguments(**{**defaults, **fields})
+
+
+def load(folder, **options):
+    return DualVQAForQuestionAnswering.from_pretrained(folder, **options)
+
+
+def assert_same_logits(one, other, **tolerance):
+    for name in LOGITS:
+        torch.testing.assert_close(one[name], other[name], **tolerance)
+
+
+def same_answers(found, expected):
+    """Whether two results of a pipeline are alike up to rounding: nested lists of dicts."""
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(same_answers, found, expected))
+    return {**found, "score": pytest.approx(expected["score"], abs=1e-5)} == expected
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass

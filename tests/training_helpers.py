@@ -1,0 +1,84 @@
+"""What tests of training share: its arguments, the gradients of a step, runs in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import torch
+from helpers import ROOT, TESTS
+from safetensors.torch import load_file
+
+from dualvqa.training.arguments import DualVQATrainingArguments
+from dualvqa.training.trainer import DualVQATrainer
+
+ROWS = 32  # those of the fixture `rows`
+TIMES = ("runtime", "per_second", "preparation_time", "total_flos")
+
+
+def training_arguments(folder, **fields):
+    defaults = {"output_dir": folder, "report_to": "none", "use_cpu": True, "disable_tqdm": True, "save_strategy": "no"}
+    return DualVQATrainingArguments(**{**defaults, **fields})
+
+
+class InOrder(DualVQATrainer):
+    """Keeps the gradient of the first step, and the rows in their order."""
+
+    def _get_train_sampler(self, train_dataset=None):
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    def _clip_grad_norm(self, model):
+        self.gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        return super()._clip_grad_norm(model)
+
+
+def first_gradients(model, rows, folder, micro_batches):
+    training = training_arguments(
+        folder,
+        per_device_train_batch_size=ROWS // micro_batches,
+        gradient_accumulation_steps=micro_batches,
+        max_steps=1,
+        logging_steps=1,
+        max_grad_norm=1.0,
+    )
+    trainer = InOrder(model=model, args=training, train_dataset=rows)
+    trainer.train()
+    return trainer.gradients, trainer.state.log_history[0]
+
+
+def start(script, processes, *arguments):
+    """Runs a script of tests/, started by accelerate where there are several processes."""
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "accelerate.commands.accelerate_cli", "launch"]
+        command += ["--config_file", ROOT / "launch" / "cpu.yaml", "--num_processes", processes]
+    command += [TESTS / script, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def killed(kind, step, arguments):
+    """Starts a run in a process that is killed."""
+    command = [sys.executable, TESTS / "killed_run.py", kind, step, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def log_of(folder):
+    """A run's log without what a clock says."""
+    entries = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [{key: entry[key] for key in entry if not key.endswith(TIMES)} for entry in entries]
+
+
+def assert_same_run(one, other):
+    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert first.keys() == second.keys()
+    difference = max((first[name].double() - second[name].double()).abs().max().item() for name in first)
+    print(f"largest difference of parameters {difference:.1e}")
+    assert difference == 0
+    assert log_of(one) == log_of(other)
+    losses = [entry["loss"] for entry in log_of(one) if "loss" in entry]
+    assert len(losses) == 2 and len(log_of(one)) == 7  # two of training, four evaluations, the end
