@@ -1,7 +1,7 @@
 """Variants, ablations and rivals of the design: accuracies over several seeds, sizes and speed, in a table and a plot.
 
-python benchmarks/ablation.py --dataset easy_vqa --seeds 3 --output docs/ablation_easy_vqa.md [--rows full concat ...]
-    [--budget 600] [--flags FLAGS OF run_vqa.py ...]
+python benchmarks/ablation.py --dataset easy_vqa --seeds 3 --output docs/results/ablation_easy_vqa.md
+    [--rows full concat ...] [--budget 600] [--flags FLAGS OF run_vqa.py ...]
 
 benchmarks/ablation.yaml says what the rows are; `rivals` is a table of their sizes and speed, alone a page. Runs go to
 runs/ablation/DATASET; one that is finished already is not run again, and the table is written after each. FLAGS replace
@@ -25,6 +25,7 @@ import torch
 import transformers
 import yaml
 from measure import command, interleaved, machine, table
+from pages import write_page
 from quantization import rows_of
 from scipy import stats
 from seeds import ROOT
@@ -367,7 +368,7 @@ def main():
     check_rows(chosen, [*known, "rivals"])
     if chosen == ["rivals"]:
         text = RIVALS.format(command=command(), machine=machine(), **TIMED) + rivals_table(everything["rivals"])
-        args.output.write_text(text, encoding="utf-8")
+        write_page(args.output, text)
         print(text)
         return
     budget, recipe = args.budget or data["budget"], str(ROOT / data["recipe"])
@@ -402,7 +403,7 @@ def main():
         text += rivals_table(everything["rivals"]) if finished and "rivals" in chosen else ""
         draw(rows, seeds, shares, args.output.with_suffix(".png"))
         text += f"\n![accuracy of every row]({args.output.stem}.png)\n"
-        args.output.write_text(text, encoding="utf-8")
+        write_page(args.output, text)
 
     jobs = [(row, part, seed) for seed in seeds for row in rows for part in row.parts]
     if args.finished:

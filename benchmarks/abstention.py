@@ -1,6 +1,6 @@
 """Are scores true, and does the promised risk hold? Saved models on random halves of the images of their data.
 
-python benchmarks/abstention.py --output docs/abstention.md --max_risk 0.01 0.05 0.1 \\
+python benchmarks/abstention.py --output docs/results/abstention.md --max_risk 0.01 0.05 0.1 \\
     --run easy-VQA runs/easy_vqa recipes/easy_vqa.yaml \\
     --run VQA-RAD runs/vqa_rad "recipes/vqa_rad.yaml --train_file ..."
 
@@ -14,6 +14,7 @@ from statistics import mean
 import numpy as np
 from asked import add_runs, load, outputs_of, rows_of
 from measure import command, table
+from pages import write_page
 
 NOTE = """# Calibration and abstention
 
@@ -135,7 +136,7 @@ def main():
     text += table(["data", "questions", "images", *HEADS.values()], error_rows)
     text += PROMISE.format(confidence=args.risk_confidence)
     head = ["data", "questions", "images", "wanted risk", "splits with a threshold", "kept", "coverage", "wrong"]
-    args.output.write_text(text + table(head, promise_rows), encoding="utf-8")
+    write_page(args.output, text + table(head, promise_rows))
     print(args.output.read_text(encoding="utf-8"))
 
 

@@ -1,6 +1,7 @@
 """Extra memory of calibration and of an evaluation's figures, as a multiple of the logits that they work on.
 
-python benchmarks/calibration_memory.py [--rows 1000 4000] [--answers 20000] [--output docs/calibration_memory.md]
+python benchmarks/calibration_memory.py [--rows 1000 4000] [--answers 20000]
+    [--output docs/results/calibration_memory.md]
 
 Makes logits at random and answers that half of them are right about, and computes, each in a process of its own, what a
 run computes of its validation part: `AnswerMetrics`, the figures, and `calibration_of`, temperatures fitted on all
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from pages import write_page
 
 ROOT = Path(__file__).resolve().parent.parent
 PER_IMAGE = 4
@@ -108,7 +110,7 @@ def main():
         rows = " ".join(map(str, args.rows))
         head = "# Memory of calibration\n\n```bash\npython benchmarks/calibration_memory.py"
         flags = f"--rows {rows} --answers {args.answers} --output {args.output}"
-        args.output.write_text(f"{head} {flags}\n```\n\n{text}", encoding="utf-8")
+        write_page(args.output, f"{head} {flags}\n```\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Does contrastive pre-training help where few questions are answered? easy-VQA with 10 % of its training questions.
 
-python benchmarks/contrastive.py --output docs/contrastive.md [--steps 230 --pretraining_steps 345 --threads 1 --jobs 2]
+python benchmarks/contrastive.py --output docs/results/contrastive.md
+    [--steps 230 --pretraining_steps 345 --threads 1 --jobs 2]
 
 Runs are short; the table says how short. They go to runs/contrastive, and one that is finished already is not run
 again.
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from measure import ROOT, command, machine, table
+from pages import write_page
 from seeds import TYPES, run, spread
 
 RECIPE = str(ROOT / "recipes/easy_vqa.yaml")
@@ -104,7 +106,7 @@ def main():
     )
     text += "with, and how\noften one drawn at random would.\n\n"
     text += table(["pre-trained on", "search", "recall@1", "chance", "candidates"], searches)
-    args.output.write_text(text, encoding="utf-8")
+    write_page(args.output, text)
     print(text)
 
 

@@ -1,7 +1,7 @@
 """What each part of a recipe is worth, by cross-validation over images and several seeds.
 
-python benchmarks/cross_validation.py --output docs/vqa_rad_small.md [--arms recipe "no averaging" ...] [--seeds 3]
-    [--folds 5 --rounds 5 --jobs 2] [--flags FLAGS OF run_vqa.py ...]
+python benchmarks/cross_validation.py --output docs/results/vqa_rad_small.md
+    [--arms recipe "no averaging" ...] [--seeds 3] [--folds 5 --rounds 5 --jobs 2] [--flags FLAGS OF run_vqa.py ...]
 
 benchmarks/cross_validation.yaml says what the arms are: changes to its recipe. Every image is in one of --folds folds;
 a model is scored on a fold that it wasn't trained on. Of each seed --rounds folds are run, the next seed beginning one
@@ -25,6 +25,7 @@ from statistics import mean, stdev
 import yaml
 from ablation import SEEDS, check_rows, verdict_on
 from measure import ROOT, command, machine, table
+from pages import write_page
 from quantization import rows_of
 from seeds import KINDS, TYPES
 
@@ -213,7 +214,7 @@ def main():
                 found[name, seed] = [pending[name, seed, fold].result() for fold in folds[seed]]
             lines = lines_of(arms, found, seeds, counts)
             print(table(head, lines[-2:-1]), flush=True)
-            args.output.write_text(text + table(head, lines), encoding="utf-8")
+            write_page(args.output, text + table(head, lines))
 
 
 if __name__ == "__main__":

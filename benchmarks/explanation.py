@@ -1,6 +1,6 @@
 """What explanations are worth on easy-VQA: does the map lie on the shape, and does it depend on what was learned?
 
-python benchmarks/explanation.py --model runs/easy_vqa --output docs/explanation.md
+python benchmarks/explanation.py --model runs/easy_vqa --output docs/results/explanation.md
 
 Writes the tables to the output, and examples chosen by chance to the picture beside it. A few minutes on a CPU.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import ROOT, command, machine, table
+from pages import write_page
 from scipy.ndimage import maximum_filter
 from scipy.stats import spearmanr
 
@@ -260,7 +261,7 @@ def main():
         sheet=sheet.name,
     )
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(text, encoding="utf-8")
+    write_page(args.output, text)
     draw_sheet(rows, found, sheet, min(args.examples, len(rows)))
     print(text)
 

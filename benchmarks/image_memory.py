@@ -1,6 +1,6 @@
 """Peak memory that one image takes until it is the model's 224 x 224 pixels, at the limit of pixels or below.
 
-python benchmarks/image_memory.py [--width 8000 --height 6250] [--output docs/image_memory.md]
+python benchmarks/image_memory.py [--width 8000 --height 6250] [--output docs/results/image_memory.md]
 
 Makes an image of each kind, a field of one colour, so that its file is small whatever its size, and opens each in a
 process of its own with the image processor. What opening a small image of that kind took before is not counted.
@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from pages import write_page
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +91,7 @@ def main():
     if args.output:
         flags = f"--width {args.width} --height {args.height} --output {args.output}"
         head = f"# Memory of one image\n\n```bash\npython benchmarks/image_memory.py {flags}\n```\n\n"
-        args.output.write_text(f"{head}{text}", encoding="utf-8")
+        write_page(args.output, f"{head}{text}")
 
 
 if __name__ == "__main__":

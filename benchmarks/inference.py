@@ -1,6 +1,6 @@
 """Speed of answering, ours in every form and rivals, in one process: tables and plots.
 
-python benchmarks/inference.py --output docs/inference.md [--rows ours "ours int8"] [--rounds 5]
+python benchmarks/inference.py --output docs/results/inference.md [--rows ours "ours int8"] [--rounds 5]
 
 About 15 minutes and 12 GiB on two cores. All weights are random, which doesn't change the speed. --rows takes the names
 of `ROWS`; --quick takes small batches and one round, to see that it runs.
@@ -19,6 +19,7 @@ from typing import NamedTuple
 import matplotlib
 import torch
 from measure import ROOT, command, interleaved, machine, spread, table, timed
+from pages import write_page
 
 matplotlib.use("Agg")
 sys.path.insert(0, str(ROOT))
@@ -392,7 +393,7 @@ def main(argv=None):
         seconds = interleaved(cells_of(models, args.batches, args.questions, curves), args.rounds)
     medians = {cell: median(found) for cell, found in seconds.items()}
     text = page(args, medians, seconds, left_out, started)
-    args.output.write_text(text, encoding="utf-8")
+    write_page(args.output, text)
     draw(args, medians)
     print(text)
 

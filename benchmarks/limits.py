@@ -1,9 +1,9 @@
 """How fast answering and training could be on this machine: operations counted, and the rate of its matrix products.
 
-python benchmarks/limits.py --output docs/limits.md
+python benchmarks/limits.py --output docs/results/limits.md
 
-Two minutes. Beside docs/inference.md and docs/training_speed.md it says how far a measured time is from what the matrix
-products alone would take.
+Two minutes. Beside docs/results/inference.md and docs/results/training_speed.md it says how far a measured time
+is from what the matrix products alone would take.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import torch
 import yaml
 from inference import dual, inputs, milliseconds, rival
 from measure import ROOT, command, interleaved, machine, table
+from pages import write_page
 from torch.utils.flop_counter import FlopCounterMode
 
 from dualvqa.deployment.optimize import Int8Linear, optimize_for_inference
@@ -155,7 +156,7 @@ def main():
         f"image tower, which stays in fp32, {milliseconds(medians['int8', 'image tower'])}.\n"
     )
     text += training_table(rate["fp32"])
-    args.output.write_text(text, encoding="utf-8")
+    write_page(args.output, text)
     print(text)
 
 

@@ -1,6 +1,6 @@
 """Peak memory of prediction, at 10,000 and at 100,000 questions, ten about each image: it should be the same.
 
-python benchmarks/prediction_memory.py [--sizes 10000 100000] [--output docs/prediction_memory.md]
+python benchmarks/prediction_memory.py [--sizes 10000 100000] [--output docs/results/prediction_memory.md]
 
 Makes pictures and a file of questions without answers, and predicts each size in a process of its own, with a model of
 random weights and 1,000 answers. Reading, decoding, ranking and writing are those of any run, the towers are small.
@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from pages import write_page
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,7 +101,7 @@ def main():
     if args.output:
         sizes = " ".join(map(str, args.sizes))
         head = f"# Memory of prediction\n\n```bash\npython benchmarks/prediction_memory.py --sizes {sizes} --output "
-        args.output.write_text(f"{head}{args.output}\n```\n\n{text}", encoding="utf-8")
+        write_page(args.output, f"{head}{args.output}\n```\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What 8-bit weights cost in accuracy: trained models answered as they are, in int8, and by onnxruntime.
 
-python benchmarks/quantization.py --output docs/quantization.md [--vqa_rad FLAGS OF run_vqa.py ...]
+python benchmarks/quantization.py --output docs/results/quantization.md [--vqa_rad FLAGS OF run_vqa.py ...]
 
 Runs are short: easy-VQA 3 epochs of its recipe, VQA-RAD 6 with pictures of 128 pixels. They go to runs/quantization,
 and one that is finished already is not run again. FLAGS replace settings of recipes/vqa_rad.yaml, for files in place of
@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from measure import command, machine, table
+from pages import write_page
 from PIL import Image
 from seeds import ROOT, run
 from task_weighting import DATASETS, SHORT
@@ -121,7 +122,7 @@ def main():
             lines.append([data, form, len(rows), spread(accuracies), spread(differences, "+"), spread(same)])
     text = NOTE.format(command=command(), machine=machine(), seeds=", ".join(map(str, args.seeds)))
     text += "\n" + table(["data", "form", "questions", "accuracy", "difference", "same answers"], lines)
-    args.output.write_text(text, encoding="utf-8")
+    write_page(args.output, text)
     print(text)
 
 

@@ -1,6 +1,6 @@
 """Which kinds of questions do models get wrong? Accuracy of the runs of benchmarks/ablation.py by kind of question.
 
-python benchmarks/question_kinds.py --dataset easy_vqa --rows full product --output docs/question_kinds.md
+python benchmarks/question_kinds.py --dataset easy_vqa --rows full product --output docs/results/question_kinds.md
 
 Reads predictions.jsonl of runs that are finished; benchmarks/ablation.yaml says what the kinds are.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ablation import SEEDS, check_rows, plan, spread
 from measure import ROOT, command, table
+from pages import write_page
 
 NOTE = """# Kinds of questions, {dataset}
 
@@ -86,7 +87,7 @@ def main():
     ]
     head = ["kind", "questions", "without the image", *(rows[name]["label"] for name in args.rows)]
     text = NOTE.format(dataset=args.dataset, command=command(), budget=budget, seeds=", ".join(map(str, seeds)))
-    args.output.write_text(text + table(head, lines), encoding="utf-8")
+    write_page(args.output, text + table(head, lines))
     print(args.output.read_text(encoding="utf-8"))
 
 

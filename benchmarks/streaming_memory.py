@@ -1,6 +1,6 @@
 """Peak memory of training on a streamed data set, at 20,000 and at 200,000 questions: it should be the same.
 
-python benchmarks/streaming_memory.py [--sizes 20000 200000] [--output docs/streaming_memory.md]
+python benchmarks/streaming_memory.py [--sizes 20000 200000] [--output docs/results/streaming_memory.md]
 
 Makes Parquet files of random pictures, ten questions about each, and trains a tiny model on each size for one epoch, in
 a process of its own. Reading, decoding, shuffling, vocabulary and logs are those of any run, only the towers are small.
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+from pages import write_page
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,7 +107,7 @@ def main():
         head = (
             f"# Memory of streamed training\n\n```bash\npython benchmarks/streaming_memory.py --sizes {sizes} --output "
         )
-        args.output.write_text(f"{head}{args.output}\n```\n\n{text}", encoding="utf-8")
+        write_page(args.output, f"{head}{args.output}\n```\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The four task weightings on easy-VQA and VQA-RAD: accuracies over several seeds, in one Markdown table.
 
-python benchmarks/task_weighting.py --output docs/task_weighting.md [--vqa_rad FLAGS OF run_vqa.py ...]
+python benchmarks/task_weighting.py --output docs/results/task_weighting.md [--vqa_rad FLAGS OF run_vqa.py ...]
 
 Runs are short, so that all of them take less than an hour on two cores; the table says how short. They go to
 runs/task_weighting, and one that is finished already is not run again. FLAGS replace settings of recipes/vqa_rad.yaml,
@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from pages import write_page
 from seeds import ROOT, TYPES, run, spread
 
 WEIGHTINGS = ("fixed", "schedule", "uncertainty", "mgda")
@@ -124,7 +125,7 @@ def main():
         machine=platform.machine(),
         torch=torch.__version__,
     )
-    args.output.write_text(text + "".join(tables), encoding="utf-8")
+    write_page(args.output, text + "".join(tables))
     print(text + "".join(tables))
 
 

@@ -1,6 +1,6 @@
 """Time of an epoch: run_vqa.py against the plain Trainer, full and with frozen towers, on easy-VQA and VQA-RAD.
 
-python benchmarks/training.py --output docs/training_speed.md --train_file train.jsonl --image_dir images
+python benchmarks/training.py --output docs/results/training_speed.md --train_file train.jsonl --image_dir images
     [--vision_model_name_or_path X] [--text_model_name_or_path Y] [--data easy_vqa vqa_rad] [--rounds 2]
 
 About 20 minutes on two cores. Plain is transformers' Trainer with one image per question, decoded each time, and
@@ -21,6 +21,7 @@ from statistics import median
 import matplotlib
 import yaml
 from measure import ROOT, command, machine, table
+from pages import write_page
 
 matplotlib.use("Agg")
 sys.path.insert(0, str(ROOT))
@@ -274,7 +275,7 @@ def main():
                 known = found[args.data[-1], "full", kind][-1:] if number == 0 else None
                 curve.setdefault((kind, number), []).extend(known or [run(args, args.data[-1], "full", kind, number)])
     text = page(args, found, curve)
-    args.output.write_text(text, encoding="utf-8")
+    write_page(args.output, text)
     draw(args, found, curve)
     print(text)
 

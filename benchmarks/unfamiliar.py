@@ -1,6 +1,6 @@
 """Are questions and pictures of another kind noticed? Two saved models, each asked about the other's data.
 
-python benchmarks/unfamiliar.py --output docs/unfamiliar.md \\
+python benchmarks/unfamiliar.py --output docs/results/unfamiliar.md \\
     --run easy-VQA runs/easy_vqa recipes/easy_vqa.yaml \\
     --run VQA-RAD runs/vqa_rad "recipes/vqa_rad.yaml --train_file ..."
 
@@ -14,6 +14,7 @@ import numpy as np
 from abstention import halves
 from asked import add_runs, load, outputs_of, rows_of
 from measure import command, table
+from pages import write_page
 from sklearn.metrics import roc_auc_score
 
 FALSE_ALARMS = (0.01, 0.05)
@@ -117,7 +118,7 @@ def main():
     for level in FALSE_ALARMS:
         head += [f"detected at {level:.0%}", f"false alarms at {level:.0%}"]
     text = NOTE.format(command=command(), most=args.most, seed=args.seed) + table(head, lines)
-    args.output.write_text(text, encoding="utf-8")
+    write_page(args.output, text)
     print(text)
 
 

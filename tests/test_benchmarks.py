@@ -119,3 +119,15 @@ def test_memory_of_an_image_is_measured(tmp_path):
     benchmark("image_memory", "--width", 3000, "--height", 2000, "--kinds", "PNG", "--output", page)
     row = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| PNG"))
     assert float(row.strip(" |").split(" | ")[2]) > 3000 * 2000 * 3 / 2**20  # its pixels, at least
+
+
+def test_what_a_page_says_was_found_stays_when_it_is_measured_again(tmp_path):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from pages import write_page
+
+    page = tmp_path / "speed.md"
+    write_page(page, "# Speed\n\nWritten by\n\n| ms |\n")
+    assert page.read_text() == "# Speed\n\nWritten by\n\n| ms |\n"
+    page.write_text("# Speed\n\n**Found:** it is\nfast.\n\nWritten by\n\n**old**\n")
+    write_page(page, "# Speed\n\nWritten by\n\n| 2 ms |\n")
+    assert page.read_text() == "# Speed\n\n**Found:** it is\nfast.\n\nWritten by\n\n| 2 ms |\n"

@@ -37,7 +37,7 @@ def as_list(answers):
 
 
 def normalise_answer(answer):
-    """The form by which answers are compared. It is not for showing: see docs/answer_normalisation.md.
+    """The form by which answers are compared. It is not for showing: see docs/explanations/answer_normalisation.md.
 
     Case, typography, articles, number words and white space make no difference; whatever may carry meaning does.
 

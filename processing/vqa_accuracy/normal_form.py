@@ -1,4 +1,6 @@
-"""The normal form of an answer, by which answers are compared: docs/answer_normalisation.md says why, rule by rule.
+"""The normal form of an answer, by which answers are compared, rule by rule.
+
+docs/explanations/answer_normalisation.md says why.
 
 What is taken away carries no meaning; what may carry it stays. Two spellings of one answer that keep two forms cost a
 match now and then, two answers with one form are a silent mistake.
