@@ -23,7 +23,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import yaml
-from ablation import SEEDS, check_rows, verdict_on
+from ablation import SEEDS, check_rows
+from ablation_tables import verdict_on
 from measure import ROOT, command, machine, table
 from pages import write_page
 from quantization import rows_of

@@ -12,7 +12,8 @@ from statistics import median
 
 import torch
 import yaml
-from inference import dual, inputs, milliseconds, rival
+from inference_models import dual, inputs, rival
+from inference_page import milliseconds
 from measure import ROOT, command, interleaved, machine, table
 from pages import write_page
 from torch.utils.flop_counter import FlopCounterMode

@@ -11,7 +11,8 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from ablation import SEEDS, check_rows, plan, spread
+from ablation import SEEDS, check_rows, plan
+from ablation_tables import spread
 from measure import ROOT, command, table
 from pages import write_page
 
