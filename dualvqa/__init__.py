@@ -1,6 +1,9 @@
 """Compact visual question answering for Hugging Face Transformers: what a person imports."""
 
 import importlib
+from pathlib import Path
+
+from .siblings import check_siblings
 
 __version__ = "0.1.0"
 
@@ -43,6 +46,8 @@ HOMES = {
 PLACES = {name: home for home, names in HOMES.items() for name in names}
 
 __all__ = ["__version__", *PLACES]
+
+check_siblings(Path(__file__).parent.parent)
 
 
 def __getattr__(name):

@@ -1,0 +1,32 @@
+"""What setup.cfg can't say: how README is read on a package index, and which folders go into the package."""
+
+import configparser
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+RELATIVE = r"(?![a-z]+:|#)"  # a link that is no URL and no place on the page
+
+
+def description(text, home):
+    """README for a page that is not beside its files: images become links, and links whole URLs."""
+    text = re.sub(rf"!(\[[^\]]*\]\({RELATIVE})", r"\1", text)
+    text = re.sub(rf'<img\b[^>]*src="{RELATIVE}[^>]*>', "", text)
+    return re.sub(rf'(\]\(|href="|src="){RELATIVE}(?:\./)?', rf"\1{home}/blob/main/", text)
+
+
+def packages():
+    """Recipes and launch files lie at the top of the repository, and in the package once it is installed."""
+    return [*find_packages(include=["dualvqa*", "modeling_dualvqa*", "processing*"]), "dualvqa.recipes", "dualvqa.launch"]
+
+
+config = configparser.ConfigParser()
+config.read(ROOT / "setup.cfg", encoding="utf-8")
+setup(
+    packages=packages(),
+    package_dir={"dualvqa.recipes": "recipes", "dualvqa.launch": "launch"},
+    long_description=description((ROOT / "README.md").read_text(encoding="utf-8"), config["metadata"]["url"]),
+    long_description_content_type="text/markdown",
+)
