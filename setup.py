@@ -19,7 +19,11 @@ def description(text, home):
 
 def packages():
     """Recipes and launch files lie at the top of the repository, and in the package once it is installed."""
-    return [*find_packages(include=["dualvqa*", "modeling_dualvqa*", "processing*"]), "dualvqa.recipes", "dualvqa.launch"]
+    return [
+        *find_packages(include=["dualvqa*", "modeling_dualvqa*", "processing*"]),
+        "dualvqa.recipes",
+        "dualvqa.launch",
+    ]
 
 
 config = configparser.ConfigParser()

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
+from conftest import TEXT
 
 import dualvqa
 from dualvqa.shipped import shipped
@@ -130,7 +131,7 @@ def test_it_trains_predicts_and_reports_from_another_folder(installed, picture_f
         "use_cpu": True,
         "disable_tqdm": True,
         "report_to": "none",
-        "config": {"fusion_hidden_size": 16, "text_config.dim": 16, "text_config.hidden_dim": 32},
+        "config": {"fusion_hidden_size": 16, "text_config": TEXT},
     }
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
     code = "import dualvqa, dualvqa.run.main as m; m.main(['own.yaml']); print('used', dualvqa.__file__)"
