@@ -23,6 +23,7 @@ from .configuration_dualvqa import TorchvisionEncoderConfig
 
 # The first child of a torchvision classifier that no longer gives a feature map.
 CLASSIFIER_PARTS = ("avgpool", "flatten", "classifier", "fc", "head", "heads")
+CHANNELS = {}  # of each trunk that was asked for: finding them takes several times as long as building the trunk
 
 
 class TowerOutput(NamedTuple):
@@ -63,16 +64,18 @@ def infer_channels(config):
         raise ValueError(
             f"torchvision has no classifier {config.architecture!r}; did you mean one of {', '.join(close)}?"
         )
-    try:
-        with torch.device("meta"):
-            shape = build_trunk(config).eval()(torch.empty(1, 3, config.image_size, config.image_size)).shape
-        _, channels, _, _ = shape
-    except Exception as error:
-        raise ValueError(
-            f"{config.architecture} is no plain sequence of layers up to a feature map, so it can't be a torchvision "
-            f"tower; take the same network from transformers or timm"
-        ) from error
-    return channels
+    key = (config.architecture, config.image_size, repr(config.model_kwargs))
+    if key not in CHANNELS:
+        try:
+            with torch.device("meta"):
+                shape = build_trunk(config).eval()(torch.empty(1, 3, config.image_size, config.image_size)).shape
+            _, CHANNELS[key], _, _ = shape
+        except Exception as error:
+            raise ValueError(
+                f"{config.architecture} is no plain sequence of layers up to a feature map, so it can't be a "
+                f"torchvision tower; take the same network from transformers or timm"
+            ) from error
+    return CHANNELS[key]
 
 
 def with_pooled(grid):
