@@ -1,24 +1,20 @@
 """The settings of a run: flags, recipe files, and which of them go together."""
 
+import dataclasses
 import logging
 from dataclasses import dataclass, field
 
-from transformers import HfArgumentParser
-
 from dualvqa.training.arguments import DualVQATrainingArguments
 from dualvqa.training.contrastive import MEASURED
-from modeling_dualvqa import DualVQAConfig
-from modeling_dualvqa.values_dualvqa import check_numbers, hint
+from modeling_dualvqa.values_dualvqa import check_numbers
 from processing import AugmentationArguments, DataArguments
 from processing.metrics import check_best_metric
 from processing.processing_dualvqa import QUESTION_TYPES
 
 from .calibrate import CalibrationArguments
-from .recipe import read_recipe, read_yaml
+from .flags import read_settings
 
 logger = logging.getLogger(__name__)
-
-DESCRIPTION = "Trains, evaluates and asks a DualVQA model: python run_vqa.py recipes/X.yaml [--any_flag value ...]"
 
 # Ranges of the groups' numbers; training's own are with its arguments.
 LIMITS = {
@@ -32,6 +28,20 @@ LIMITS = {
     **{name: ">= 0, <= 1" for name in ("random_shift", "color_jitter", "horizontal_flip")},
     "random_rotation": ">= 0, <= 180",
     "ensemble_average": ("logits", "probabilities"),
+    "cache_embeddings": ("auto", "true", "false"),
+    "calibrate": ("auto", "true", "false"),
+    "risk_confidence": ">= 0.5, < 1",
+    "max_risk": "> 0, < 1",
+    "on_bad_example": ("error", "skip"),
+    "boolean_answers": ("words", "yes_no"),
+    "pretrain": ("contrastive",),
+    "class_weighting": ("none", "inverse", "effective"),
+    "quantization": ("int8",),
+    "validation_fraction": ">= 0, < 1",
+    "train_fraction": "> 0, <= 1",
+    "folds": ">= 2",
+    "fold": ">= 0",
+    **{name: "> 0" for name in ("max_image_megapixels", "image_cache_gib")},
 }
 
 
@@ -133,98 +143,23 @@ class ModelArguments(CalibrationArguments):
         self.check_calibration()
 
 
+GROUPS = (ModelArguments, DataArguments, AugmentationArguments, DualVQATrainingArguments)
+
+
 def parse_arguments(argv):
     """The four argument groups: the recipe's values, and over them the command line's.
 
     Raises:
-        ValueError, SystemExit: an unknown flag or recipe key, or a value that doesn't fit; the message says which.
+        ValueError: an unknown flag or recipe key, or a value that doesn't fit; the message says which.
     """
-    groups = (ModelArguments, DataArguments, AugmentationArguments, DualVQATrainingArguments)
-    parser = HfArgumentParser(groups, description=DESCRIPTION)
-    recipe = {}
-    if argv and not argv[0].startswith("-"):
-        path, *argv = argv
-        recipe = read_recipe(path, groups)
-    settings = recipe.pop("config", [])
-    parser.set_defaults(**recipe)
-    *parsed, unknown = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
-    if unknown:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise ValueError(f"unknown argument {unknown[0]}{hint(unknown[0].partition('=')[0], flags)}")
+    settings = read_settings(argv)
+    parsed = []
+    for group in GROUPS:
+        names = {field.name for field in dataclasses.fields(group) if field.init}
+        parsed.append(group(**{name: value for name, value in settings.items() if name in names}))
     for group in parsed[:3]:  # that of training has checked its own
         check_numbers(group, LIMITS)
-    parsed[0].config = settings + parsed[0].config
     return tuple(parsed)
-
-
-def config_fields(settings):
-    """["a.b=1"] -> {"a": {"b": 1}}; later settings win.
-
-    Raises:
-        ValueError: no "=", or a field that DualVQAConfig doesn't have.
-    """
-    known = set(DualVQAConfig.__annotations__)  # without those of transformers' base class, which mean nothing here
-    fields = {}
-    for setting in settings:
-        path, found, value = setting.partition("=")
-        *parents, last = path.split(".")
-        top = parents[0] if parents else last
-        if not found or top not in known:
-            close = hint(top, known) if found else ""
-            raise ValueError(f"--config expects field=value with a field of DualVQAConfig, found {setting!r}{close}")
-        place = fields
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"--config: {parent} has a value, and {path} needs it to have fields")
-        place[last] = read_yaml(value, f"--config {path}")
-    return fields
-
-
-def check_request(training_args, model_args, data_args):
-    """Refuses a combination of flags that could only fail later."""
-    calibrates = model_args.asks_for_calibration
-    if not (training_args.do_train or training_args.do_eval or training_args.do_predict or calibrates):
-        raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict, --calibrate true")
-    if not training_args.do_train and not model_args.model_name_or_path:
-        raise ValueError("evaluation, prediction and calibration without training need --model_name_or_path")
-    if calibrates and (model_args.ensemble_with or model_args.quantization):
-        raise ValueError(
-            "calibration belongs to one saved model: leave out --ensemble_with and --quantization, or --calibrate, "
-            "--max_risk and --fit_familiarity"
-        )
-    if model_args.new_answers and not (training_args.do_train and model_args.model_name_or_path):
-        raise ValueError("--new_answers needs --model_name_or_path, the model to go on from, and --do_train")
-    if model_args.ensemble_with and (training_args.do_train or not model_args.model_name_or_path):
-        raise ValueError("--ensemble_with is for trained models: leave out --do_train and give --model_name_or_path")
-    if model_args.teacher and (not training_args.do_train or data_args.streaming or data_args.pretrain):
-        raise ValueError("--teacher needs --do_train, and can't be with --streaming or --pretrain")
-    if model_args.single_head and model_args.model_name_or_path:
-        raise ValueError(
-            "--single_head is for a new model; a saved one keeps its heads: leave one of the two flags out"
-        )
-    if model_args.quantization and training_args.do_train:
-        raise ValueError("--quantization is for a trained model: leave out --do_train and give --model_name_or_path")
-    if data_args.pretrain and not training_args.do_train:
-        raise ValueError("--pretrain needs --do_train")
-    if data_args.pretrain and training_args.do_predict:
-        raise ValueError("--pretrain trains no heads to answer with; add --do_predict false")
-    reported = training_args.do_eval and model_args.report and not data_args.pretrain
-    if model_args.report_blind and not (training_args.do_train and reported):
-        raise ValueError(
-            "--report_blind trains a second model, without images, for the report: it needs --do_train and --do_eval, "
-            "and can't be with --pretrain or --report false"
-        )
-    if model_args.report_columns and not reported:
-        raise ValueError("--report_columns needs --do_eval, and can't be with --pretrain or --report false")
-    if data_args.streaming and training_args.questions_per_image:
-        raise ValueError("--questions_per_image needs all rows at hand; leave it out with --streaming")
-    if model_args.auxiliary_columns and training_args.do_train and (data_args.streaming or data_args.pretrain):
-        raise ValueError("--auxiliary_columns can't be with --streaming or --pretrain")
-    if training_args.balanced_sampling and (data_args.streaming or data_args.pretrain):
-        raise ValueError(
-            "--balanced_sampling needs the answers of all rows at hand: it can't be with --streaming or --pretrain"
-        )
 
 
 def check_selection(training_args, data_args, patience, heads=QUESTION_TYPES, types=QUESTION_TYPES):

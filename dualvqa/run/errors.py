@@ -2,17 +2,22 @@
 
 import contextlib
 import logging
+import signal
+import sys
 
 logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def plain_errors():
-    """What the user can mend is told in a line, without a traceback."""
+    """What the user can mend is told in a line, without a traceback; so is that the user stopped it."""
     try:
         yield
     except (ValueError, ImportError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
+        raise SystemExit(128 + getattr(error, "signal", signal.SIGINT)) from error
 
 
 @contextlib.contextmanager

@@ -43,10 +43,11 @@ from processing import (
     write_predictions,
 )
 
-from .arguments import check_request, check_selection, parse_arguments, select_by_loss
+from .arguments import check_selection, parse_arguments, select_by_loss
 from .calibrate import calibrate, wants_calibration
 from .data import answers_to_balance, check_heads, check_parts, list_bad_rows, report_data, report_parameters
 from .errors import model_is_kept, named, only_warned, plain_errors
+from .flags import check_flags
 from .model import (
     ask_teacher,
     build,
@@ -235,8 +236,8 @@ def run(argv, held):
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
     datasets.disable_progress_bars()
 
+    check_flags(argv)
     model_args, data_args, augmentation_args, training_args = parse_arguments(argv)
-    check_request(training_args, model_args, data_args)
     if data_args.pretrain:
         select_by_loss(training_args)
     check_selection(training_args, data_args, model_args.early_stopping_patience)

@@ -31,7 +31,7 @@ from processing import (
     train_tokenizer,
 )
 
-from .arguments import config_fields
+from .flags import config_fields
 
 logger = logging.getLogger(__name__)
 

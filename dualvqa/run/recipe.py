@@ -3,10 +3,13 @@
 import json
 import os
 import re
+from pathlib import Path
 
 import yaml
 
-from modeling_dualvqa.values_dualvqa import checked, hint, in_list, kinds_of, shown
+import dualvqa
+
+from .values import hint, shown
 
 LARGEST = 2**18  # bytes of a recipe
 
@@ -66,37 +69,59 @@ def read_yaml(text, where):
     raise ValueError(f"{where} is not valid YAML: {problem}")
 
 
-def read_recipe(path, groups):
-    """A recipe's settings, each brought to the type of its field; of `config` the list that --config takes.
+def shipped_recipes():
+    """name -> path of the recipes that come with the package: in it once installed, beside it in a checkout."""
+    package = Path(dualvqa.__file__).parent
+    folders = [folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()]
+    return {path.stem: str(path) for path in sorted(folders[0].glob("*.yaml"))} if folders else {}
+
+
+def find_recipe(name_or_path):
+    """The path of a recipe: a file's own, or that of a shipped recipe by its name.
+
+    Raises:
+        ValueError: there is neither; the message lists the names that there are.
+    """
+    if os.path.isfile(name_or_path):
+        return name_or_path
+    shipped = shipped_recipes()
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    problem = "it is no file" if os.path.exists(name_or_path) else "no such file"
+    close = hint(Path(name_or_path).stem, shipped)
+    raise ValueError(
+        f"cannot read the recipe {name_or_path}: {problem}{close or ';'} the recipes by name are {', '.join(shipped)}"
+    )
+
+
+def read_recipe(path, flags):
+    """A recipe's settings, each brought to the type of its flag; of `config` the list that --config takes.
 
     Args:
-        groups: dataclasses whose fields are the keys that there are.
+        path: or the name of a shipped recipe.
+        flags: name -> [`Flag`], for the keys that there are.
 
     Raises:
         ValueError: it can't be read, or a key or value doesn't fit; the message has the file's and the key's name.
     """
+    path = find_recipe(path)
     recipe = read_yaml(read_text(path), path)
     recipe = {} if recipe is None else recipe
     if not isinstance(recipe, dict):
         raise ValueError(f"{path}: a recipe has lines of the form key: value; found {shown(recipe)}")
-    kinds = {name: kind for group in groups for name, kind in kinds_of(group).items()}
     settings = {}
     for key, value in recipe.items():
-        if key not in kinds:
-            raise ValueError(f"{path}: unknown key {key!r}{hint(key, kinds)}")
-        settings[key] = read_config(value, path) if key == "config" else read_setting(key, value, kinds[key], path)
+        if key not in flags:
+            raise ValueError(f"{path}: unknown key {key!r}{hint(key, flags)}")
+        settings[key] = read_config(value, path) if key == "config" else read_setting(value, flags[key], path)
     return settings
 
 
 def read_text(path):
     """
     Raises:
-        ValueError: no file, too large for a recipe, or no text.
+        ValueError: too large for a recipe, or no text.
     """
-    if not os.path.exists(path):
-        raise ValueError(f"cannot read the recipe {path}: no such file")
-    if not os.path.isfile(path):
-        raise ValueError(f"cannot read the recipe {path}: it is no file")
     try:
         with open(path, "rb") as file:
             content = file.read(LARGEST + 1)
@@ -109,12 +134,12 @@ def read_text(path):
         raise ValueError(f"cannot read the recipe {path}: it is no text in UTF-8 ({error.reason})") from error
 
 
-def read_setting(key, value, kind, path):
-    if in_list(kind) is not None and not isinstance(value, (list, dict)) and value is not None:
+def read_setting(value, flag, path):
+    if flag.is_list and not isinstance(value, (list, dict)) and value is not None:
         value = [value]  # as on the command line, where one value is a list of one
     value = [as_word(item) for item in value] if isinstance(value, list) else as_word(value)
     try:
-        return checked(key, value, kind)
+        return flag.read(value)
     except ValueError as error:
         quotes = "; put it in quotes" if isinstance(value, (int, float)) and "text" in str(error) else ""
         raise ValueError(f"{path}: {error}{quotes}") from None

@@ -5,7 +5,8 @@ import pytest
 from transformers import BertConfig, EvalPrediction, RobertaConfig
 
 from dualvqa.run import main as run_vqa
-from dualvqa.run.arguments import check_selection, config_fields, parse_arguments
+from dualvqa.run.arguments import check_selection, parse_arguments
+from dualvqa.run.flags import config_fields
 from dualvqa.run.model import check_new_model, text_positions
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import AnswerMetrics
@@ -18,14 +19,14 @@ from processing.metrics import figure_names
         ("--per_device_train_batch_size 0", "per_device_train_batch_size must be a whole number, at least 1; found 0"),
         ("--per_device_eval_batch_size -4", "per_device_eval_batch_size must be a whole number, at least 1; found -4"),
         ("--gradient_accumulation_steps 0", "gradient_accumulation_steps must be a whole number, at least 1; found 0"),
-        ("--num_train_epochs -1", "num_train_epochs must be a finite number, above 0; found -1.0"),
-        ("--learning_rate -1", "learning_rate must be a finite number, at least 0; found -1.0"),
+        ("--num_train_epochs -1", "num_train_epochs must be a finite number, above 0; found -1"),
+        ("--learning_rate -1", "learning_rate must be a finite number, at least 0; found -1"),
         ("--text_learning_rate nan", "text_learning_rate must be a finite number or null, at least 0; found nan"),
         ("--weight_decay nan", "weight_decay must be a finite number, at least 0; found nan"),
         ("--max_grad_norm inf", "max_grad_norm must be a finite number, at least 0; found inf"),
         ("--validation_fraction nan", "validation_fraction must be"),
         ("--color_jitter nan", "color_jitter must be a finite number, at least 0 and at most 1; found nan"),
-        ("--random_rotation -5", "random_rotation must be a finite number, at least 0 and at most 180; found -5.0"),
+        ("--random_rotation -5", "random_rotation must be a finite number, at least 0 and at most 180; found -5"),
         ("--image_std 0 1 1", "image_std must be a list of finite numbers or null, above 0"),
         ("--image_mean 0.5", "image_mean must be three numbers"),
         ("--image_size 0", "image_size must be a whole number or null, at least 1 and at most 16384; found 0"),

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from dualvqa.run import main as run_vqa
-from dualvqa.run.recipe import LARGEST, read_recipe, read_yaml
+from dualvqa.run.recipe import LARGEST, find_recipe, read_recipe, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ BOMB = "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n e
     [
         ("- learning_rate: 1", "a recipe has lines of the form key: value; found"),
         ("just words", "a recipe has lines of the form key: value; found 'just words'"),
-        ("learning_rate: {a: 1}", "learning_rate must be a finite number; found {'a': 1}"),
+        ("learning_rate: {a: 1}", "learning_rate must be a finite number, at least 0; found {'a': 1}"),
         ("learning_rate: [1]", "learning_rate must be a finite number"),
-        ("learning_rate: fast", "learning_rate must be a finite number; found 'fast'"),
-        ("learning_rate: .nan", "learning_rate must be a finite number; found nan"),
-        ("learning_rate:", "learning_rate must be a finite number; found null"),
+        ("learning_rate: fast", "learning_rate must be a finite number, at least 0; found 'fast'"),
+        ("learning_rate: .nan", "learning_rate must be a finite number, at least 0; found nan"),
+        ("learning_rate:", "learning_rate must be a finite number, at least 0; found null"),
         ("do_train: maybe", "do_train must be true or false; found 'maybe'"),
-        ("seed: 1.5", "seed must be a whole number; found 1.5"),
-        ("top_k: true", "top_k must be a whole number; found 'true'"),
+        ("seed: 1.5", "seed must be a whole number, .*; found 1.5"),
+        ("top_k: true", "top_k must be a whole number, at least 1; found 'true'"),
         ("output_dir: 2024", "output_dir must be text or null; found 2024; put it in quotes"),
         ("image_mean: [0.5, much]", "image_mean must be a list of finite numbers or null"),
         ("config: 5", "config has lines of the form field: value below it; found 5"),
@@ -109,9 +109,19 @@ def test_what_is_no_recipe_file_is_named(tmp_path):
         ("binary.yaml", "it is no text in UTF-8"),
     ):
         with pytest.raises(ValueError, match=f"cannot read the recipe .*{problem}"):
-            read_recipe(str(tmp_path / name), ())
+            read_recipe(str(tmp_path / name), {})
 
 
 def test_an_empty_recipe_sets_nothing(tmp_path):
     (tmp_path / "empty.yaml").write_text("# nothing yet\n")
-    assert read_recipe(str(tmp_path / "empty.yaml"), ()) == {}
+    assert read_recipe(str(tmp_path / "empty.yaml"), {}) == {}
+
+
+def test_a_shipped_recipe_has_a_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("easy_vqa").endswith("easy_vqa.yaml")
+    (tmp_path / "easy_vqa").mkdir()  # a folder of that name, with images perhaps, is no recipe
+    assert find_recipe("easy_vqa").endswith("easy_vqa.yaml")
+    for name in ("easy_vqaa", "recipes/easy-vqa.yaml"):
+        with pytest.raises(ValueError, match="no such file; did you mean easy_vqa.* by name are easy_vqa, vqa_rad"):
+            find_recipe(name)
