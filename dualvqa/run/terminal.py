@@ -1,0 +1,93 @@
+"""What a run says on the terminal: what it reached, as a sentence and a small table."""
+
+from processing import consensus, question_type_of
+
+TYPES = {"yes/no": "binary_", "open-ended": "open_ended_", "all": ""}
+WAYS = {"routed": "the model chooses the head", "oracle": "the true type does", "majority": "most frequent answer"}
+PARTS = {"eval": "validation part", "test": "test part"}
+HEADS = {"binary": "yes/no", "open_ended": "open-ended", "question_type": "router"}
+APART = ("runtime", "per_second", "epoch", "memory", "flos", "preparation_time")  # what takes time, not what is reached
+
+
+def show_figures(name, metrics, rows=None):
+    """Prints what was reached; in a run of several processes one of them calls it.
+
+    Args:
+        name: "train", "eval", "test" or "calibration", the prefix of the figures' names.
+        metrics: as the Trainer gives them.
+        rows: the canonical rows that they were measured on.
+    """
+    print("\n" + "\n".join(figure_lines(name, metrics, rows)), flush=True)
+
+
+def figure_lines(name, metrics, rows=None):
+    """The lines that `show_figures` prints."""
+    figures = {key.removeprefix(f"{name}_"): value for key, value in metrics.items()}
+    if name == "train":
+        return training_lines(figures)
+    if name == "calibration":
+        return calibration_lines(figures)
+    if "routed_accuracy" in figures:
+        return accuracy_lines(PARTS.get(name, name), figures, count_questions(rows))
+    shown = {key: value for key, value in figures.items() if not any(word in key for word in APART)}
+    return [
+        f"{PARTS.get(name, name)}: " + ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in shown.items())
+    ]
+
+
+def training_lines(figures):
+    seconds = figures["runtime"]
+    took = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+    mean = f", the mean of {figures['averaged_checkpoints']} checkpoints" if figures.get("averaged_checkpoints") else ""
+    return [f"Trained for {figures['epoch']:.3g} epochs in {took}: mean loss {figures['loss']:.4g}{mean}."]
+
+
+def calibration_lines(figures):
+    fitted = {HEADS[head]: figures.get(f"{head}_temperature") for head in HEADS}
+    fitted = ", ".join(f"{head} {value:.3g}" for head, value in fitted.items() if value is not None)
+    lines = [
+        f"Calibrated on {figures['rows']:,} questions about {figures['images']:,} images: scores were off by "
+        f"{figures['routed_ece_before']:.1%} on average and now by {figures['routed_ece_after']:.1%}."
+    ]
+    lines += [f"Temperatures: {fitted}."] if fitted else []
+    if "threshold" in figures:
+        lines.append(
+            f"Below a score of {figures['threshold']:.3g} a question is left unanswered: {figures['coverage']:.1%} are "
+            f"answered, of which at most {figures['max_risk']:.1%} wrongly."
+        )
+    return lines
+
+
+def count_questions(rows):
+    """The number of questions of each type, {} where it isn't known."""
+    if rows is None or "answer" not in rows.column_names:
+        return {}
+    kinds = [question_type_of(consensus(answer)) for answer in rows["answer"][:]]
+    return {"yes/no": kinds.count(0), "open-ended": kinds.count(1), "all": len(kinds)}
+
+
+def accuracy_lines(part, figures, counts):
+    """A sentence, the table of accuracies, and what limits them."""
+    about = f" of {counts['all']:,} questions" if counts else ""
+    instead = (
+        f"; always the most frequent answer: {figures['majority_accuracy']:.1%}"
+        if "majority_accuracy" in figures
+        else ""
+    )
+    lines = [f"{part[0].upper()}{part[1:]}: {figures['routed_accuracy']:.1%}{about} answered right{instead}."]
+    ways = [way for way in WAYS if f"{way}_accuracy" in figures]
+    lines.append(" " * 12 + "".join(f"{way:>10}" for way in ways) + (f"{'questions':>12}" if counts else ""))
+    for label, prefix in TYPES.items():
+        shares = [figures.get(f"{way}_{prefix}accuracy") for way in ways]
+        if any(share is not None for share in shares):
+            cells = "".join(f"{'' if share is None else format(share, '.1%'):>10}" for share in shares)
+            lines.append(f"  {label:<10}{cells}" + (f"{counts[label]:>12,}" if counts else ""))
+    lines.append("  " + ", ".join(f"{way}: {WAYS[way]}" for way in ways))
+    if "coverage" in figures:
+        lines.append(f"  coverage: {figures['coverage']:.1%} of the open-ended answers are in the vocabulary")
+    if "router_accuracy" in figures:
+        lines.append(f"  router: right for {figures['router_accuracy']:.1%} of the questions")
+    if "abstention_coverage" in figures:
+        wrong = f", of which {figures['abstention_risk']:.1%} wrongly" if "abstention_risk" in figures else ""
+        lines.append(f"  abstention: {figures['abstention_coverage']:.1%} of the questions answered{wrong}")
+    return lines

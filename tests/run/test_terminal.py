@@ -1,0 +1,71 @@
+"""What a run reached, as the terminal shows it."""
+
+from datasets import Dataset
+
+from dualvqa.run.terminal import figure_lines, show_figures
+
+FIGURES = {
+    "eval_routed_accuracy": 0.8,
+    "eval_routed_binary_accuracy": 0.9,
+    "eval_routed_open_ended_accuracy": 0.6,
+    "eval_oracle_accuracy": 0.825,
+    "eval_oracle_binary_accuracy": 0.9,
+    "eval_oracle_open_ended_accuracy": 0.675,
+    "eval_majority_accuracy": 0.4,
+    "eval_majority_binary_accuracy": 0.5,
+    "eval_majority_open_ended_accuracy": 0.2,
+    "eval_routed_macro_f1": 0.123,
+    "eval_router_accuracy": 0.975,
+    "eval_coverage": 0.955,
+    "eval_runtime": 3.0,
+}
+
+
+def test_an_evaluation_is_a_sentence_and_a_table(capsys):
+    rows = Dataset.from_dict({"answer": [["yes", "no", "yes"], ["no"], ["yes"], ["red"]]})
+    show_figures("eval", FIGURES, rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "Validation part: 80.0% of 4 questions answered right; always the most frequent answer: 40.0%.",
+        "                routed    oracle  majority   questions",
+        "  yes/no         90.0%     90.0%     50.0%           3",
+        "  open-ended     60.0%     67.5%     20.0%           1",
+        "  all            80.0%     82.5%     40.0%           4",
+        "  routed: the model chooses the head, oracle: the true type does, majority: most frequent answer",
+        "  coverage: 95.5% of the open-ended answers are in the vocabulary",
+        "  router: right for 97.5% of the questions",
+    ]
+
+
+def test_a_model_with_one_head_and_without_training_answers_has_what_it_has():
+    figures = {"test_routed_accuracy": 0.5, "test_routed_binary_accuracy": 0.5, "test_abstention_coverage": 0.25}
+    assert figure_lines("test", figures) == [
+        "Test part: 50.0% answered right.",
+        "                routed",
+        "  yes/no         50.0%",
+        "  all            50.0%",
+        "  routed: the model chooses the head",
+        "  abstention: 25.0% of the questions answered",
+    ]
+
+
+def test_training_calibration_and_pre_training_are_a_sentence_each():
+    (line,) = figure_lines("train", {"train_runtime": 192.0, "train_loss": 0.5, "epoch": 12.0})
+    assert line == "Trained for 12 epochs in 3.2 minutes: mean loss 0.5."
+    (line,) = figure_lines("train", {"train_runtime": 8.2, "train_loss": 0.5, "epoch": 0.5, "averaged_checkpoints": 3})
+    assert line == "Trained for 0.5 epochs in 8 seconds: mean loss 0.5, the mean of 3 checkpoints."
+    found = {
+        "rows": 400,
+        "images": 100,
+        "routed_ece_before": 0.12,
+        "routed_ece_after": 0.034,
+        "binary_temperature": 1.5,
+    }
+    found |= {"threshold": 0.42, "coverage": 0.8, "max_risk": 0.1}
+    assert figure_lines("calibration", {f"calibration_{name}": value for name, value in found.items()}) == [
+        "Calibrated on 400 questions about 100 images: scores were off by 12.0% on average and now by 3.4%.",
+        "Temperatures: yes/no 1.5.",
+        "Below a score of 0.42 a question is left unanswered: 80.0% are answered, of which at most 10.0% wrongly.",
+    ]
+    (line,) = figure_lines("eval", {"eval_loss": 2.5, "eval_image_to_text_recall_at_1": 0.25, "eval_runtime": 3.0})
+    assert line == "validation part: loss 2.5, image to text recall at 1 0.25"
