@@ -1,10 +1,10 @@
-# Two commands do everything: `make demo` and `make test`. Each sets up .venv first; done work is not done again.
+# Three commands do everything: `make demo`, `make test` and `make docs`. Each sets up .venv first; done work is not done again.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/easy_vqa
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: $(DEMO)/sheet.png
 	$(BIN)/python demo/ask.py $(DEMO)
@@ -22,6 +22,10 @@ test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
+
+# Pages that were not found, links to nowhere and the like are errors. Start at build/docs/index.html.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
 $(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -47,7 +47,6 @@ TOP_TESTS = {
     "test_house.py": "the tree",
     "test_moved.py": "the old import paths, and the public names",
     "test_packaging.py": "setup.cfg",
-    "test_readme.py": "README.md",
     "test_real_material.py": "a run on real images and towers",
 }
 
