@@ -1,13 +1,8 @@
-"""Evaluates and predicts data sets of several lengths and writes what came of it: what test_distributed.py starts.
-
-python distributed_predictions.py OUTPUT
-"""
+"""Evaluates and predicts data sets of several lengths and writes what came of it: what test_distributed.py starts."""
 
 import os
-import sys
 
 import torch
-from accelerate import PartialState
 from distributed_steps import build_model, build_rows
 
 from dualvqa.training.arguments import DualVQATrainingArguments
@@ -47,8 +42,3 @@ def main(output):
             }
     if int(os.environ.get("RANK", 0)) == 0:
         torch.save(found, output)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
-    PartialState().destroy_process_group()

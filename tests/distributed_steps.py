@@ -1,7 +1,7 @@
-"""Trains for ten steps, once for each way of weighing the heads, and writes what came of it: the process that
-test_distributed.py starts, alone or several times.
+"""Trains for ten steps, once for each way of weighing the heads, and writes what came of it: what
+test_distributed.py starts, alone or several times, and once with a launcher:
 
-python distributed_steps.py BATCH_SIZE ACCUMULATION_STEPS OUTPUT
+accelerate launch distributed_steps.py BATCH_SIZE ACCUMULATION_STEPS OUTPUT
 """
 
 import os

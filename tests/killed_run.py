@@ -1,11 +1,7 @@
-"""run_vqa.py, killed with SIGKILL after a step or in the middle of writing a checkpoint: what test_resuming.py starts.
-
-python killed_run.py step|save STEP [arguments of run_vqa.py]
-"""
+"""A run that is killed with SIGKILL after a step or in the middle of writing a checkpoint."""
 
 import os
 import signal
-import sys
 
 from dualvqa.run import main as run_vqa
 from dualvqa.training.trainer import DualVQATrainer
@@ -24,7 +20,7 @@ def kill_at(method, step):
     setattr(DualVQATrainer, method, replacement)
 
 
-if __name__ == "__main__":
-    kind, step, *arguments = sys.argv[1:]
-    kill_at({"step": "end_step", "save": "progress"}[kind], int(step))  # progress() is written near a checkpoint's end
+def main(kind, step, arguments):
+    """Trains with the arguments of a command line until a step has been done, or its checkpoint is half written."""
+    kill_at({"step": "end_step", "save": "progress"}[kind], step)  # progress() is written near a checkpoint's end
     run_vqa.main(arguments)

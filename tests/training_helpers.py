@@ -1,13 +1,11 @@
 """What tests of training share: its arguments, the gradients of a step, runs in processes of their own."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 
+import killed_run
 import torch
-from helpers import ROOT, TESTS
+from processes import forked
 from safetensors.torch import load_file
 
 from dualvqa.training.arguments import DualVQATrainingArguments
@@ -47,24 +45,16 @@ def first_gradients(model, rows, folder, micro_batches):
     return trainer.gradients, trainer.state.log_history[0]
 
 
-def start(script, processes, *arguments):
-    """Runs a script of tests/, started by accelerate where there are several processes."""
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "accelerate.commands.accelerate_cli", "launch"]
-        command += ["--config_file", ROOT / "launch" / "cpu.yaml", "--num_processes", processes]
-    command += [TESTS / script, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def start(function, processes, *arguments):
+    """Calls a function in processes of their own."""
+    ended = forked(function, *arguments, processes=processes)
+    assert ended.code == 0, ended.output
 
 
 def killed(kind, step, arguments):
     """Starts a run in a process that is killed."""
-    command = [sys.executable, TESTS / "killed_run.py", kind, step, *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    ended = forked(killed_run.main, kind, step, arguments)
+    assert ended.code == -signal.SIGKILL, ended.output
 
 
 def log_of(folder):

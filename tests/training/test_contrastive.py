@@ -226,7 +226,7 @@ def test_two_processes_have_the_negatives_of_one(recipe, tmp_path):
         flags += ["--per_device_train_batch_size", 8 // processes, "--optim", "sgd", "--learning_rate", "0.05"]
         flags += ["--validation_file", tmp_path / "train.jsonl"]  # so that no epoch's last step is filled up
         flags += ["--per_device_eval_batch_size", 4 // processes, "--config", *fields]
-        start("../run_vqa.py", processes, recipe(), *flags)
+        start(run_vqa.main, processes, [recipe(), *map(str, flags)])
         results = json.loads((out / "all_results.json").read_text())
         figures = {name: value for name, value in results.items() if "_to_" in name or name == "eval_loss"}
         found[processes] = (load_file(out / "model.safetensors"), log_of(out, "temperature"), figures)

@@ -1,25 +1,43 @@
 """The same recipe is the same run, however its batches are cut: real processes, with gloo between them."""
 
 import json
+import subprocess
+import sys
 
+import distributed_predictions
+import distributed_steps
 import pytest
 import torch
 import yaml
-from helpers import TINY
+from helpers import ROOT, TESTS, TINY
 from training_helpers import start
+
+from dualvqa.run import main as run_vqa
 
 # processes, accumulation steps, batch size: 32 rows a step each time
 PLANS = {"1 x 32": (1, 1, 32), "4 steps x 8": (1, 4, 8), "2 x 16": (2, 1, 16), "2 x 2 steps x 8": (2, 2, 8)}
 
 
+def launch(processes, *arguments):
+    """Runs distributed_steps.py as a user would start it."""
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    command += ["--config_file", ROOT / "launch" / "cpu.yaml", "--num_processes", processes]
+    command += [TESTS / "distributed_steps.py", *arguments]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """What distributed_steps.py wrote for each plan."""
+    """What distributed_steps.py wrote for each plan; one of them is started by accelerate's launcher."""
     folder = tmp_path_factory.mktemp("runs")
     results = {}
     for name, (processes, accumulation, batch) in PLANS.items():
         output = folder / f"{processes}_{accumulation}_{batch}.pt"
-        start("distributed_steps.py", processes, batch, accumulation, output)
+        if name == "2 x 16":
+            launch(processes, batch, accumulation, output)
+        else:
+            start(distributed_steps.main, processes, batch, accumulation, output)
         results[name] = torch.load(output)
         assert results[name]["fixed"]["processes"] == processes
     return results
@@ -52,7 +70,7 @@ def test_ten_steps_change_the_model_and_the_weights_that_are_not_fixed(runs, wei
 def test_predictions_have_every_row_once_and_in_order(tmp_path):
     found = {}
     for processes in (1, 2):
-        start("distributed_predictions.py", processes, tmp_path / f"{processes}.pt")
+        start(distributed_predictions.main, processes, tmp_path / f"{processes}.pt")
         found[processes] = torch.load(tmp_path / f"{processes}.pt")
     assert found[1].keys() == found[2].keys() and len(found[1]) == 10
     for (length, batch_size), alone in found[1].items():
@@ -98,7 +116,7 @@ def test_a_run_with_what_it_keeps_is_the_same_with_two_processes(picture_folder,
         recipe = tmp_path / f"{processes}.yaml"
         batch = {"output_dir": str(output), "per_device_train_batch_size": 8 // processes}
         recipe.write_text(yaml.safe_dump({**settings, **batch, "per_device_eval_batch_size": 3}))
-        start("../run_vqa.py", processes, recipe)
+        start(run_vqa.main, processes, [str(recipe)])
         assert (output / kept).is_dir()
         lines = (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
         answers[processes] = [json.loads(line) for line in lines]

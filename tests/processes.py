@@ -1,0 +1,59 @@
+"""Functions in processes of their own, forked from one that has imported everything and done nothing else.
+
+A new interpreter computes for ten seconds until torch, transformers and this package are imported; a forked one starts
+at once and is as clean.
+"""
+
+import multiprocessing
+import os
+import socket
+import tempfile
+from typing import NamedTuple
+
+import torch
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["dualvqa.run.main"])
+
+
+class Ended(NamedTuple):
+    """What became of processes: the exit code of the first that failed or 0, and what they printed."""
+
+    code: int
+    output: str
+
+
+def work(function, arguments, environment, output):
+    os.environ.update(environment)
+    with open(output, "ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    function(*arguments)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def forked(function, *arguments, processes=1, environment=None):
+    """Calls a function of a module in a process, or in several with gloo between them as a launcher starts them.
+
+    Args:
+        environment: variables of the processes besides those that they have from here.
+    """
+    common = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
+    with tempfile.NamedTemporaryFile() as output:
+        running = []
+        for rank in map(str, range(processes)):
+            variables = {**common, "RANK": rank, "LOCAL_RANK": rank} if processes > 1 else {}
+            variables |= environment or {}
+            running.append(FORKS.Process(target=work, args=(function, arguments, variables, output.name)))
+            running[-1].start()
+        for process in running:
+            process.join()
+        codes = [process.exitcode for process in running]
+        return Ended(next((code for code in codes if code), 0), output.read().decode())
