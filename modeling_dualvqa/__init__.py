@@ -24,59 +24,58 @@ __all__ = [
     "TorchvisionEncoderConfig",
 ]
 
-# Where parts that were here are now: an old import says so, or still works with a warning where it names a class.
+# What was here before, by its new place: old names still come, with a warning, and old modules say where they are.
 MOVED = {
-    "auxiliary": "dualvqa.training.auxiliary",
-    "batch_norm": "dualvqa.training.batch_norm",
-    "checkpoint_integrity": "dualvqa.training.checkpoint_integrity",
-    "checkpoints": "dualvqa.training.checkpoints",
-    "clock": "dualvqa.training.clock",
-    "contrastive": "dualvqa.training.contrastive",
-    "divergence": "dualvqa.training.divergence",
-    "ensemble": "dualvqa.deployment.ensemble",
-    "evaluating": "dualvqa.training.evaluating",
-    "explanation": "dualvqa.trust.explanation",
-    "explanation_drawing": "dualvqa.trust.explanation_drawing",
-    "freezing": "dualvqa.training.freezing",
-    "hub": "dualvqa.training.hub",
-    "inference": "dualvqa.deployment.optimize",
-    "loading": "dualvqa.training.loading",
-    "objective": "dualvqa.training.objective",
-    "output_folder": "dualvqa.training.output_folder",
-    "resuming": "dualvqa.training.resuming",
-    "sampling": "dualvqa.training.sampling",
-    "saving": "dualvqa.training.saving",
-    "task_weighting": "dualvqa.training.task_weighting",
-    "trainer_dualvqa": "dualvqa.training.trainer",
-    "training_arguments": "dualvqa.training.arguments",
+    "dualvqa": [
+        "CheckpointError",
+        "ContrastiveTrainer",
+        "DivergedError",
+        "DualVQATrainer",
+        "DualVQATrainingArguments",
+        "Explanation",
+        "explain",
+        "find_checkpoint",
+    ],
 }
-MOVED_NAMES = {
-    "CheckpointError": "dualvqa",
-    "ContrastiveTrainer": "dualvqa",
-    "DivergedError": "dualvqa",
-    "DualVQATrainer": "dualvqa",
-    "DualVQATrainingArguments": "dualvqa",
-    "Explanation": "dualvqa",
-    "explain": "dualvqa",
-    "find_checkpoint": "dualvqa",
+MOVED_MODULES = {
+    "modeling_dualvqa.auxiliary": "dualvqa.training.auxiliary",
+    "modeling_dualvqa.batch_norm": "dualvqa.training.batch_norm",
+    "modeling_dualvqa.checkpoint_integrity": "dualvqa.training.checkpoint_integrity",
+    "modeling_dualvqa.checkpoints": "dualvqa.training.checkpoints",
+    "modeling_dualvqa.clock": "dualvqa.training.clock",
+    "modeling_dualvqa.contrastive": "dualvqa.training.contrastive",
+    "modeling_dualvqa.divergence": "dualvqa.training.divergence",
+    "modeling_dualvqa.ensemble": "dualvqa.deployment.ensemble",
+    "modeling_dualvqa.evaluating": "dualvqa.training.evaluating",
+    "modeling_dualvqa.explanation": "dualvqa.trust.explanation",
+    "modeling_dualvqa.explanation_drawing": "dualvqa.trust.explanation_drawing",
+    "modeling_dualvqa.freezing": "dualvqa.training.freezing",
+    "modeling_dualvqa.hub": "dualvqa.training.hub",
+    "modeling_dualvqa.inference": "dualvqa.deployment.optimize",
+    "modeling_dualvqa.loading": "dualvqa.training.loading",
+    "modeling_dualvqa.objective": "dualvqa.training.objective",
+    "modeling_dualvqa.output_folder": "dualvqa.training.output_folder",
+    "modeling_dualvqa.resuming": "dualvqa.training.resuming",
+    "modeling_dualvqa.sampling": "dualvqa.training.sampling",
+    "modeling_dualvqa.saving": "dualvqa.training.saving",
+    "modeling_dualvqa.task_weighting": "dualvqa.training.task_weighting",
+    "modeling_dualvqa.trainer_dualvqa": "dualvqa.training.trainer",
+    "modeling_dualvqa.training_arguments": "dualvqa.training.arguments",
 }
-
-
-class MovedModules:
-    """Says where a module is now that is imported from its old place (`sys.meta_path`)."""
-
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        package, _, module = name.rpartition(".")
-        if package == __name__ and module in MOVED:
-            raise ModuleNotFoundError(f"{name} has moved: import {MOVED[module]}", name=name)
-
-
-sys.meta_path.append(MovedModules)
+PLACES = {name: home for home, names in MOVED.items() for name in names}
 
 
 def __getattr__(name):
-    if name in MOVED_NAMES:
-        warnings.warn(f"{name} has moved: from {MOVED_NAMES[name]} import {name}", FutureWarning, stacklevel=2)
-        return getattr(importlib.import_module(MOVED_NAMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{name} has moved: from {PLACES[name]} import {name}", FutureWarning, stacklevel=2)
+    return getattr(importlib.import_module(PLACES[name]), name)
+
+
+def find_spec(name, path=None, target=None):
+    """Refuses the old place of a module: this package stands on `sys.meta_path`, where imports are looked up."""
+    if name in MOVED_MODULES:
+        raise ModuleNotFoundError(f"{name} has moved: import {MOVED_MODULES[name]}", name=name)
+
+
+sys.meta_path.append(sys.modules[__name__])

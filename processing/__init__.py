@@ -11,17 +11,23 @@ from .processing_dualvqa import DualVQAProcessor
 
 # Imported when they are asked for: who only answers questions doesn't wait for pandas, datasets and scikit-learn.
 HOMES = {
-    "answers": ["AnswerVocabulary", "consensus", "difference", "normalise_answer", "question_type_of"],
-    "collator": ["AugmentationArguments", "PairCollator", "EnsembleCollator", "VQACollator", "build_augmentation"],
-    "datasets": ["BadExampleError", "DataArguments", "prepare_datasets"],
-    "metrics": ["AnswerMetrics", "VQAAccuracy", "majority_answers"],
-    "outputs": ["named_logits"],
-    "predictions": ["decoded", "ranked_arrays", "write_predictions"],
-    "processing_dualvqa": ["BINARY_ANSWERS", "QUESTION_TYPES"],
-    "splits": ["fold_of", "leakage_report", "split_by_image"],
-    "streaming": ["StreamedRows", "open_training_rows"],
-    "tokenizer": ["train_tokenizer"],
-    "summary": ["TrainingSummary", "summarise", "summary_of"],
+    "processing.answers": ["AnswerVocabulary", "consensus", "difference", "normalise_answer", "question_type_of"],
+    "processing.collator": [
+        "AugmentationArguments",
+        "EnsembleCollator",
+        "PairCollator",
+        "VQACollator",
+        "build_augmentation",
+    ],
+    "processing.datasets": ["BadExampleError", "DataArguments", "prepare_datasets"],
+    "processing.metrics": ["AnswerMetrics", "VQAAccuracy", "majority_answers"],
+    "processing.outputs": ["named_logits"],
+    "processing.predictions": ["decoded", "ranked_arrays", "write_predictions"],
+    "processing.processing_dualvqa": ["BINARY_ANSWERS", "QUESTION_TYPES"],
+    "processing.splits": ["fold_of", "leakage_report", "split_by_image"],
+    "processing.streaming": ["StreamedRows", "open_training_rows"],
+    "processing.summary": ["TrainingSummary", "summarise", "summary_of"],
+    "processing.tokenizer": ["train_tokenizer"],
 }
 
 # A processor loads its image processor by the class name in the saved file. The key would be a model configuration,
@@ -32,58 +38,41 @@ AutoImageProcessor.register(
 
 __all__ = ["DualVQAImageProcessor", "DualVQAProcessor", *(name for names in HOMES.values() for name in names)]
 
-# Where parts that were here are now: an old import says so, or still works with a warning where it names a class.
+# What was here before, by its new place: old names still come, with a warning, and old modules say where they are.
 MOVED = {
-    "abstention": "dualvqa.trust.abstention",
-    "calibration": "dualvqa.trust.calibration",
-    "embeddings": "dualvqa.training.embeddings",
-    "familiarity": "dualvqa.trust.familiarity",
-    "image_cache": "dualvqa.training.image_cache",
-    "record": "dualvqa.training.record",
-    "reliability": "dualvqa.trust.reliability",
-    "teacher": "dualvqa.training.teacher",
+    "dualvqa.training.embeddings": ["FrozenEmbeddings", "embed_parts", "fingerprint", "reasons_against"],
+    "dualvqa.training.image_cache": ["ImageCache", "cache_images"],
+    "dualvqa.training.record": ["figures", "run_record"],
+    "dualvqa.training.teacher": ["TeacherLogits", "find_teacher_logits"],
+    "dualvqa.trust.abstention": ["NoThresholdError", "choose_threshold"],
+    "dualvqa.trust.calibration": ["LabelledLogits", "answer_names", "answer_problems", "before_and_after"],
+    "dualvqa.trust.familiarity": ["MOST_STATES", "fit_gaussian", "fit_limits"],
 }
-MOVED_NAMES = {
-    "FrozenEmbeddings": "dualvqa.training.embeddings",
-    "ImageCache": "dualvqa.training.image_cache",
-    "LabelledLogits": "dualvqa.trust.calibration",
-    "MOST_STATES": "dualvqa.trust.familiarity",
-    "NoThresholdError": "dualvqa.trust.abstention",
-    "TeacherLogits": "dualvqa.training.teacher",
-    "answer_names": "dualvqa.trust.calibration",
-    "answer_problems": "dualvqa.trust.calibration",
-    "before_and_after": "dualvqa.trust.calibration",
-    "cache_images": "dualvqa.training.image_cache",
-    "choose_threshold": "dualvqa.trust.abstention",
-    "embed_parts": "dualvqa.training.embeddings",
-    "figures": "dualvqa.training.record",
-    "find_teacher_logits": "dualvqa.training.teacher",
-    "fingerprint": "dualvqa.training.embeddings",
-    "fit_gaussian": "dualvqa.trust.familiarity",
-    "fit_limits": "dualvqa.trust.familiarity",
-    "reasons_against": "dualvqa.training.embeddings",
-    "run_record": "dualvqa.training.record",
+MOVED_MODULES = {
+    "processing.abstention": "dualvqa.trust.abstention",
+    "processing.calibration": "dualvqa.trust.calibration",
+    "processing.embeddings": "dualvqa.training.embeddings",
+    "processing.familiarity": "dualvqa.trust.familiarity",
+    "processing.image_cache": "dualvqa.training.image_cache",
+    "processing.record": "dualvqa.training.record",
+    "processing.reliability": "dualvqa.trust.reliability",
+    "processing.teacher": "dualvqa.training.teacher",
 }
-
-
-class MovedModules:
-    """Says where a module is now that is imported from its old place (`sys.meta_path`)."""
-
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        package, _, module = name.rpartition(".")
-        if package == __name__ and module in MOVED:
-            raise ModuleNotFoundError(f"{name} has moved: import {MOVED[module]}", name=name)
-
-
-sys.meta_path.append(MovedModules)
+PLACES = {name: home for home, names in {**HOMES, **MOVED}.items() for name in names}
 
 
 def __getattr__(name):
-    for home, names in HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    if name in MOVED_NAMES:
-        warnings.warn(f"{name} has moved: from {MOVED_NAMES[name]} import {name}", FutureWarning, stacklevel=2)
-        return getattr(importlib.import_module(MOVED_NAMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if PLACES[name] in MOVED:
+        warnings.warn(f"{name} has moved: from {PLACES[name]} import {name}", FutureWarning, stacklevel=2)
+    return getattr(importlib.import_module(PLACES[name]), name)
+
+
+def find_spec(name, path=None, target=None):
+    """Refuses the old place of a module: this package stands on `sys.meta_path`, where imports are looked up."""
+    if name in MOVED_MODULES:
+        raise ModuleNotFoundError(f"{name} has moved: import {MOVED_MODULES[name]}", name=name)
+
+
+sys.meta_path.append(sys.modules[__name__])

@@ -33,7 +33,7 @@ LAYERS = (
     ("dualvqa.trust",),
     ("dualvqa.deployment",),
     ("dualvqa.training",),
-    ("modeling_dualvqa", "processing"),
+    ("modeling_dualvqa", "processing", "dualvqa.siblings", "dualvqa.shipped"),
 )
 # Shipped to the Hub beside the weights: what a machine that loads a model must have.
 SHIPPED = ("modeling_dualvqa", "processing")  # their files *_dualvqa.py
@@ -260,9 +260,7 @@ def homes_of(path):
     """HOMES of a package's __init__.py: whole name of a module -> the names that it gives."""
     for node in tree(path).body:
         if isinstance(node, ast.Assign) and node.targets[0].id == "HOMES":
-            own = name_of(path)
-            homes = ast.literal_eval(node.value)
-            return {home if own == "dualvqa" else f"{own}.{home}": names for home, names in homes.items()}
+            return ast.literal_eval(node.value)
     return {}
 
 
