@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/easy_vqa
+# Tests run in so many processes at once, each with one thread and about 2 GiB of memory: `make test JOBS=8`.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
-.PHONY: demo test docs clean
+.PHONY: demo test test-quick docs clean
 
 demo: $(DEMO)/sheet.png
 	$(BIN)/python demo/ask.py $(DEMO)
@@ -21,7 +24,11 @@ $(DEMO)/predictions.jsonl: recipes/easy_vqa.yaml | $(VENV)/installed-demo
 test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# All but what is marked as slow: what to run every few minutes.
+test-quick: $(VENV)/installed-test
+	$(PYTEST) -m "not slow"
 
 # Pages that were not found, links to nowhere and the like are errors. Start at build/docs/index.html.
 docs: $(VENV)/installed-docs
