@@ -26,7 +26,8 @@ LONG_SIGNATURES = {
 # Each may import itself and what stands in the lines after its own, and nothing else of the project.
 LAYERS = (
     ("tests",),
-    ("run_vqa", "benchmarks", "demo", "dualvqa", "dualvqa.cli"),  # `dualvqa`: its __init__.py, the public names
+    ("run_vqa", "benchmarks", "demo", "dualvqa"),  # `dualvqa`: its __init__.py, the public names
+    ("dualvqa.cli",),
     ("dualvqa.run",),
     ("dualvqa.trainer",),
     ("dualvqa.reporting",),
@@ -38,6 +39,14 @@ LAYERS = (
 # Shipped to the Hub beside the weights: what a machine that loads a model must have.
 SHIPPED = ("modeling_dualvqa", "processing")  # their files *_dualvqa.py
 SHIPPED_NEED = {"torch", "torchvision", "transformers", "numpy", "PIL", "huggingface_hub", "safetensors"}
+
+# The only ways back, each inside a function.
+BACKWARD = {
+    (
+        "dualvqa.run.flags",
+        "dualvqa.run.describe_flags",
+    ): "what flags.json holds, for another version of transformers",
+}
 
 # Tests of more than one folder, or of none.
 TOP_TESTS = {
@@ -228,6 +237,8 @@ def test_the_tree_keeps(rule):
 
 def test_modules_do_not_import_each_other_in_circles():
     graph = {name_of(path): imports(path) - {name_of(path)} for path in modules()}
+    for module, back in BACKWARD:
+        graph[module].remove(back)
     graphlib.TopologicalSorter(graph).prepare()  # a CycleError names them
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-import dualvqa
+from dualvqa.shipped import shipped
 
 from .values import hint, shown
 
@@ -71,9 +71,11 @@ def read_yaml(text, where):
 
 def shipped_recipes():
     """name -> path of the recipes that come with the package: in it once installed, beside it in a checkout."""
-    package = Path(dualvqa.__file__).parent
-    folders = [folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()]
-    return {path.stem: str(path) for path in sorted(folders[0].glob("*.yaml"))} if folders else {}
+    try:
+        folder = shipped("recipes")
+    except FileNotFoundError:
+        return {}
+    return {path.stem: str(path) for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_recipe(name_or_path):
@@ -84,13 +86,13 @@ def find_recipe(name_or_path):
     """
     if os.path.isfile(name_or_path):
         return name_or_path
-    shipped = shipped_recipes()
-    if name_or_path in shipped:
-        return shipped[name_or_path]
+    recipes = shipped_recipes()
+    if name_or_path in recipes:
+        return recipes[name_or_path]
     problem = "it is no file" if os.path.exists(name_or_path) else "no such file"
-    close = hint(Path(name_or_path).stem, shipped)
+    close = hint(Path(name_or_path).stem, recipes)
     raise ValueError(
-        f"cannot read the recipe {name_or_path}: {problem}{close or ';'} the recipes by name are {', '.join(shipped)}"
+        f"cannot read the recipe {name_or_path}: {problem}{close or ';'} the recipes by name are {', '.join(recipes)}"
     )
 
 
