@@ -16,8 +16,21 @@ def plain_errors():
     except (ValueError, ImportError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt as error:
-        print(str(error) or "interrupted", file=sys.stderr)
+        message = str(error.args[0]) if error.args else "interrupted"
+        if message:  # of several processes one says it
+            print(f"\n{message}", file=sys.stderr)
         raise SystemExit(128 + getattr(error, "signal", signal.SIGINT)) from error
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it isn't a training that it stops."""
+
+    signal = signal.SIGTERM
+
+
+def raise_terminated(number, frame):
+    """A handler of SIGTERM, so that what is half written is cleared away."""
+    raise Terminated("terminated")
 
 
 @contextlib.contextmanager

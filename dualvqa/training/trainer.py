@@ -19,6 +19,7 @@ from .divergence import StopAtDivergence, check_finite
 from .evaluating import EvaluatingMixin
 from .freezing import freeze_parameters
 from .hub import PushingMixin
+from .interruption import stopping_gently
 from .loading import LoadingMixin
 from .objective import TASKS, Objective, label_names, labels_of
 from .output_folder import claimed
@@ -143,6 +144,7 @@ class DualVQATrainer(PushingMixin, SavingMixin, ResumingMixin, EvaluatingMixin, 
                 runs' checkpoints among those to be averaged; a folder that can't be written into, or is in use.
             CheckpointError: a checkpoint can't be written. Those before it are intact.
             DivergedError: a loss, a gradient or a weight is not finite.
+            Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
         """
         best = self.args.load_best_model_at_end or self.args.save_strategy == "best"
         if best and isinstance(self.compute_metrics, AnswerMetrics) and not isinstance(self.eval_dataset, dict):
@@ -155,6 +157,7 @@ class DualVQATrainer(PushingMixin, SavingMixin, ResumingMixin, EvaluatingMixin, 
         with contextlib.ExitStack() as self.attached:  # what holds in training alone
             if self.args.should_save:
                 self.attached.enter_context(claimed(self.args.output_dir))
+            self.attached.enter_context(stopping_gently(self, folder))
             try:
                 result = super().train(self.checkpoint, trial, **kwargs)
                 if not self.state.global_step and self.args.num_train_epochs > 0:
