@@ -1,6 +1,6 @@
 """Trains, evaluates and asks a DualVQA model: python run_vqa.py recipes/X.yaml [--any_flag value ...]"""
 
-from dualvqa.cli import train
+from dualvqa.run.start import start
 
 if __name__ == "__main__":
-    train()
+    start()

@@ -18,6 +18,7 @@ HOMES = {
     "dualvqa.training.checkpoints": ["CheckpointError", "find_checkpoint"],
     "dualvqa.training.contrastive": ["ContrastiveTrainer"],
     "dualvqa.training.divergence": ["DivergedError"],
+    "dualvqa.training.interruption": ["Interrupted"],
     "dualvqa.training.trainer": ["DualVQATrainer"],
     "dualvqa.trust.abstention": ["NoThresholdError"],
     "dualvqa.trust.explanation": ["Explanation", "explain"],

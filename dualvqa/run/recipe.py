@@ -70,7 +70,7 @@ def read_yaml(text, where):
 
 
 def shipped_recipes():
-    """name -> path of the recipes that come with the package: in it once installed, beside it in a checkout."""
+    """name -> path of the recipes that come with the package."""
     try:
         folder = shipped("recipes")
     except FileNotFoundError:

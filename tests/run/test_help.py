@@ -38,7 +38,7 @@ def test_a_flag_is_shown_with_its_choices_its_range_and_its_default(monkeypatch)
 
 def test_help_imports_nothing_large():
     code = (
-        "import sys\nfrom dualvqa.cli import train\ntrain(['--help'])\n"
+        "import sys\nfrom dualvqa.run.start import start\nstart(['--help'])\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'numpy', 'pandas'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
