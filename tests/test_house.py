@@ -67,9 +67,7 @@ OFFENDERS = {
     "long_signatures": {
         "dualvqa/run/main.py:build_trainer",
         "dualvqa/training/embeddings.py:embed_parts",
-        "dualvqa/training/image_cache.py:keep_in_memory",
         "dualvqa/training/record.py:run_record",
-        "dualvqa/training/sampling.py:ImageGroupedSampler.__init__",
         "modeling_dualvqa/loss_dualvqa.py:dual_head_loss",
         "processing/collator.py:VQACollator.__init__",
         "tests/training/test_embeddings.py:test_a_folder_that_can_not_be_written",

@@ -86,9 +86,8 @@ def cache_images(rows, collator, folder, limit_gib=8.0, processes=1):
     header = make_header(collator, keys, shape)
     path = os.path.join(folder, f"{hashlib.sha256(header).hexdigest()[:16]}.pixels")
     index = "".join(keys).encode()
-    size = len(keys) * int(np.prod(shape))
     offset = len(header) + len(index)
-    total = offset + size + DIGEST_BYTES
+    total = offset + len(keys) * int(np.prod(shape)) + DIGEST_BYTES
     blocks = decoded_blocks(rows, [first[key] for key in keys], shape, collator)
     try:
         if os.path.exists(path):
@@ -121,21 +120,23 @@ def cache_images(rows, collator, folder, limit_gib=8.0, processes=1):
         problem = error.strerror or error
     # A generator that has failed or was closed gives nothing more.
     blocks = decoded_blocks(rows, [first[key] for key in keys], shape, collator)
-    keep_in_memory(collator, keys, shape, blocks, size, processes, f"{folder} can't hold decoded images: {problem}")
+    reason = f"{folder} can't hold decoded images: {problem}"
+    collator.cache = keep_in_memory(keys, shape, blocks, MEMORY_BYTES // processes, reason)
 
 
-def keep_in_memory(collator, keys, shape, blocks, size, processes, reason):
-    """What is left where no file can be written."""
-    if size > MEMORY_BYTES // processes:
+def keep_in_memory(keys, shape, blocks, limit, reason):
+    """What is left where no file can be written, for `reason`; None where that takes more than `limit` bytes."""
+    size = len(keys) * int(np.prod(shape))
+    if size > limit:
         logger.warning("%s. They would need %.2f GiB of memory: they are decoded for every batch", reason, size / 2**30)
-        return
+        return None
     try:
         memory = np.concatenate(list(blocks))
     except UnequalShapesError as error:
         logger.warning("%s: they are decoded for every batch", error)
-        return
+        return None
     logger.warning("%s. They are kept in memory, %.2f GiB; or name another --image_cache_dir", reason, size / 2**30)
-    collator.cache = ImageCache(keys, shape, memory=memory)
+    return ImageCache(keys, shape, memory=memory)
 
 
 def make_header(collator, keys, shape):

@@ -2,7 +2,14 @@
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from .sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator, balanced_weights, question_lengths
+from .sampling import (
+    ByLength,
+    ImageGroupedSampler,
+    MarkedRows,
+    RepeatMaskingCollator,
+    balanced_weights,
+    question_lengths,
+)
 
 
 class LoadingMixin:
@@ -85,11 +92,12 @@ class LoadingMixin:
         keys = self.train_dataset["image_key"][:] if grouped else range(len(self.train_dataset))
         world = self.args.world_size
         multiple = world * self._train_batch_size if world > 1 else 1
-        lengths = self.train_lengths() if self.args.train_sampling_strategy == "group_by_length" else None
-        batch = world * self._train_batch_size
+        by_length = None
+        if self.args.train_sampling_strategy == "group_by_length":
+            by_length = ByLength(self.train_lengths(), world * self._train_batch_size)
         power = self.args.balanced_sampling
         weights = balanced_weights(self.train_answers, power) if power else None
-        self.train_sampler = ImageGroupedSampler(keys, grouped or 1, seed, multiple, lengths, batch, weights)
+        self.train_sampler = ImageGroupedSampler(keys, grouped or 1, seed, multiple, by_length, weights)
         return self.train_sampler
 
     def train_lengths(self):

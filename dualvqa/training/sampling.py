@@ -19,15 +19,13 @@ class ImageGroupedSampler(Sampler):
         seed: with the epoch it fixes the order.
         multiple: the rows are filled up to a multiple of it with repeats, which have the number -1 - row. Where
             several processes share an epoch, all need a batch in every step.
-        lengths: tokens of each row's question. With them questions of like length come together: in every
-            `MEGABATCH` batches the images are sorted by their longest question, then the batches are shuffled.
-        batch: rows of a batch of all processes, for `lengths`.
+        by_length: a [`ByLength`], for questions of like length to come together.
         weights: how likely each row is drawn, in any unit. With them an epoch has as many rows as there are, drawn with
             replacement before they are brought together by image; without them it has each row once.
     """
 
-    def __init__(self, image_keys, per_image, seed, multiple=1, lengths=None, batch=1, weights=None):
-        self.lengths, self.batch, self.weights = lengths, batch, weights
+    def __init__(self, image_keys, per_image, seed, multiple=1, by_length=None, weights=None):
+        self.by_length, self.weights = by_length, weights
         self.per_image, self.seed, self.epoch = per_image, seed, 0
         places = {}
         self.images = [places.setdefault(key, len(places)) for key in image_keys]
@@ -53,15 +51,28 @@ class ImageGroupedSampler(Sampler):
             shuffled = [rows[place] for place in order]
             groups += [shuffled[start : start + self.per_image] for start in range(0, len(rows), self.per_image)]
         groups = [groups[place] for place in torch.randperm(len(groups), generator=generator).tolist()]
-        if self.lengths is not None:
+        if self.by_length is not None:
             groups = self.by_length(groups, generator)
         order = [row for rows in groups for row in rows]
         yield from order
         for place in range(self.repeats):
             yield -1 - order[place % len(order)]
 
-    def by_length(self, groups, generator):
-        """Batches of like lengths in random order, an incomplete one last."""
+
+class ByLength:
+    """Puts questions of like length together: in every `MEGABATCH` batches the images are sorted by their longest
+    question, then the batches are shuffled.
+
+    Args:
+        lengths: tokens of each row's question.
+        batch: rows of a batch, of all processes together.
+    """
+
+    def __init__(self, lengths, batch):
+        self.lengths, self.batch = lengths, batch
+
+    def __call__(self, groups, generator):
+        """Batches of like lengths in random order, an incomplete one last, of groups of rows."""
         rows, megabatch, size = [], [], 0
         for number, group in enumerate(groups, 1):
             megabatch.append(group)

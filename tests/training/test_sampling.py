@@ -12,7 +12,7 @@ from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
 from dualvqa.run.data import answers_to_balance
-from dualvqa.training.sampling import ImageGroupedSampler, balanced_weights
+from dualvqa.training.sampling import ByLength, ImageGroupedSampler, balanced_weights
 from dualvqa.training.trainer import DualVQATrainer
 
 # 30 yes/no questions, 70 others about 20 pictures.
@@ -87,7 +87,7 @@ def test_what_is_drawn_is_brought_together_by_image():
 
 def test_questions_of_like_length_come_together_where_they_are_drawn():
     lengths = [3 + row % 7 for row in range(len(ANSWERS))]
-    order = order_of(1, lengths=lengths, batch=10)
+    order = order_of(1, by_length=ByLength(lengths, batch=10))
     assert Counter(order) == Counter(order_of(1))
     assert all(max(b) - min(b) <= 2 for b in ([lengths[r] for r in order[s : s + 10]] for s in range(0, 100, 10)))
 

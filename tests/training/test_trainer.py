@@ -15,7 +15,7 @@ from training_helpers import training_arguments as arguments
 from transformers import Trainer, TrainingArguments, default_data_collator
 
 from dualvqa.training.arguments import DualVQATrainingArguments, default_workers
-from dualvqa.training.sampling import ImageGroupedSampler, MarkedRows, RepeatMaskingCollator
+from dualvqa.training.sampling import ByLength, ImageGroupedSampler, MarkedRows, RepeatMaskingCollator
 from dualvqa.training.trainer import DualVQATrainer
 from modeling_dualvqa.loss_dualvqa import class_weights, count_valid, focal_loss
 
@@ -213,7 +213,7 @@ def test_checkpoints_in_pieces_are_refused(tiny_model, tmp_path, monkeypatch):
 def test_questions_of_like_length_come_together_and_images_stay_whole():
     keys = [row // 2 for row in range(400)]
     lengths = [int(length) for length in torch.randint(3, 30, (200,)).repeat_interleave(2)]
-    sampler = ImageGroupedSampler(keys, 2, seed=3, lengths=lengths, batch=8)
+    sampler = ImageGroupedSampler(keys, 2, seed=3, by_length=ByLength(lengths, batch=8))
     order = list(sampler)
     assert sorted(order) == list(range(400)) and order == list(sampler)
     assert all(keys[order[place]] == keys[order[place + 1]] for place in range(0, 400, 2))
@@ -235,7 +235,7 @@ def test_lengths_need_questions_or_a_column(tiny_model, rows, tmp_path):
         DualVQATrainer(tiny_model(), args, train_dataset=rows).get_train_dataloader()
     with_lengths = Dataset.from_dict({"length": [5, 1, 3]})
     trainer = DualVQATrainer(tiny_model(), args, train_dataset=with_lengths)
-    assert trainer._get_train_sampler().lengths == [5, 1, 3]
+    assert trainer._get_train_sampler().by_length.lengths == [5, 1, 3]
     with pytest.raises(ValueError, match="train_sampling_strategy must be one of random, group_by_length"):
         arguments(tmp_path, train_sampling_strategy="sequential")
 
