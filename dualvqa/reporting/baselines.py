@@ -1,4 +1,4 @@
-"""What is reached without looking at the picture, or by copying: answers from the training questions alone."""
+"""What is reached without looking at the image, or by copying: answers from the training questions alone."""
 
 from collections import Counter, defaultdict
 

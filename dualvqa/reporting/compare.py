@@ -61,7 +61,7 @@ def check_same(runs):
 
 
 def difference(a, b, first, second):
-    """What tells two results apart that should be of one question, or None. Rows are counted from 1, as people do."""
+    """The difference between two results that should be of one question, or None. Rows count from 1, as for people."""
     if a is None or b is None or a["row"] != b["row"]:
         name, more = (first, a) if b is None or (a and a["row"] < b["row"]) else (second, b)
         return f"only {name} has row {more['row'] + 1}, {more['question']!r}"
@@ -124,7 +124,7 @@ def text(comparison):
     """A comparison as lines for a terminal."""
     for part, found in comparison.items():
         size = found["types"]["all"]
-        yield f"\n{part} part, {size['questions']} questions about {size['images']} pictures; 95 % intervals by picture"
+        yield f"\n{part} part, {size['questions']} questions about {size['images']} images; 95 % intervals by image"
         for answerer, kind in itertools.product(MODEL, found["types"]):
             yield f"  {answerer}, {KINDS[kind]}"
             for name, figures in found["accuracy"].items():

@@ -43,7 +43,7 @@ def choose_columns(parts, asked=None):
     if asked:
         for name in asked:
             if name not in own:
-                there = ", ".join(own) or "none besides picture, question and answer"
+                there = ", ".join(own) or "none besides image, question and answer"
                 raise ValueError(f"--report_columns: no evaluated part has a column {name!r}; there are {there}")
         return list(asked)
     return [name for name, rows in own.items() if has_kinds(rows, name)]
@@ -224,7 +224,7 @@ def calibration(group, answerer):
 
 
 def worst_errors(results):
-    """Places of the surest entirely wrong routed answers, surest first; the same question about a picture once."""
+    """Places of the most confident wrong routed answers, in this order; the same question about an image once."""
     wrong = [place for place, result in enumerate(results) if result["answers"]["routed"]["correct"] == 0]
     wrong.sort(key=lambda place: -results[place]["answers"]["routed"]["score"])
     different = {}

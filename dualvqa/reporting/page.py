@@ -30,14 +30,14 @@ def data_uri(content, kind):
 
 
 def thumbnail(image):
-    """The data URI of a picture's small JPEG; None where it can't be read any more."""
+    """The data URI of an image's small JPEG; None where it can't be read any more."""
     try:
-        picture = load_image(image, CHECKED)
-        picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        small = load_image(image, CHECKED)
+        small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     except ValueError:
         return None
     content = io.BytesIO()
-    picture.save(content, "JPEG", quality=82)
+    small.save(content, "JPEG", quality=82)
     return data_uri(content.getvalue(), "jpeg")
 
 
@@ -62,26 +62,29 @@ def render(template, **values):
     return environment.get_template(template).render(**fixed, **values)
 
 
-def report_page(report, results, pictures):
+def report_page(report, results, images):
     """The HTML of a report.
 
     Args:
         report: as report.json has it.
         results: part -> its results.
-        pictures: part -> the `image` column of its rows.
+        images: part -> the `image` column of its rows.
     """
     parts = {}
     for name, figures in report["parts"].items():
-        svgs = {
+        plots = {
             "accuracy": accuracy_plot(figures),
             "reliability": reliability_plot(figures),
             "risk_coverage": risk_coverage_plot(figures),
         }
         if "temperatures" in figures:
-            svgs["temperatures"] = temperature_plot(figures)
+            plots["temperatures"] = temperature_plot(figures)
         parts[name] = {
             "figures": figures,
-            "plots": {plot: data_uri(svg.encode(), "svg+xml") for plot, svg in svgs.items()},
-            "worst": [(results[name][place], thumbnail(pictures[name][place])) for place in figures["worst"]],
+            "plots": {
+                plot: {kind: data_uri(svg.encode(), "svg+xml") for kind, svg in svgs.items()}
+                for plot, svgs in plots.items()
+            },
+            "worst": [(results[name][place], thumbnail(images[name][place])) for place in figures["worst"]],
         }
     return render("page.html.j2", report=report, parts=parts)

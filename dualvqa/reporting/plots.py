@@ -1,4 +1,8 @@
-"""The plots of a report: SVG text, drawn without a window system."""
+"""The plots of a report: SVG text, drawn without a window system.
+
+A plot is one small figure for each kind of question. The page shows them side by side, on a phone one below the other,
+always in the size that they are drawn in: letters stay readable, and each has its own legend.
+"""
 
 import io
 
@@ -8,13 +12,14 @@ from matplotlib.figure import Figure
 ANSWERERS = {
     "routed": "routed",
     "oracle": "oracle",
-    "blind_routed": "no pictures, routed",
-    "blind_oracle": "no pictures, oracle",
+    "blind_routed": "no images, routed",
+    "blind_oracle": "no images, oracle",
     "copied": "copied",
     "majority": "majority",
 }
 TYPES = {"all": "all", "binary": "yes/no", "open_ended": "open-ended"}
-HEADS = {"binary": "yes/no head", "open_ended": "open-ended head", "question_type": "router", "routed": "what is told"}
+HEADS = {"binary": "yes/no head", "open_ended": "open-ended head", "question_type": "router", "routed": "routed answer"}
+WIDTH = 3.0  # inches of a figure: 288 pixels of a page, on which the letters have 12
 BLUE, ORANGE, GREY, LIGHT = "#1f5fa8", "#d1731b", "#6b7280", "#d1d5db"
 COLORS = {"routed": BLUE, "oracle": BLUE, "blind_routed": ORANGE, "blind_oracle": ORANGE}
 STYLE = {
@@ -29,18 +34,30 @@ STYLE = {
     "ytick.color": GREY,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "legend.fontsize": 9,
+    "legend.handlelength": 1.3,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
 }
 
 
-def panels(height, draw, kinds, titles=TYPES, **axes):
-    """An SVG with one panel for each kind of question, drawn by `draw(axes, kind)`."""
+def panels(height, draw, kinds, titles=TYPES):
+    """SVGs, one for each kind of question, drawn by `draw(axes, kind)`: kind -> text."""
+    return {kind: panel(height, draw, kind, titles[kind]) for kind in kinds}
+
+
+def panel(height, draw, kind, title):
+    """One SVG, with its title on the left and its legend on the right above the axes, where it covers nothing."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(3.1 * len(kinds) + 0.9, height), layout="constrained")
-        for place, kind in zip(figure.subplots(1, len(kinds), squeeze=False, **axes)[0], kinds):
-            place.set_title(titles[kind], loc="left")
-            draw(place, kind)
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.subplots()
+        axes.set_title(title, loc="left", pad=8)
+        draw(axes, kind)
+        place = {"loc": "lower right", "bbox_to_anchor": (1.08, 1), "borderaxespad": 0.2}
+        legend = axes.legend(ncols=2, frameon=False, labelcolor=GREY, columnspacing=0.8, handletextpad=0.4, **place)
+        for handle in legend.legend_handles:
+            if hasattr(handle, "set_sizes"):  # points differ in size with the number of questions
+                handle.set_sizes([30])
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()
@@ -62,14 +79,15 @@ def accuracy_plot(figures):
                 axes.plot([found["low"], found["high"]], [place, place], color=color, linewidth=2)
             filled = color if not name.endswith("oracle") else "white"
             axes.plot(found["value"], place, "o", color=color, markerfacecolor=filled, markersize=6)
-        axes.axvline(figures["coverage"][kind], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
+        ceiling = {"color": GREY, "linewidth": 1, "linestyle": (0, (2, 2)), "label": "ceiling"}
+        axes.axvline(figures["coverage"][kind], **ceiling)
         axes.set_yticks(range(len(names)), [ANSWERERS[name] for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="x", color=LIGHT, linewidth=0.5)
         axes.tick_params(length=0)
         percent_axis(axes, "x")
 
-    return panels(0.7 + 0.27 * len(names), draw, list(figures["types"]), sharey=True)
+    return panels(0.75 + 0.25 * len(names), draw, list(figures["types"]))
 
 
 def reliability_plot(figures):
@@ -78,7 +96,7 @@ def reliability_plot(figures):
         name: ({kind: figures["calibration"][name][kind]["bins"] for kind in figures["types"]}, BLUE, fill, line)
         for name, fill, line in (("oracle", "white", ":"), ("routed", BLUE, "-"))
     }
-    return panels(3.3, draw_reliability(series), list(figures["types"]))
+    return panels(3.2, draw_reliability(series), list(figures["types"]))
 
 
 def temperature_plot(figures):
@@ -88,12 +106,11 @@ def temperature_plot(figures):
         when: ({head: values["bins"] for head, values in found[when].items()}, color, fill, line)
         for when, color, fill, line in (("before", ORANGE, "white", ":"), ("after", BLUE, BLUE, "-"))
     }
-    return panels(3.0, draw_reliability(series), [head for head in HEADS if head in found["before"]], HEADS)
+    return panels(3.2, draw_reliability(series), [head for head in HEADS if head in found["before"]], HEADS)
 
 
 def draw_reliability(series):
     """A function for `panels` that draws, for each name, (bins by kind, colour, fill, line)."""
-    first = next(iter(next(iter(series.values()))[0]))
 
     def draw(axes, kind):
         axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=1)
@@ -108,16 +125,12 @@ def draw_reliability(series):
         percent_axis(axes, "x")
         percent_axis(axes, "y")
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-        if kind == first:
-            legend = axes.legend(frameon=False, loc="upper left", labelcolor=GREY)
-            for handle in legend.legend_handles:
-                handle.set_sizes([30])
 
     return draw
 
 
 def risk_coverage_plot(figures):
-    """The error among those answered, if only the surest are."""
+    """The error among the answered questions, if only the most confident answers are given."""
 
     def draw(axes, kind):
         for name, line in (("oracle", ":"), ("routed", "-")):
@@ -128,7 +141,5 @@ def risk_coverage_plot(figures):
         axes.tick_params(length=0)
         percent_axis(axes, "x")
         percent_axis(axes, "y")
-        if kind == next(iter(figures["types"])):
-            axes.legend(frameon=False, loc="upper left", labelcolor=GREY)
 
     return panels(2.5, draw, list(figures["types"]))

@@ -2,7 +2,7 @@
 
 A result is a dict, one line of report_rows.jsonl:
 
-- `part`; `row`, the number of its row in the source; `image`, the key of the picture; `question`
+- `part`; `row`, the number of its row in the source; `image`, the key of the image; `question`
 - `references`, what people answered; `expected`, what most of them did, in normal form; `type`, binary or open_ended
 - `coverage`: 1 if the model can say the expected answer, else 0
 - `probability_of_yes`: within the yes/no head, whatever the question's type; None in a model without that head
@@ -76,7 +76,7 @@ def add_answers(results, outputs, processor):
     heads = [head for head in QUESTION_TYPES if f"{head}_scores" in ranked]
     types = [result["type"] if result["type"] in heads else heads[0] for result in results]
     first = {name: cut(tensor, name) for name, tensor in ranked.items()}
-    routed = processor.decode(first, abstain=False)  # a best guess is scored, also where it would not be told
+    routed = processor.decode(first, abstain=False)  # the best guess is scored, also where the model would abstain
     oracle = processor.decode(first, question_type=types, abstain=False)
     within = {head: unranked(ranked, head) for head in heads}  # (B, answers of the head)
     answers = {"binary": BINARY_ANSWERS, "open_ended": processor.answers}

@@ -1,6 +1,6 @@
 """Figures with their uncertainty, and tests between two models: pure functions of arrays.
 
-Questions about one image are not independent: who gets the picture wrong gets many of them wrong. What is resampled is
+Questions about one image are not independent: who gets the image wrong gets many of them wrong. What is resampled is
 therefore the images, each with all its questions (the cluster bootstrap; Davison and Hinkley 1997, section 3.8).
 """
 

@@ -10,7 +10,7 @@ from dualvqa.reporting.results import write_results
 
 
 def result(row, part="test", **changes):
-    """A question with 12 others about its picture, answered right or wrong by chance of `changes`."""
+    """A question with 12 others about its image, answered right or wrong by chance of `changes`."""
     expected = ("yes", "red")[row % 2]
     made = {
         "part": part,

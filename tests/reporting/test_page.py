@@ -12,6 +12,7 @@ from dualvqa.reporting.page import thumbnail
 from dualvqa.reporting.report import EvaluatedRun, write_report
 from processing import DualVQAImageProcessor, DualVQAProcessor
 
+PHONE = 390 - 2 * 16  # pixels of a narrow screen, less the margins
 EVIL = "<script>alert('x')</script> & \"<b>\""
 
 
@@ -22,7 +23,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(tokenizer, folder):
-    """The page of a part whose every text is HTML, about one picture and a file that is gone."""
+    """The page of a part whose every text is HTML, about one image and a file that is gone."""
     Image.new("RGB", (900, 30), "red").save(folder / "red.png")
     rows = canonical(40, 7, (0, 6), ("yes", "no", "red", EVIL)).to_dict()
     rows["question"] = [f"{EVIL} {number}?" for number in range(40)]
@@ -38,6 +39,11 @@ def page(tokenizer, folder):
     return (folder / "out" / "report.html").read_text(encoding="utf-8")
 
 
+def plots_of(page):
+    found = re.findall(r"data:image/svg\+xml;base64,([\w+/=]*)", page)
+    return [base64.b64decode(plot).decode() for plot in found]
+
+
 def test_questions_answers_and_names_are_shown_as_text(page):
     assert "<script" not in page and "<b>" not in page
     assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &#34;&lt;b&gt;&#34;") > 20
@@ -46,11 +52,9 @@ def test_questions_answers_and_names_are_shown_as_text(page):
 def test_the_page_needs_no_other_file(page):
     linked = re.findall(r"""(?:src|href)=["']?([^"' >]*)""", page) + re.findall(r"url\(([^)]*)\)", page)
     assert linked and all(link.startswith(("data:", "#")) for link in linked)
-    plots = re.findall(r"data:image/svg\+xml;base64,([\w+/=]*)", page)
-    assert len(plots) == 3
-    for plot in map(base64.b64decode, plots):
-        assert b"<svg" in plot and b"yes/no" in plot
-        assert not re.findall(rb'href="(?!#)', plot)
+    assert len(plots_of(page)) == 9  # three, each for all questions, yes/no and open-ended
+    for plot in plots_of(page):
+        assert "<svg" in plot and not re.findall('href="(?!#)', plot)
 
 
 def test_contents_lead_somewhere(page):
@@ -58,16 +62,16 @@ def test_contents_lead_somewhere(page):
     assert len(places) >= 7 and all(f'id="{place}"' in page for place in places)
 
 
-def test_pictures_are_small_and_a_lost_one_is_said(page):
-    pictures = re.findall(r"data:image/jpeg;base64,([\w+/=]*)", page)
-    assert pictures and "picture can't be read" in page
-    with Image.open(io.BytesIO(base64.b64decode(pictures[0]))) as picture:
-        assert max(picture.size) == 320 and picture.getpixel((100, 5))[0] > 240
+def test_images_are_small_and_a_lost_one_is_named(page):
+    images = re.findall(r"data:image/jpeg;base64,([\w+/=]*)", page)
+    assert images and "image can't be read" in page
+    with Image.open(io.BytesIO(base64.b64decode(images[0]))) as image:
+        assert max(image.size) == 320 and image.getpixel((100, 5))[0] > 240
     assert thumbnail({"path": "gone.png", "bytes": None}) is None
 
 
-def test_few_pictures_are_said(page):
-    assert "<strong>6 pictures only.</strong>" in page
+def test_few_images_are_warned_about(page):
+    assert "<strong>Only 6 images.</strong>" in page
 
 
 def test_figures_are_shown_as_they_are_in_the_file(page, folder):
@@ -76,3 +80,38 @@ def test_figures_are_shown_as_they_are_in_the_file(page, folder):
     assert f"<strong>{100 * routed['value']:.1f} %</strong>" in page
     assert f"(95 % interval {100 * routed['low']:.1f} to {100 * routed['high']:.1f})" in page
     assert f"<strong>{100 * figures['auc']['value']:.1f} %</strong>" in page
+
+
+def test_the_title_stands_before_the_navigation_and_the_page_has_the_width_of_the_screen(page):
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert page.index("<h1>") < page.index("<nav") < page.index("<main>")
+
+
+def test_nothing_is_wider_than_a_phone_but_in_a_box_that_scrolls(page):
+    style, body = page.split("</style>")
+    widths = [int(found) for found in re.findall(r"[{;]\s*(?:min-)?width:\s*(\d+)px", style)]
+    assert widths and max(widths) <= PHONE and not re.findall(r"""width[=:]["']?\s*\d""", body)
+    *before, _ = re.split(r"<table(?! class=.text)", body)  # tables of text alone break their lines
+    assert len(before) >= 8 and all(re.search(r'<div class="scroll[^<]*(<h4>[^<]*</h4>\s*)?$', b) for b in before)
+
+
+def test_letters_of_plots_are_readable_on_a_phone_and_none_is_cut(page):
+    for plot in plots_of(page):
+        width, height = (float(points) for points in re.search(r'viewBox="0 0 (\S+) (\S+)"', plot).groups())
+        scale = min(PHONE, width * 96 / 72) / width  # an inch has 72 points, and 96 pixels of a page
+        texts = re.findall(
+            r'font-size: (\d+)px.*anchor: (\w+).*x="(\S+)" y="(\S+)" transform="rotate\((\S+) .*>(.*)<', plot
+        )
+        assert len(texts) > 8
+        for size, anchor, x, y, turned, text in texts:
+            assert float(size) * scale >= 12, text
+            length = 0.5 * float(size) * len(text)  # about
+            left = {"start": 0, "middle": -0.5, "end": -1}[anchor] * length
+            place, room = (float(x), width) if turned == "-0" else (height - float(y), height)
+            assert 0 <= place + left and place + left + length <= room, text
+
+
+def test_every_plot_has_its_title_and_a_complete_legend(page):
+    legends = [{"ceiling"}] * 3 + [{"routed", "oracle"}] * 6
+    for plot, kind, legend in zip(plots_of(page), 3 * ["all", "yes/no", "open-ended"], legends):
+        assert {kind, *legend} <= set(re.findall(r"<text.*>(.*)</text>", plot))

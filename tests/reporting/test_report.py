@@ -125,7 +125,7 @@ def test_figures_are_those_of_the_metric(report, parts, logits, processor):
     assert report[0]["coverage"]["open_ended"] == pytest.approx(metrics["coverage"])
 
 
-def test_differences_from_the_model_without_pictures(report):
+def test_differences_from_the_model_without_images(report):
     figures, rows = report
     for name in ("routed", "oracle"):
         found = figures["differences"][name]["all"]
@@ -157,7 +157,7 @@ def test_confusion_of_open_ended_answers_counts_all_questions(report):
     assert np.sum(table["counts"]) == len(rows)
 
 
-def test_leakage_and_copying_within_a_picture(report, parts):
+def test_leakage_and_copying_within_an_image(report, parts):
     figures, rows = report
     train = parts["train"]
     seen = [row for row in rows if row["image"] in set(train["image_key"])]
@@ -225,10 +225,10 @@ def test_what_the_temperatures_change(fitted_on, tokenizer, parts, logits, tmp_p
     if fitted_on is None:
         assert (after["ece"], after["brier"]) == pytest.approx(errors(2.0), abs=1e-5)
         assert figures["before"]["open_ended"] == figures["after"]["open_ended"]
-    else:  # temperatures of other pictures' questions, not the processor's own
+    else:  # temperatures of other images' questions, not the processor's own
         assert after["brier"] != pytest.approx(errors(2.0)[1], abs=1e-3)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "What the temperatures change" in page and ("on other pictures" in page) == (fitted_on is not None)
+    assert "What the temperatures change" in page and ("on other images" in page) == (fitted_on is not None)
 
 
 def test_the_worst_errors_are_the_surest_entirely_wrong_ones_each_once(report):

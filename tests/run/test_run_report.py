@@ -64,7 +64,7 @@ def test_the_blind_model_does_not_see(recipe, answered, tmp_path):
     figures = json.loads((out / "report.json").read_text())["parts"]["test"]
     blind = json.loads((out / "blind" / "all_results.json").read_text())
     assert figures["accuracy"]["blind_routed"]["all"]["value"] == pytest.approx(blind["test_routed_accuracy"])
-    assert "no pictures, routed" in (out / "report.html").read_text()
+    assert "no images, routed" in (out / "report.html").read_text()
     card = (out / "blind" / "README.md").read_text()
     assert "| pictures | not seen: all pixels are the mean |" in card
     assert "not seen" not in (out / "README.md").read_text()
