@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ANSWERS, QUESTIONS, TEXT, TINY, VISION, write_jsonl
+from helpers import ANSWERS, QUESTIONS, TEXT, TINY, VISION, write_jsonl, write_pictures
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -108,15 +108,7 @@ def labels():
 @pytest.fixture
 def picture_folder(tmp_path):
     """Eight pictures of one colour each, and train.jsonl with two questions about each; gives the folder."""
-    rows = []
-    for number in range(8):
-        color = ANSWERS[number % 3]
-        name = f"{number}.png"
-        Image.new("RGB", (40, 30), color).resize((40 + number, 30)).save(tmp_path / name)
-        rows.append({"image": name, "question": "what color is it?", "answer": color, "qid": 2 * number})
-        rows.append({"image": name, "question": "is it red?", "answer": "yes" if color == "red" else "No", "qid": -1})
-    write_jsonl(tmp_path / "train.jsonl", rows)
-    return tmp_path
+    return write_pictures(tmp_path)
 
 
 @pytest.fixture

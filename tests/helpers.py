@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DataArguments
@@ -45,6 +46,19 @@ OTHER_FILES = {
 def write_jsonl(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return os.fspath(path)
+
+
+def write_pictures(folder):
+    """Eight pictures of one colour each, and train.jsonl with two questions about each; gives the folder."""
+    rows = []
+    for number in range(8):
+        color = ANSWERS[number % 3]
+        name = f"{number}.png"
+        Image.new("RGB", (40, 30), color).resize((40 + number, 30)).save(folder / name)
+        rows.append({"image": name, "question": "what color is it?", "answer": color, "qid": 2 * number})
+        rows.append({"image": name, "question": "is it red?", "answer": "yes" if color == "red" else "No", "qid": -1})
+    write_jsonl(folder / "train.jsonl", rows)
+    return folder
 
 
 def lines_of(path):

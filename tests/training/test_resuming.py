@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import write_jsonl
+from helpers import TINY, write_jsonl
 from training_helpers import assert_same_run, killed
 
 from dualvqa.run import main as run_vqa
@@ -23,13 +23,6 @@ def recipe(settings, tmp_path):
         return str(path)
 
     return write
-
-
-@pytest.fixture
-def whole(recipe, tmp_path):
-    """The folder of a run that is not interrupted."""
-    run_vqa.main([recipe(), "--output_dir", str(tmp_path / "whole")])
-    return tmp_path / "whole"
 
 
 # 5: right after logging. 7: the checkpoint is at the end of an epoch. 9: it lies between two logging steps.
@@ -121,7 +114,7 @@ def test_early_stopping_goes_on_counting(recipe, tmp_path):
     folder = tmp_path / "early"
     still = {"learning_rate": 0.0, "num_train_epochs": 8, "early_stopping_patience": 3, "save_strategy": "epoch"}
     changes = {**still, "load_best_model_at_end": True, "metric_for_best_model": "routed_accuracy"}
-    arguments = [recipe(**changes, config={"freeze_vision": True}), "--output_dir", str(folder)]
+    arguments = [recipe(**changes, config={**TINY, "freeze_vision": True}), "--output_dir", str(folder)]
     killed("step", 8, arguments)
     run_vqa.main([*arguments, "--resume_from_checkpoint", "true"])
     assert json.loads((folder / "trainer_state.json").read_text())["epoch"] == 4
