@@ -26,7 +26,7 @@ def rows_of(flags):
     from dualvqa.run.arguments import parse_arguments
     from processing import prepare_datasets
 
-    _, data_args, _, _ = parse_arguments(shlex.split(flags))
+    _, data_args, _ = parse_arguments(shlex.split(flags))
     parts, *_ = prepare_datasets(data_args, needs_training=bool(data_args.train_file or not data_args.files))
     part = "test" if "answer" in getattr(parts.get("test"), "column_names", ()) else "validation"
     if part not in parts:
@@ -46,8 +46,8 @@ def load(folder):
 
 def outputs_of(model, processor, rows, batch_size=64):
     """name -> tensor of the logits, and the novelty where the model has it, in the rows' order."""
+    from dualvqa.trainer import DualVQATrainer
     from dualvqa.training.arguments import DualVQATrainingArguments
-    from dualvqa.training.trainer import DualVQATrainer
     from processing import VQACollator, named_logits
 
     with tempfile.TemporaryDirectory() as folder:

@@ -56,7 +56,8 @@ def evaluate(processor, arrays, rows):
 
 
 def calibrate(processor, arrays, rows):
-    from dualvqa.run.calibrate import CalibrationArguments, calibration_of
+    from dualvqa.trust.arguments import CalibrationArguments
+    from dualvqa.trust.calibrating import calibration_of
     from processing import named_logits
 
     calibration_of(processor, named_logits(tuple(arrays), processor), rows, CalibrationArguments(max_risk=0.6))

@@ -45,7 +45,7 @@ def rows_of(flags):
     from dualvqa.run.arguments import parse_arguments
     from processing import prepare_datasets
 
-    _, data_args, _, _ = parse_arguments(flags)
+    _, data_args, _ = parse_arguments(flags)
     parts, *_ = prepare_datasets(data_args)
     return parts["test" if "test" in parts else "validation"]
 

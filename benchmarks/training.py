@@ -107,14 +107,16 @@ def column(rows, name):
 
 def train_plain(flags, clock):
     """The same rows, model and settings as run_vqa.py has, with transformers' Trainer."""
-    from dualvqa.run import main as run_vqa
     from dualvqa.run.arguments import parse_arguments
+    from dualvqa.run.flags import config_fields
+    from dualvqa.training.building import build_new
     from processing import VQACollator, prepare_datasets, summary_of
 
-    model_args, data_args, _, training_args = parse_arguments(flags)
+    model_args, data_args, training_args = parse_arguments(flags)
     set_seed(training_args.seed)
     parts, *_ = prepare_datasets(data_args)
-    model, processor = run_vqa.build(model_args, data_args, summary_of(parts["train"]))
+    fields = config_fields(model_args.config)
+    model, processor = build_new(model_args, fields, data_args, summary_of(parts["train"]))
     collator = PlainCollator(processor, VQACollator(processor).labels)
     Trainer(model, training_args, collator, parts["train"], callbacks=[clock]).train()
 
@@ -122,27 +124,22 @@ def train_plain(flags, clock):
 def train_ours(flags, clock):
     """run_vqa.py, and how long it takes to prepare what it keeps: decoded images, frozen towers' embeddings."""
     from dualvqa.run import main as run_vqa
+    from dualvqa.run.train import prepare_trainer
+    from dualvqa.training.trainer import DualHeadTrainer
 
-    build, once = run_vqa.build_trainer, []
+    prepare_inputs, once = DualHeadTrainer.prepare_inputs, []
 
-    def build_with_clock(*args):
-        trainer = build(*args)
-        trainer.add_callback(clock)
-        return trainer
+    def add_clock(run):
+        run.trainer.add_callback(clock)
 
-    def noting_time(function):
-        def call(*args, **kwargs):
-            started = time.perf_counter()
-            result = function(*args, **kwargs)
-            once.append(time.perf_counter() - started)
-            return result
+    def noting_time(trainer):
+        started = time.perf_counter()
+        prepare_inputs(trainer)
+        once.append(time.perf_counter() - started)
 
-        return call
-
-    run_vqa.build_trainer = build_with_clock
-    for name in ("embed_parts", "cache_images"):
-        if hasattr(run_vqa, name):
-            setattr(run_vqa, name, noting_time(getattr(run_vqa, name)))
+    DualHeadTrainer.prepare_inputs = noting_time
+    place = run_vqa.STAGES.index(prepare_trainer) + 1
+    run_vqa.STAGES = (*run_vqa.STAGES[:place], add_clock, *run_vqa.STAGES[place:])
     run_vqa.main(flags)
     return sum(once)
 

@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 # Imported when they are asked for: `import dualvqa` takes no time, and who only answers questions loads no trainer.
 HOMES = {
-    "dualvqa.deployment.ensemble": ["EnsembleModel", "EnsemblePipeline"],
+    "dualvqa.deployment.ensemble": ["EnsembleModel", "EnsemblePipeline", "load_ensemble"],
     "dualvqa.deployment.onnx_export": ["export_onnx"],
     "dualvqa.deployment.onnx_pipeline": ["load_onnx_pipeline"],
     "dualvqa.deployment.optimize": ["optimize_for_inference"],
@@ -19,7 +19,8 @@ HOMES = {
     "dualvqa.training.contrastive": ["ContrastiveTrainer"],
     "dualvqa.training.divergence": ["DivergedError"],
     "dualvqa.training.interruption": ["Interrupted"],
-    "dualvqa.training.trainer": ["DualVQATrainer"],
+    "dualvqa.training.building": ["build_model", "load_model"],
+    "dualvqa.trainer": ["DualVQATrainer"],
     "dualvqa.trust.abstention": ["NoThresholdError"],
     "dualvqa.trust.explanation": ["Explanation", "explain"],
     "dualvqa.trust.explanation_drawing": ["draw_explanation"],
@@ -41,7 +42,10 @@ HOMES = {
         "PairCollator",
         "VQAAccuracy",
         "VQACollator",
+        "answers_of",
+        "prepare_dataset",
         "prepare_datasets",
+        "split_by_image",
     ],
 }
 PLACES = {name: home for home, names in HOMES.items() for name in names}

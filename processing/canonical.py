@@ -1,9 +1,11 @@
 """What a row's image, question and answer are, whatever the source has in their place."""
 
 import functools
+import io
 import logging
 import os
 
+from .image_loading_dualvqa import is_image_object, load_image
 from .image_sources_dualvqa import is_below
 from .rows import writable
 from .vqa_accuracy.answer_strings import answer_text
@@ -30,11 +32,16 @@ class RowReader:
         self.booleans = self.lists = self.no_lists = 0
 
     def image(self, value):
-        """A path, or a dict with the image's bytes.
+        """A path, or a dict with the image's bytes; of a PIL image, an array or a tensor those of a PNG of it.
 
         Raises:
             BadCellError: no image, several, something else, or a path that leaves the folder it may not leave.
         """
+        if is_image_object(value):
+            try:
+                return {"bytes": as_png(load_image(value, self.args.image_sources)), "path": None}
+            except ValueError as error:
+                raise BadCellError(f"{error}") from error
         return find_image(self.unwritten(value), self.args.image_dir, self.args.image_dir_only)
 
     def question(self, value):
@@ -124,6 +131,13 @@ class RowReader:
             )
 
 
+def as_png(image):
+    """The bytes of a PNG file of a PIL image, whose pixels are the same."""
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
 def has_text(value):
     """Whether a list has a text or an object in it, or in a list of it."""
     return any(map(has_text, value)) if isinstance(value, list) else isinstance(value, (str, dict))
@@ -179,8 +193,8 @@ def find_image(image, image_dir, inside=False):
         if len(image) > 1:
             raise BadCellError(f"expected one image, found a list of {len(image)}")
         image = image[0] if image else None
-    if isinstance(image, bytes):
-        return {"bytes": image, "path": None}
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return {"bytes": bytes(image), "path": None}
     if isinstance(image, dict):
         content, path = image.get("bytes"), image.get("path")
         known = isinstance(content, (bytes, type(None))) and isinstance(path, (str, type(None)))

@@ -84,19 +84,16 @@ class VQACollator:
         processor: a [`DualVQAProcessor`]; its answers are the vocabulary.
         augmentation: transform of uint8 image tensors, for training only.
         seed: with epoch and image it fixes what augmentation does, whichever batch, worker or process the image is in.
-        embeddings: [`FrozenEmbeddings`] that take the place of pixels and token ids.
-        teacher: [`TeacherLogits`] that a student learns from.
-        auxiliary: `AuxiliaryTargets` whose labels (B, K) are `auxiliary_labels`, for training only.
+        embeddings: `FrozenEmbeddings` that take the place of pixels and token ids, of the rows that they know.
+        further: what else a batch has in training, such as `TeacherLogits` and `AuxiliaryTargets`: their `batch(rows)`.
         blind: every pixel is the processor's mean, 0 after normalisation: what is learned is learned without images.
     """
 
-    def __init__(
-        self, processor, augmentation=None, seed=0, embeddings=None, teacher=None, auxiliary=None, blind=False
-    ):
+    def __init__(self, processor, augmentation=None, seed=0, embeddings=None, further=(), blind=False):
         self.processor = processor
         self.augmentation = augmentation
         self.seed = seed
-        self.embeddings, self.teacher, self.auxiliary, self.blind = embeddings, teacher, auxiliary, blind
+        self.embeddings, self.further, self.blind = embeddings, list(further), blind
         self.cache = None
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
         self.vocabulary = AnswerVocabulary(processor.answers)
@@ -111,13 +108,13 @@ class VQACollator:
         # The Trainer reads the number of rows off the first tensor.
         batch = {"question_index": question_index, "image_index": image_index}
         inputs = {}
-        if self.embeddings and self.embeddings.images:
+        if self.embeddings and self.embeddings.has_images(keys):
             batch |= self.embeddings.of_images(keys)
         else:
             found = {row["image_key"]: row["image"] for row in rows}
             inputs = {"images": self.pixels([found[key] for key in keys], keys)}
             inputs |= {} if self.augmentation else {"do_resize": False}
-        if self.embeddings and self.embeddings.questions:
+        if self.embeddings and self.embeddings.has_questions(questions):
             batch |= self.embeddings.of_questions(questions)
         else:
             inputs["text"] = questions
@@ -127,10 +124,8 @@ class VQACollator:
             batch["pixel_values"].zero_()
         if "answer" in rows[0]:
             batch |= self.labels([consensus(row["answer"]) for row in rows])
-        if self.teacher is not None:
-            batch |= self.teacher.batch(rows)
-        if self.auxiliary is not None:
-            batch["auxiliary_labels"] = self.auxiliary.labels(rows)
+        for part in self.further:
+            batch |= part.batch(rows)
         return batch
 
     def pixels(self, images, keys):

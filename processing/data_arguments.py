@@ -79,19 +79,6 @@ class DataArguments:
         },
     )
     shuffle_buffer: int = field(default=1000, metadata={"help": "With --streaming: rows that are shuffled at a time."})
-    image_cache: bool = field(
-        default=True, metadata={"help": "Decode and resize the images of a training run once and keep the pixels."}
-    )
-    image_cache_dir: str | None = field(
-        default=None,
-        metadata={
-            "help": "Where they are kept; image_cache in the output folder when left out. A folder of its own can be "
-            "shared by several runs."
-        },
-    )
-    image_cache_gib: float = field(
-        default=8.0, metadata={"help": "Largest size of a part's pixels; never more than half of the free disk."}
-    )
     min_answer_frequency: int = field(default=1, metadata={"help": "How often a training answer must occur."})
     max_answers: int | None = field(default=None, metadata={"help": "Largest size of the answer vocabulary."})
 
@@ -124,10 +111,6 @@ class DataArguments:
             raise ValueError(f"shuffle_buffer must be at least 1, found {self.shuffle_buffer}")
         if not 0 < self.max_image_megapixels < float("inf"):
             raise ValueError(f"max_image_megapixels must be above 0, found {self.max_image_megapixels}")
-        if self.image_cache_gib <= 0:
-            raise ValueError(
-                f"image_cache_gib must be above 0, found {self.image_cache_gib}; --image_cache false keeps no pixels"
-            )
         for rule in self.exclude_rows:
             if "=" not in rule:
                 raise ValueError(f"exclude_rows expects column=value, found {rule!r}")

@@ -76,14 +76,15 @@ def load_easy_vqa():
     return parts
 
 
-def prepare_part(raw, part, args, needs_answers=True):
+def prepare_part(raw, part, args, needs_answers=True, source=None):
     """Checks every row of one part and brings it to the canonical columns.
 
     Args:
-        raw: the rows as their source has them, [`JsonRows`] or a Dataset.
+        raw: the rows as their source has them: [`JsonRows`], [`PythonRows`] or a Dataset.
         part: its name, for messages.
         args: [`DataArguments`].
         needs_answers: whether a row without an answer is a bad one.
+        source: what messages call it; the file or the data set of the arguments when left out.
 
     Returns:
         The canonical Dataset, and a list of the rows left out: dicts with `part`, `row` (from 1, as a
@@ -93,7 +94,7 @@ def prepare_part(raw, part, args, needs_answers=True):
         ValueError: a column is missing, or no row is left.
         BadExampleError: a row is bad and `on_bad_example` is "error".
     """
-    source = args.files.get(part, f"the {part} part of {args.dataset_name}")
+    source = source or args.files.get(part, f"the {part} part of {args.dataset_name}")
     columns = find_columns(raw.column_names, source, args, needs_answers)
     # Every row of a test part is answered, whatever training leaves out.
     rows = wanted_rows(raw, args.exclude_rows if part != "test" else [], source)
@@ -152,8 +153,8 @@ def find_columns(names, source, args, needs_answers):
     for name, column in columns.items():
         if column not in names:
             raise ValueError(
-                f"{source} has no column {column!r} (it has {', '.join(names)}); "
-                f"name the right one with --{column_flag(name, args)}"
+                f"{source} has no column {column!r} (it has {', '.join(names)}); name the right one with "
+                f"--{column_flag(name, args)}, in Python with column_mapping={{'...': '{name}'}}"
             )
     return columns
 
@@ -181,7 +182,7 @@ def rows_without(answers):
 def bad_rows_message(source, bad):
     """How many bad rows a part has, and the first few of them, a line each."""
     rows = [f"row {row['row']} ({row['image']}): {row['problem']}" for row in bad[:BAD_ROWS_SHOWN]]
-    advice = "or leave such rows out with --on_bad_example skip, which lists them all"
+    advice = "or leave such rows out with --on_bad_example skip (in Python DataArguments), which lists them all"
     if len(bad) == 1:
         return f"{source}, {rows[0]}. Mend it, {advice}"
     rows += ["..."] if len(bad) > len(rows) else []

@@ -62,6 +62,11 @@ def load_image(image, sources=PRESETS["any"], layout=None):
         return to_rgb(image)
 
 
+def is_image_object(image):
+    """Whether this is an image in memory: a PIL image, an array or a tensor."""
+    return isinstance(image, (Image.Image, np.ndarray, torch.Tensor))
+
+
 def in_words(found):
     """Something that is no image, without all that it holds."""
     if isinstance(found, (list, tuple)):

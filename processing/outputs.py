@@ -1,4 +1,4 @@
-"""Logits of many questions: by name, and a few at a time."""
+"""Logits of many questions: by name, a few at a time, and as answers."""
 
 import torch
 
@@ -13,6 +13,25 @@ def named_logits(arrays, processor):
     if len(arrays) == 1:
         names = ["open_ended_logits"] if processor.answers else ["binary_logits"]
     return {name: torch.as_tensor(array) for name, array in {**dict(zip(names, arrays)), **novelty}.items()}
+
+
+def answers_of(prediction, processor, top_k=1):
+    """The answers that a Trainer's predictions stand for, for a `compute_metrics` of one's own.
+
+    Args:
+        prediction: an EvalPrediction, or what `predict` gives.
+        processor: the model's.
+        top_k: answers per question.
+
+    Returns:
+        For each question a list of dicts with `answer`, `score` and `question_type`, the best first, as
+        `post_process_question_answering` gives them; none is left unanswered.
+    """
+    outputs = named_logits(getattr(prediction, "predictions", prediction), processor)
+    ranked = joined(
+        (processor.rank(chunk, top_k) for _, chunk in output_chunks(outputs)), len(next(iter(outputs.values())))
+    )
+    return list(processor.decode(ranked, abstain=False))
 
 
 def row_chunks(rows, width):

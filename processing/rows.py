@@ -1,6 +1,7 @@
 """Rows as their source has them: a row's own fields are written again as they were read.
 
-`JsonRows` are those of JSON and CSV files, a `datasets.Dataset` those of Parquet files and of the Hub.
+`JsonRows` are those of JSON and CSV files, `PythonRows` those of lists and tables in Python, a `datasets.Dataset`
+those of Parquet files and of the Hub.
 """
 
 import json
@@ -10,6 +11,8 @@ import numpy as np
 import pyarrow
 from datasets import ClassLabel, LargeList, List
 from datasets.features.features import require_decoding
+
+from .image_loading_dualvqa import is_image_object
 
 DECODER = json.JSONDecoder()
 SPACE = re.compile(r"[ \t\r\n]*")
@@ -62,12 +65,30 @@ class JsonRows:
         return found
 
 
+class PythonRows:
+    """Rows as Python objects, with the columns by name that a `datasets.Dataset` has.
+
+    Args:
+        values: column -> the value of each row.
+    """
+
+    def __init__(self, values):
+        self.values, self.column_names = values, list(values)
+
+    def __len__(self):
+        return len(next(iter(self.values.values()), ()))
+
+    def columns(self, names):
+        """The values of some columns: name -> list."""
+        return {name: self.values[name] for name in names}
+
+
 def column_values(rows, names):
     """The values of some columns as Python has them: name -> list.
 
     Images stay encoded, a class is its name and not its number, and a float of 32 bits the number that was meant.
     """
-    if isinstance(rows, JsonRows):
+    if isinstance(rows, (JsonRows, PythonRows)):
         return rows.columns(names)
     table, features = rows.select_columns(list(names)).with_format("arrow")[:], rows.features  # copied at each access
     return {name: [plain(value, features[name]) for value in python_list(table.column(name))] for name in names}
@@ -121,6 +142,10 @@ def row_fields(rows, numbers):
         for number in numbers:
             yield {name: LINE_BREAK.sub(" ", text) for name, text in object_items(rows.texts[number])}
         return
+    if isinstance(rows, PythonRows):
+        for number in numbers:
+            yield {name: json_text(values[number]) for name, values in rows.values.items()}
+        return
     table, features = rows.with_format("arrow"), rows.features
     numbers = [int(number) for number in numbers]
     for start in range(0, len(numbers), CHUNK):
@@ -156,10 +181,14 @@ def json_text(value):
 def in_words(value):
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
+    if is_image_object(value):
+        return "embedded image"
     if isinstance(value, (list, tuple)):
         return [in_words(item) for item in value]
     if isinstance(value, dict) and set(value) == {"bytes", "path"}:
         return value["path"] or ("embedded image" if value["bytes"] is not None else None)
+    if isinstance(value, np.generic):
+        return in_words(value.item())
     if isinstance(value, dict):
         return {str(name): in_words(item) for name, item in value.items()}
     return value
@@ -177,7 +206,7 @@ def own_columns(rows, names, numbers):
     Returns:
         name -> list of values.
     """
-    if isinstance(rows, JsonRows):
+    if isinstance(rows, (JsonRows, PythonRows)):
         columns = rows.columns(filter(is_column, names))
     else:
         columns = column_values(rows, [name for name in names if not require_decoding(rows.features[name])])

@@ -71,24 +71,26 @@ class StreamedRows(IterableDataset):
         process, processes: which of how many processes this is.
         batch_size: rows of a batch, so that several workers leave one incomplete batch an epoch and not several.
         seed: with the epoch it fixes the order.
+        stream: a `datasets.IterableDataset` to read in place of what the arguments name.
 
     Raises:
         ValueError: a column is missing, there are fewer row groups than processes, or no row that can be used.
         BadExampleError: while iterating, where a row is bad and `on_bad_example` is "error".
     """
 
-    def __init__(self, args, process=0, processes=1, batch_size=1, seed=0):
+    def __init__(self, args, process=0, processes=1, batch_size=1, seed=0, stream=None):
         self.args, self.batch_size, self.seed = args, batch_size, seed
         self.process, self.processes = process, processes
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
-        self.source = args.train_file or args.dataset_name
-        self.stream = open_stream(args)
+        self.given = stream
+        self.source = "the stream" if stream is not None else args.train_file or args.dataset_name
+        self.stream = self.open()
         names = self.stream.column_names or list(next(iter(self.stream), {}))
         self.columns = find_columns(names, self.source, args, needs_answers=True)
         check_rules(args.exclude_rows, names)
         self.exclusion = Exclusion(args.exclude_rows, self.source, names)
         self.reader = RowReader(args, self.source)
-        self.stream = open_stream(args, list(dict.fromkeys([*self.columns.values(), *self.exclusion.columns])))
+        self.stream = self.open(list(dict.fromkeys([*self.columns.values(), *self.exclusion.columns])))
         if self.stream.num_shards < processes:
             raise ValueError(
                 f"{self.source} has {self.stream.num_shards} row groups for {processes} processes, and each process "
@@ -102,10 +104,19 @@ class StreamedRows(IterableDataset):
         if not self.length:
             raise ValueError(f"{self.source} has no rows that can be used")
 
+    def open(self, columns=None):
+        """The rows as their source has them, with some of their columns or all."""
+        if self.given is None:
+            return open_stream(self.args, columns)
+        stream = self.given
+        if columns and stream.column_names:
+            stream = stream.select_columns(columns)
+        return stream.reshard()
+
     def survey(self):
         """The [`TrainingSummary`] of all processes' rows. Images are not read for it."""
         columns = {name: column for name, column in self.columns.items() if name != "image"}
-        rows = open_stream(self.args, list(dict.fromkeys([*columns.values(), *self.exclusion.columns])))
+        rows = self.open(list(dict.fromkeys([*columns.values(), *self.exclusion.columns])))
         rows = map(self.plain, rows)
         found = (self.read(row, columns) for row in rows if not self.exclusion.leaves_out(row))
         summary = summarise((row["question"], row.get("answer")) for row, problem in found if not problem)
@@ -195,14 +206,19 @@ class StreamedRows(IterableDataset):
                 logger.warning("%s: left out question %r: %s", self.source, found["question"], problem)
 
 
-def open_training_rows(args, training_args):
-    """The [`StreamedRows`] of this process, checked against its workers."""
+def open_training_rows(args, training_args, stream=None):
+    """The [`StreamedRows`] of this process, checked against its workers.
+
+    Args:
+        stream: a `datasets.IterableDataset` to read in place of what `args` names.
+    """
     rows = StreamedRows(
         args,
         training_args.process_index,
         training_args.world_size,
         training_args.train_batch_size,
         training_args.seed if training_args.data_seed is None else training_args.data_seed,
+        stream,
     )
     if training_args.workers_chosen:  # those of the machine may be more than there is to read
         groups = rows.stream.shard(rows.processes, rows.process).num_shards

@@ -5,8 +5,8 @@ import os
 import torch
 from distributed_steps import build_model, build_rows
 
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.arguments import DualVQATrainingArguments
-from dualvqa.training.trainer import DualVQATrainer
 
 LENGTHS = (1, 2, 7, 16, 17)
 BATCH_SIZES = (2, 4)

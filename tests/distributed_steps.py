@@ -11,8 +11,8 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback
 
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.arguments import DualVQATrainingArguments
-from dualvqa.training.trainer import DualVQATrainer
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
 
 STEPS, ROWS, TOKENS, ANSWERS = 10, 157, 6, 5  # two epochs, whose last steps have 29 rows

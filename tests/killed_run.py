@@ -4,7 +4,7 @@ import os
 import signal
 
 from dualvqa.run import main as run_vqa
-from dualvqa.training.trainer import DualVQATrainer
+from dualvqa.trainer import DualVQATrainer
 
 
 def kill_at(method, step):

@@ -8,8 +8,8 @@ import torch
 from processes import forked
 from safetensors.torch import load_file
 
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.arguments import DualVQATrainingArguments
-from dualvqa.training.trainer import DualVQATrainer
 
 ROWS = 32  # those of the fixture `rows`
 TIMES = ("runtime", "per_second", "preparation_time", "total_flos")

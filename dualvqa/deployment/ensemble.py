@@ -5,9 +5,10 @@ import math
 import torch
 from torch import nn
 
+from dualvqa.training.building import load_model
 from modeling_dualvqa.modeling_dualvqa import DualVQAOutput
 from modeling_dualvqa.pipeline_dualvqa import DualVQAPipeline
-from processing import difference
+from processing import EnsembleCollator, VQACollator, difference
 
 AVERAGES = ("logits", "probabilities")
 
@@ -117,3 +118,21 @@ class EnsemblePipeline(DualVQAPipeline):
     def _forward(self, model_inputs):
         outputs = [member._forward(own) for member, own in zip(self.members, model_inputs["members"])]
         return {**outputs[0], **average_logits(outputs, self.average)}
+
+
+def load_ensemble(paths, average="logits"):
+    """Saved models that answer together, as one model and its collator; of one path that model and its own.
+
+    Args:
+        paths: saved folders, or ids on the Hub.
+        average: see `average_logits`.
+
+    Raises:
+        ValueError: see `load_model` and `check_members`.
+    """
+    models, processors = zip(*map(load_model, paths))
+    collators = [VQACollator(processor) for processor in processors]
+    if len(models) == 1:
+        return models[0], collators[0]
+    check_members(models, processors, average)
+    return EnsembleModel(models, average), EnsembleCollator(collators)

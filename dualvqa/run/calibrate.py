@@ -1,77 +1,28 @@
-"""What a run does about how far its scores can be trusted: temperatures, a threshold to abstain below, familiarity."""
+"""The calibration of a run's model: whether it is wanted and possible, and doing it."""
 
-import dataclasses
 import logging
-from dataclasses import dataclass, field
 
-import torch
+from dualvqa.trust.calibrating import reason_against
+from processing import StreamedRows
 
-from dualvqa.trust.abstention import NoThresholdError, choose_threshold
-from dualvqa.trust.calibration import LabelledLogits, answer_names, answer_problems, before_and_after
-from dualvqa.trust.familiarity import MOST_STATES, fit_gaussian, fit_limits
-from modeling_dualvqa import DualVQAOutput
-from processing import QUESTION_TYPES, AnswerVocabulary, StreamedRows, consensus, named_logits
+from .terminal import show_figures
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class CalibrationArguments:
-    """How scores are made true, and what is left unanswered."""
-
-    calibrate: str = field(
-        default="auto",
-        metadata={
-            "help": "Fit a temperature for each head on the validation part: auto, after training where it is large "
-            "enough; true, or say why not, also of a saved model without --do_train; false."
-        },
-    )
-    max_risk: float | None = field(
-        default=None,
-        metadata={
-            "help": "Also choose the score below which questions are left unanswered, so that of the answers given at "
-            "most this share is wrong."
-        },
-    )
-    risk_confidence: float = field(
-        default=0.95, metadata={"help": "With --max_risk: probability with which it holds on other questions."}
-    )
-    fit_familiarity: bool = field(
-        default=False,
-        metadata={"help": "Also learn from the training part to flag questions that are unlike those of training."},
-    )
-
-    def check_calibration(self):
-        self.calibrate = str(self.calibrate).lower()  # in a recipe true and false are no words
-        if self.calibrate not in ("auto", "true", "false"):
-            raise ValueError(f"calibrate must be auto, true or false, found {self.calibrate!r}")
-        if self.max_risk is not None and not 0 < self.max_risk < 1:
-            raise ValueError(f"max_risk must be between 0 and 1, found {self.max_risk}")
-        if not 0.5 <= self.risk_confidence < 1:
-            raise ValueError(f"risk_confidence must be in [0.5, 1), found {self.risk_confidence}")
-        if self.calibrate == "false" and (self.max_risk is not None or self.fit_familiarity):
-            raise ValueError("--max_risk and --fit_familiarity are part of calibration; leave out --calibrate false")
-
-    @property
-    def asks_for_calibration(self):
-        """Whether a run without calibration would lack what was asked for."""
-        return self.calibrate == "true" or self.max_risk is not None or self.fit_familiarity
-
-
-def wants_calibration(args, training_args, data_args, parts, processor, heads):
+def wants_calibration(run):
     """Whether this run calibrates.
-
-    Args:
-        args: the [`CalibrationArguments`].
-        heads: the model's.
 
     Raises:
         ValueError: it is asked for and can't be done.
     """
-    if args.calibrate == "false" or not (training_args.do_train or args.asks_for_calibration):
+    args, data, training = run.settings
+    if args.calibrate == "false" or not (training.do_train or args.asks_for_calibration):
         return False
-    reason = reason_against(data_args, parts, processor, heads)
-    train = parts.get("train")
+    reason = reason_against(run.parts, run.processor, run.model.config.heads)
+    if data.pretrain:
+        reason = "--pretrain trains no heads"
+    train = run.parts.get("train")
     if reason is None and args.fit_familiarity and (train is None or isinstance(train, StreamedRows)):
         found = "none" if train is None else "a stream"
         reason = f"--fit_familiarity needs a training part that isn't streamed, found {found}; give --train_file"
@@ -85,117 +36,10 @@ def wants_calibration(args, training_args, data_args, parts, processor, heads):
     return reason is None
 
 
-def reason_against(data_args, parts, processor, heads):
-    """Why there is nothing to calibrate on, or None."""
-    if data_args.pretrain:
-        return "--pretrain trains no heads"
-    if "validation" not in parts or "answer" not in parts["validation"].column_names:
-        return "there is no validation part with answers; give --validation_file, or a --validation_fraction above 0"
-    rows = parts["validation"]
-    labels = AnswerVocabulary(processor.answers).labels([consensus(answer) for answer in rows["answer"][:]])
-    labels = {name.removesuffix("_labels"): values for name, values in labels.items()}
-    heads = [*heads, "question_type"] if len(heads) == 2 else list(heads)
-    problems = answer_problems(heads, labels, rows["image_key"][:], answer_names(processor))
-    if set(QUESTION_TYPES) & set(heads) <= set(problems):
-        return f"the validation part is too small: {in_words(problems)}"
-
-
-def in_words(problems):
-    """{"binary": "..."} -> "yes/no head: ..."."""
-    names = {"binary": "yes/no head", "open_ended": "open-ended head", "question_type": "router"}
-    return "; ".join(f"{names.get(name, name)}: {problem}" for name, problem in problems.items())
-
-
-def calibrate(trainer, parts, args):
-    """Calibrates a trained model on the validation part, and leaves what was found in its processor and weights.
-
-    What can't be found is told, and the rest is kept.
-
-    Args:
-        trainer: a [`DualVQATrainer`] whose processing class is the model's processor.
-        parts: the canonical datasets.
-        args: the [`CalibrationArguments`].
-
-    Returns:
-        Figures for `record`, their names starting with `calibration_`: `rows` and `images`; each head's `temperature`;
-        errors as in `LabelledLogits.errors`, `before` with temperatures 1 and `after` with temperatures fitted on
-        other images of the part (those kept are fitted on all of it); the `threshold`, the `coverage` at it and the
-        promised `max_risk`; and each limit of familiarity.
-    """
-    model, processor = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
-    processor.calibration = None
-    if args.fit_familiarity:
-        fit_familiarity(trainer, model, parts["train"])
-    rows = parts["validation"]
-    outputs = named_logits(predict(trainer, rows), processor)
-    processor.calibration, figures = calibration_of(processor, outputs, rows, args)
-    model.config.model_card = model.config.model_card or {}
-    return {f"calibration_{name}": value for name, value in figures.items()}
-
-
-def calibration_of(processor, outputs, rows, args):
-    """What the model's outputs for the validation part tell, as `DualVQAProcessor.calibration` keeps it, and figures.
-
-    Args:
-        processor: the model's, without a calibration.
-        outputs: `<head>_logits` -> (n, N), and `novelty` (n,) where the model has it.
-        rows: with `answer` and `image_key`.
-        args: the [`CalibrationArguments`].
-    """
-    labelled = LabelledLogits(processor, outputs, rows["answer"][:], rows["image_key"][:])
-    problems = labelled.problems()
-    for head, problem in problems.items():
-        logger.warning("%s; it keeps temperature 1", in_words({head: problem}))
-    heads = [head for head in labelled.heads if head not in problems]
-    temperatures = labelled.temperatures(heads)
-    calibration = {"temperatures": temperatures}
-    figures = {"rows": len(labelled.references), "images": len(set(rows["image_key"][:]))}
-    figures |= {f"{head}_temperature": temperature for head, temperature in temperatures.items()}
-    after = labelled.cross_fitted(heads) if heads else labelled.ranked({})
-    figures |= before_and_after(labelled.errors(labelled.ranked({})), labelled.errors(after))
-    if args.max_risk is not None:
-        scores, right = labelled.routed(labelled.ranked(temperatures))
-        try:
-            chosen = choose_threshold(scores, right, rows["image_key"][:], args.max_risk, args.risk_confidence)
-            calibration["abstention"] = chosen
-            figures |= {name: chosen[name] for name in ("threshold", "coverage", "max_risk")}
-        except NoThresholdError as error:
-            logger.warning("every question will be answered: %s", error)
-    if "novelty" in outputs:
-        limits, problems = fit_limits(processor, outputs)
-        for name, problem in problems.items():
-            logger.warning("%s flags no question as unfamiliar: %s", name, problem)
-        if limits:
-            calibration["familiarity"] = limits
-            figures |= {f"{name}_limit": limit for name, limit in limits.items()}
-    return calibration, figures
-
-
-def fit_familiarity(trainer, model, rows):
-    """Fits the model's Gaussian of training states on up to `MOST_STATES` questions, the same ones every time."""
-    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-        logger.warning(
-            "familiarity isn't fitted to a model that is spread over processes; calibrate the saved folder in one "
-            "process: --model_name_or_path FOLDER --fit_familiarity"
-        )
-        return
-    if len(rows) > MOST_STATES:
-        rows = rows.select(torch.linspace(0, len(rows) - 1, MOST_STATES).long().tolist())
-    if "answer" in rows.column_names:
-        rows = rows.remove_columns("answer")  # without labels the Trainer computes no loss of what it is given
-    others = [field.name for field in dataclasses.fields(DualVQAOutput) if field.name != "fused_state"]
-    states = predict(trainer, rows, ignore_keys=others)
-    try:
-        model.set_familiarity(*fit_gaussian(states))
-    except ValueError as error:
-        model.forget_familiarity()
-        logger.warning("no question will be flagged as unfamiliar: %s", error)
-
-
-def predict(trainer, rows, ignore_keys=None):
-    """The Trainer's arrays for all rows, in their order, without the metrics, which are those of another part."""
-    metrics, trainer.compute_metrics = trainer.compute_metrics, None
-    try:
-        return trainer.predict(rows, ignore_keys=ignore_keys, metric_key_prefix="calibration").predictions
-    finally:
-        trainer.compute_metrics = metrics
+def calibrate(run):
+    """Calibrates the model on the validation part, if this run does."""
+    if run.calibrating:
+        args = run.settings.model
+        figures = run.trainer.calibrate(args.max_risk, args.risk_confidence, args.fit_familiarity)
+        if run.trainer.is_world_process_zero():
+            show_figures("calibration", figures)

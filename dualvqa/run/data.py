@@ -1,96 +1,28 @@
-"""What a run says of its data and its model before it starts, and what it refuses to start with."""
+"""The data of a run: read, checked, split."""
 
-import json
-import logging
-import os
+from dualvqa.reporting.figures import choose_columns
+from dualvqa.training.data_checks import list_bad_rows
+from processing import open_training_rows, prepare_datasets
 
-from processing import AnswerVocabulary, StreamedRows, consensus, leakage_report, question_type_of
-
-logger = logging.getLogger(__name__)
+REPORTED = ("validation", "test")
 
 
-def report_data(parts, summary, processor):
-    """Logs sizes, vocabulary coverage, leakage and cut questions of every part."""
-    vocabulary = AnswerVocabulary(processor.answers)
-    streamed = isinstance(parts.get("train"), StreamedRows)
-    for name, rows in parts.items():
-        if name == "train":
-            images = "images that are read while training" if streamed else f"{summary.images} images"
-            logger.info("train: %d questions about %s", summary.rows, images)
-            report_lengths(name, summary.questions if streamed else rows["question"][:], processor)
-            report_coverage(name, vocabulary, summary.answers.elements())
-            continue
-        logger.info("%s: %d questions about %d images", name, len(rows), len(set(rows["image_key"][:])))
-        report_lengths(name, rows["question"][:], processor)
-        if "answer" in rows.column_names:
-            report_coverage(name, vocabulary, map(consensus, rows["answer"][:]))
-            if "train" in parts and not streamed:
-                leaks = leakage_report(parts["train"], rows)
-                logger.info("%s, seen in training: %s", name, json.dumps(leaks))
-                if leaks["images_seen"]:
-                    logger.warning("%s shares %d images with the training part", name, leaks["images_seen"])
-            elif streamed:
-                logger.warning("%s is not compared with the training part: that would have to be in memory", name)
-    logger.info("vocabulary: %d open-ended answers", len(vocabulary))
-
-
-def report_lengths(name, questions, processor):
-    limit, cut = processor.tokenizer.model_max_length, 0
-    questions = list(questions)
-    for start in range(0, len(questions), 1000):  # all encodings at once would be hundreds of megabytes
-        encoded = processor.tokenizer(questions[start : start + 1000], truncation=False)
-        cut += sum(len(ids) > limit for ids in encoded["input_ids"])
-    if cut:
-        logger.warning("%s: %d questions are longer than %d tokens and are cut", name, cut, limit)
-
-
-def report_coverage(name, vocabulary, answers):
-    coverage = vocabulary.coverage(answers)
-    if coverage is not None:
-        logger.info("%s: %.1f %% of the open-ended answers are in the vocabulary", name, 100 * coverage)
-
-
-def answers_to_balance(rows, processor):
-    """(group, answer) of each training row: a group for each question type.
-
-    Rows whose answer is not in the vocabulary, so that no head learns it, are one more group with one answer: as the
-    rarest of all they would otherwise be drawn most.
-    """
-    vocabulary = AnswerVocabulary(processor.answers)
-    pairs = ((question_type_of(answer), answer) for answer in map(consensus, rows["answer"][:]))
-    return [pair if pair[0] == 0 or pair[1] in vocabulary.index else ("unknown", "") for pair in pairs]
-
-
-def check_heads(heads, summary, processor):
-    """Refuses training rows that no head learns from; one that learns from none is told.
+def read_data(run):
+    """Reads all parts, or opens the stream of the training part.
 
     Raises:
-        ValueError: as said.
+        ValueError: see `prepare_datasets`; a part that what is asked for needs isn't there.
     """
-    vocabulary = AnswerVocabulary(processor.answers).index
-    rows = {
-        "binary": sum(count for answer, count in summary.answers.items() if question_type_of(answer) == 0),
-        "open_ended": sum(count for answer, count in summary.answers.items() if answer in vocabulary),
-    }
-    expected = {"binary": "the answer yes or no", "open_ended": "an answer of the vocabulary"}
-    untrained = [head for head in heads if not rows[head]]
-    if untrained == list(heads):
-        raise ValueError(
-            f"there is nothing to train: of {summary.rows} training rows none has "
-            f"{', or '.join(expected[head] for head in untrained)}, which the model's heads {list(heads)} learn; give "
-            f"other heads with --config heads=[...], or other data"
-        )
-    for head in untrained:
-        logger.warning(
-            "the %s head learns nothing: of %d training rows none has %s", head, summary.rows, expected[head]
-        )
-
-
-def report_parameters(model):
-    """Logs the number of parameters of each part, and how many of them training changes."""
-    for name, count in model.parameter_counts().items():
-        logger.info("%-20s %12s parameters", name, f"{count:,}")
-    logger.info("%-20s %12s parameters", "trainable", f"{model.num_parameters(only_trainable=True):,}")
+    model, data, training = run.settings
+    parts, run.raw, bad = prepare_datasets(data, training.do_train or model.fit_familiarity)
+    run.parts = dict(parts)
+    if data.streaming and training.do_train:
+        run.parts["train"] = open_training_rows(data, training)
+    check_parts(training, run.parts)
+    reported = {name: run.parts[name] for name in REPORTED if name in run.parts}
+    choose_columns({n: rows for n, rows in reported.items() if "answer" in rows.column_names}, training.report_columns)
+    if bad:
+        list_bad_rows(bad, training.output_dir)
 
 
 def check_parts(training_args, parts):
@@ -99,12 +31,3 @@ def check_parts(training_args, parts):
         raise ValueError(f"--do_predict needs a test part, found {', '.join(parts)}; give --test_file")
     if training_args.do_eval and not ({"validation", "test"} & set(parts)):
         raise ValueError("--do_eval needs a validation or test part; give one, or a --validation_fraction above 0")
-
-
-def list_bad_rows(bad, folder):
-    """Writes the rows that were left out to bad_examples.jsonl."""
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "bad_examples.jsonl")
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
-    logger.warning("%d rows left out, listed in %s", len(bad), path)

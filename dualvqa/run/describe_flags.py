@@ -26,8 +26,10 @@ OTHERS_TITLE = "All other TrainingArguments of transformers"
 TITLES = {  # of the classes' flags, in the order of reading
     "DataArguments": "Data",
     "ModelArguments": "Model",
+    "NewModelArguments": "New model",
     "AugmentationArguments": "Augmentation",
     "DualVQATrainingArguments": "Training",
+    "FurtherArguments": "Caches, what is learned besides, report",
     "CalibrationArguments": "Calibration",
 }
 NAMES = {kind: name for name, kind in KINDS.items()}

@@ -1,25 +1,11 @@
-"""What a run needs for its report: settings of the model that sees no image, and what it says of itself."""
+"""The report of a run."""
 
-import copy
-import logging
-import os
-
-logger = logging.getLogger(__name__)
+from dualvqa.training.failures import only_warned
 
 
-def blind_arguments(training_args):
-    """The same settings for the model that sees no image; only its place is another, and it stays there."""
-    args = copy.copy(training_args)
-    args.output_dir = os.path.join(training_args.output_dir, "blind")
-    args.push_to_hub, args.report_to = False, []
-    return args
-
-
-def describe_run(model, model_args, training_args):
-    """What a report says of its run; of a model that is only evaluated, how it was trained."""
-    card = model.config.model_card or {}
-    about = {"title": os.path.basename(os.path.normpath(training_args.output_dir))}
-    if training_args.do_train:
-        return {**about, "data": card["data"], "settings": card["settings"]}
-    name = os.path.basename(os.path.normpath(model_args.model_name_or_path))
-    return {**about, "settings": [["model", name], *card.get("settings", [])]}
+def report(run):
+    """Writes the report, if it is wanted and something was evaluated. What goes wrong there takes no result away."""
+    data, training = run.settings.data, run.settings.training
+    if training.do_eval and run.settings.model.report and not data.pretrain and run.trainer.last_outputs:
+        with only_warned("no report"):
+            run.trainer.write_report()

@@ -10,7 +10,9 @@ from transformers.training_args import ParallelMode
 
 from modeling_dualvqa.loss_dualvqa import class_weights
 from modeling_dualvqa.values_dualvqa import check_numbers
+from processing.collator import AugmentationArguments
 
+from .further_arguments import FurtherArguments
 from .task_weighting import DEFAULT_SCHEDULE, TASK_WEIGHTINGS, parse_schedule
 
 TASKS = ("binary", "open_ended", "question_type")
@@ -33,6 +35,10 @@ LIMITS = {
     "distillation_weight": ">= 0, <= 1",
     "balanced_sampling": ">= 0, <= 1",
     "average_checkpoints": ">= 0",
+    "early_stopping_patience": ">= 0",
+    "random_crop_scale": "> 0, <= 1",
+    "random_rotation": ">= 0, <= 180",
+    **{name: ">= 0, <= 1" for name in ("random_shift", "color_jitter", "horizontal_flip")},
     "train_sampling_strategy": ("random", "group_by_length"),
     "task_weighting": tuple(TASK_WEIGHTINGS),
 }
@@ -52,7 +58,7 @@ def default_workers(device_type, cores, processes=1):
 
 
 @dataclass
-class DualVQATrainingArguments(TrainingArguments):
+class DualVQATrainingArguments(AugmentationArguments, FurtherArguments, TrainingArguments):
     """TrainingArguments with what two towers and two heads need besides."""
 
     vision_learning_rate: float | None = field(
@@ -162,6 +168,7 @@ class DualVQATrainingArguments(TrainingArguments):
             ValueError: as said.
         """
         check_numbers(self, LIMITS)
+        self.check_further()
         if self.device.type == "cpu":  # there is no faster memory to copy to, only a warning about it
             self.dataloader_pin_memory = False
         try:

@@ -60,6 +60,10 @@ class AuxiliaryTargets:
             [[self.index[column].get(as_text(row[column]), IGNORE_INDEX) for column in self.values] for row in rows]
         )
 
+    def batch(self, rows):
+        """`auxiliary_labels` (B, K) of canonical rows."""
+        return {"auxiliary_labels": self.labels(rows)}
+
     def attach(self, model):
         """Gives the model its heads, and their logits to its outputs in training: see [`AuxiliaryOutput`].
 

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 from torch.distributed.nn.functional import all_gather
 
+from processing import PairCollator
+
 from .checkpoints import read_progress
-from .trainer import DualVQATrainer
+from .trainer import DualHeadTrainer
 
 LOG_SCALE_START = math.log(1 / 0.07)  # section 2.5 of the paper, as is the largest
 LOG_SCALE_MOST = math.log(100)
@@ -67,7 +69,7 @@ def first_places(keys):
     return index, rows.new_full((len(values),), len(keys)).scatter_reduce(0, index, rows, "amin")
 
 
-class ContrastiveTrainer(DualVQATrainer):
+class ContrastiveTrainer(DualHeadTrainer):
     """Trains the towers and their projections with [`contrastive_loss`]; fusion and heads keep their weights.
 
     The candidates are all different images and texts of one micro-batch of all processes: features are gathered with
@@ -85,6 +87,7 @@ class ContrastiveTrainer(DualVQATrainer):
         ValueError: batches or training parts that can't have two images and two texts, or DeepSpeed or FSDP.
     """
 
+    collator_class = PairCollator
     loss_is_scaled_for_ga = False  # the mean of a micro-batch
 
     def __init__(self, *args, **kwargs):
@@ -92,6 +95,18 @@ class ContrastiveTrainer(DualVQATrainer):
         self.log_scale = nn.Parameter(torch.tensor(LOG_SCALE_START, device=self.args.device))
         self.retrieved = []
         self.check_negatives()
+
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            raise ValueError("contrastive pre-training runs on one device or with DDP, not with DeepSpeed or FSDP")
+
+    def default_metrics(self, processor, rows):
+        """None: it has no answers to score."""
+
+    def default_targets(self):
+        """None: the heads learn nothing."""
+
+    def check_data(self):
+        """The heads learn nothing, so they need no answers."""
 
     def check_negatives(self):
         """Refuses what leaves no image or no text to tell another one from."""
@@ -107,10 +122,6 @@ class ContrastiveTrainer(DualVQATrainer):
         for column, name in (("image_key", "images"), ("question", "texts")):
             if column in columns and len(set(self.train_dataset[column])) < 2:
                 raise ValueError(f"contrastive pre-training needs at least 2 different {name}, found 1")
-
-    def check_sharding(self):
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
-            raise ValueError("contrastive pre-training runs on one device or with DDP, not with DeepSpeed or FSDP")
 
     def freeze_parameters(self):
         """What isn't trained gets no gradient, which DDP would wait for, and no weight decay."""

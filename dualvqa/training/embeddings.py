@@ -36,6 +36,9 @@ class EmbeddingStore:
     def __len__(self):
         return len(self.places)
 
+    def has(self, keys):
+        return all(key in self.places for key in keys)
+
     def get(self, keys):
         """A list of the sequences (L, C) of these keys."""
         places = (self.places[key] for key in keys)
@@ -51,6 +54,14 @@ class FrozenEmbeddings:
 
     def __init__(self, images=None, questions=None):
         self.images, self.questions = images, questions
+
+    def has_images(self, keys):
+        """Whether all of these images are known."""
+        return self.images is not None and self.images.has(keys)
+
+    def has_questions(self, questions):
+        """Whether all of these questions are known."""
+        return self.questions is not None and self.questions.has(questions)
 
     def of_images(self, keys):
         """`image_embeds` (U, 1 + S, C_vision)."""
@@ -82,14 +93,14 @@ def reasons_against(model, augmentation, streaming):
     return reasons
 
 
-def embed_parts(model, collator, parts, folder, device="cpu", batch_size=64, num_workers=0, towers=("vision", "text")):
+def embed_parts(model, collator, parts, folder, towers=("vision", "text"), batch_size=64):
     """The embeddings of all images and questions of all parts, from the folder where it has them.
 
     Files of other towers, settings or data, and damaged ones, are made again. Where nothing can be written the
     embeddings stay in memory, up to 2 GiB.
 
     Args:
-        model: a model of which these towers are frozen; it is left on `device`.
+        model: a model of which these towers are frozen; it is left on this process's device.
         collator: makes its batches, without augmentation.
         parts: name -> canonical rows.
         folder: where the files go.
@@ -98,7 +109,7 @@ def embed_parts(model, collator, parts, folder, device="cpu", batch_size=64, num
     Returns:
         [`FrozenEmbeddings`], or None where they fit neither on the disk nor in memory.
     """
-    processor = collator.processor
+    processor, device = collator.processor, PartialState().device
     rows_of_images, questions = {}, {}
     for part, rows in parts.items():
         for number, (key, question) in enumerate(zip(rows["image_key"][:], rows["question"][:])):
@@ -115,9 +126,7 @@ def embed_parts(model, collator, parts, folder, device="cpu", batch_size=64, num
     def image_items():
         for part, rows in parts.items():
             numbers = [number for of_part, number in rows_of_images.values() if of_part == part]
-            loader = DataLoader(
-                rows.select(numbers), batch_size, collate_fn=UnchangedRows(collator), num_workers=num_workers
-            )
+            loader = DataLoader(rows.select(numbers), batch_size, collate_fn=UnchangedRows(collator))
             keys = iter(rows.select(numbers)["image_key"])
             for batch in loader:
                 for embedding in model.encode_images(batch["pixel_values"].to(device)).cpu():

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from transformers.trainer_utils import EvalPrediction, has_length
 
+from modeling_dualvqa.feed_forward_dualvqa import choices
 from modeling_dualvqa.loss_dualvqa import count_valid
 
 from .clock import measured
@@ -79,12 +80,14 @@ class EvaluatingMixin:
         finally:
             self.compute_metrics = compute_metrics
             self.evaluation_seconds = time.perf_counter() - started
+        self.latest_predictions = None if self.is_in_train else output.predictions
         if self.is_in_train:
             check_outputs(self, [value for name, value in output.metrics.items() if name.endswith("_loss")])
         output.metrics.update(self.expert_shares(metric_key_prefix))
         if order is not None:
             predictions, labels = (restored(arrays, order) for arrays in (output.predictions, output.label_ids))
             output = output._replace(predictions=predictions, label_ids=labels)
+            self.latest_predictions = None if self.is_in_train else predictions
         if output.predictions is None or output.label_ids is None:
             return output
         heads = self.accelerator.unwrap_model(self.model).config.heads
@@ -99,9 +102,19 @@ class EvaluatingMixin:
         return output
 
     def predict(self, *args, **kwargs):
+        """As in transformers; its time is measured by a clock that nobody sets."""
         output = super().predict(*args, **kwargs)
         measured(output.metrics, self.evaluation_seconds)
         return output
+
+    def count_experts(self, outputs, question_types):
+        """Adds which experts the questions of a batch chose, by question type."""
+        if question_types is None:
+            return
+        chosen = self.accelerator.unwrap_model(self.model).config.fusion_experts_per_question
+        used = torch.stack([choices(scores, chosen) for scores in outputs["expert_logits"]])
+        for task, number in (("binary", 0), ("open_ended", 1)):
+            self.expert_use[task] = self.expert_use.get(task, 0) + used[:, question_types == number].sum(dim=1)
 
     def expert_shares(self, prefix):
         """The share of each question type's choices that fell on each expert, by block; empty without experts."""

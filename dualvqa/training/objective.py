@@ -1,10 +1,13 @@
-"""The loss of a run: the weights, class weights and gamma that its arguments and its model's configuration name."""
+"""The losses of a step: those of the heads, of a teacher, of auxiliary heads, of experts."""
+
+from dataclasses import dataclass, field
 
 import torch
 
-from modeling_dualvqa.loss_dualvqa import IGNORE_INDEX, class_weights, dual_head_loss
+from modeling_dualvqa.loss_dualvqa import IGNORE_INDEX, class_weights, count_valid, distillation_loss, dual_head_loss
 
 from .arguments import TASKS
+from .auxiliary import auxiliary_loss
 from .task_weighting import build_task_weighting
 
 
@@ -36,8 +39,23 @@ def labels_of(batch, heads):
     return {**dict.fromkeys(TASKS, none), "question_type": types, **found}
 
 
+@dataclass
+class StepLoss:
+    """The loss of a batch, and what it is made of.
+
+    Attributes:
+        total: scalar, to be differentiated.
+        parts: task -> its own loss, unweighted.
+        besides: name -> a further loss, unweighted, for the log.
+    """
+
+    total: torch.Tensor
+    parts: dict
+    besides: dict = field(default_factory=dict)
+
+
 class Objective:
-    """`dual_head_loss` with the settings of a run, as they are when it is made.
+    """The losses of a run, with its settings as they are when this is made.
 
     Args:
         config: the model's; what the arguments leave out is taken from it.
@@ -51,6 +69,9 @@ class Objective:
 
     def __init__(self, config, args, answer_counts=None):
         self.focal_gamma, self.label_smoothing = config.focal_gamma, args.label_smoothing_factor
+        self.load_balancing_weight = config.load_balancing_loss_weight
+        self.auxiliary_weight = args.auxiliary_loss_weight
+        self.distillation = args.distillation_weight, args.distillation_temperature
         weights = {}
         for task, weight in config.loss_weights.items():
             given = getattr(args, f"{task}_loss_weight")
@@ -79,3 +100,49 @@ class Objective:
         found = {task: scores for task, scores in logits.items() if scores is not None}
         alphas = {task: alpha.to(found[task].device) for task, alpha in self.alphas.items() if task in found}
         return dual_head_loss(found, labels, self.weights(), counts, self.focal_gamma, alphas, self.label_smoothing)
+
+    def of_batch(self, outputs, labels, batch, counts=None):
+        """The [`StepLoss`] of a micro-batch.
+
+        Args:
+            outputs: the model's.
+            labels: task -> (B,) labels, or None where the batch has none.
+            batch: for `teacher_<head>_logits` and `auxiliary_labels`, where it has them.
+            counts: task -> valid rows of the whole effective batch; those of this batch when left out.
+        """
+        logits = {task: outputs.get(f"{task}_logits") for task in TASKS}
+        step = StepLoss(*self(logits, labels, counts))
+        teacher = {task: batch.get(f"teacher_{task}_logits") for task in TASKS[:2]}
+        if any(scores is not None for scores in teacher.values()):
+            self.learn_from(teacher, logits, labels, counts, step)
+        if outputs.get("auxiliary_logits") is not None:
+            own = counts and counts["auxiliary"]
+            extra = auxiliary_loss(outputs["auxiliary_logits"], batch["auxiliary_labels"], own)
+            step.besides["auxiliary"] = extra
+            step.total = step.total + self.auxiliary_weight * extra
+        if outputs.get("load_balancing_loss") is not None:
+            types = labels["question_type"]  # the micro-batch counts by its share of the step's questions
+            share = 1.0 if counts is None else count_valid(types) / counts["question_type"].clamp(min=1)
+            step.total = step.total + self.load_balancing_weight * share * outputs["load_balancing_loss"]
+        return step
+
+    def learn_from(self, teacher, logits, labels, counts, step):
+        """Mixes a teacher into a step's loss: of each head (1 - w) of its own part and w of `distillation_loss`.
+
+        All questions of a head's type count, also those whose answer is not in the vocabulary.
+        """
+        (weight, temperature), types = self.distillation, labels["question_type"]
+        single_head = logits["binary"] is None
+        total = count_valid(types) if counts is None else counts["question_type"]
+        binary = count_valid(labels["binary"]) if counts is None else counts["binary"]
+        for number, (task, scores) in enumerate(teacher.items()):
+            if scores is None:
+                continue
+            rows, count = types == number, binary if task == "binary" else total - binary
+            if task == "open_ended" and single_head:  # its vocabulary has yes and no, or these rows have no label
+                rows, count = types != IGNORE_INDEX, total
+            soft = distillation_loss(logits[task][rows], scores[rows], temperature) / count.clamp(min=1)
+            step.besides[f"{task}_distillation"] = soft
+            step.parts[task] = (1 - weight) * step.parts[task] + weight * soft
+        weights = self.weights()
+        step.total = sum(weights[task] * part for task, part in step.parts.items())

@@ -1,84 +1,81 @@
 """What a run tells the model card: where the data came from, how it was trained, what it reached."""
 
+import dataclasses
+import json
 import os
 import platform
 from importlib.metadata import version
 
+from processing import AugmentationArguments
 from processing.answers import AnswerVocabulary, consensus
 
 LOSSES = ("binary", "open_ended", "question_type")
 FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage", "calibration_", "abstention_")
 
 
-def run_record(model_args, data_args, augmentation_args, training_args, parts, summary, answers):
+def run_record(start, training_args, data_args, data):
     """The record of a run before it starts, as `DualVQAConfig.model_card` keeps it.
 
     Args:
-        model_args, data_args, augmentation_args, training_args: the run's argument groups.
-        parts: the canonical datasets.
-        summary: the `TrainingSummary`.
-        answers: the open-ended vocabulary.
+        start: the model's [`Start`].
+        training_args, data_args: the run's [`DualVQATrainingArguments`] and [`DataArguments`].
+        data: for each part what `describe_part` gives.
     """
-    starts = (model_args.model_name_or_path, model_args.vision_model_name_or_path, model_args.text_model_name_or_path)
+    starts = (start.continued_from, start.vision, start.text)
     from_hub = data_args.dataset_name if not data_args.files and "/" in (data_args.dataset_name or "") else None
     return {
-        "license": model_args.license,
+        "license": training_args.license,
         "base_model": [name for name in starts if name and "/" in name and not os.path.exists(name)],
         "datasets": [from_hub] if from_hub else [],
-        "data": describe_data(data_args, parts, summary, answers),
-        "settings": describe_settings(model_args, data_args, augmentation_args, training_args),
+        "data": data,
+        "settings": describe_settings(start, data_args, training_args),
         "results": {},
         "pretraining": data_args.pretrain,
     }
 
 
-def describe_data(data_args, parts, summary, answers):
-    """Size and source of each part. Files are named without their folders, which are nobody else's business."""
+def describe_part(name, rows, answers, summary=None, data_args=None):
+    """Size and source of a part. Files are named without their folders, which are nobody else's business.
+
+    Args:
+        name: "train", "validation" or "test".
+        rows: its canonical rows.
+        answers: the open-ended vocabulary.
+        summary: the training part's [`TrainingSummary`].
+        data_args: [`DataArguments`], which name the source.
+    """
     vocabulary = AnswerVocabulary(answers)
-    rows = []
-    for part in ("train", "validation", "test"):
-        if part not in parts:
-            continue
-        dataset = parts[part]
-        file = data_args.files.get(part) or (data_args.files.get("train") if part == "validation" else None)
-        row = {"part": part, "source": os.path.basename(file) if file else data_args.dataset_name}
-        if part == "train":
-            row |= {"questions": summary.rows, "images": summary.images}
-            row["coverage"] = vocabulary.coverage(summary.answers.elements())
-        else:
-            row |= {"questions": len(dataset), "images": len(set(dataset["image_key"][:]))}
-            if "answer" in dataset.column_names:
-                row["coverage"] = vocabulary.coverage(map(consensus, dataset["answer"][:]))
-        rows.append(row)
-    return rows
+    file = data_args.files.get(name) or (data_args.files.get("train") if name == "validation" else None)
+    row = {"part": name, "source": os.path.basename(file) if file else data_args.dataset_name or "given in Python"}
+    if name == "train":
+        row |= {"questions": summary.rows, "images": summary.images}
+        row["coverage"] = vocabulary.coverage(summary.answers.elements())
+    else:
+        row |= {"questions": len(rows), "images": len(set(rows["image_key"][:]))}
+        if "answer" in rows.column_names:
+            row["coverage"] = vocabulary.coverage(map(consensus, rows["answer"][:]))
+    return row
 
 
-def describe_settings(model_args, data_args, augmentation_args, training_args):
+def describe_settings(start, data_args, training_args):
     """The settings that someone needs to train the same model: [name, value] in the order of reading."""
     rates = {name: getattr(training_args, f"{name}learning_rate") for name in ("", "vision_", "text_")}
     batch = training_args.per_device_train_batch_size
-    share = f"{data_args.validation_fraction:.0%} of the training pictures"
-    if data_args.folds:
-        share = f"fold {data_args.fold} of {data_args.folds} of the training pictures"
-    held_out = f"{share}, split seed {data_args.split_seed}"
     best = training_args.metric_for_best_model if training_args.load_best_model_at_end else None
     settings = {
-        "pictures read by": model_args.vision_model_name_or_path
-        and os.path.basename(model_args.vision_model_name_or_path),
-        "questions read by": model_args.text_model_name_or_path
-        and os.path.basename(model_args.text_model_name_or_path),
-        "continued from": model_args.model_name_or_path and os.path.basename(model_args.model_name_or_path),
-        # Later settings replace earlier ones of the same field.
-        "configuration": ", ".join(" ".join(pair) for pair in dict(s.split("=", 1) for s in model_args.config).items()),
-        "parameters that stood still": training_args.freeze_parameters,
-        "teacher": model_args.teacher
-        and f"{', '.join(map(os.path.basename, model_args.teacher))}, temperature "
+        "vision tower": start.vision and os.path.basename(start.vision),
+        "text tower": start.text and os.path.basename(start.text),
+        "continued from": start.continued_from and os.path.basename(os.path.normpath(start.continued_from)),
+        "configuration": ", ".join(f"{name} {value}" for name, value in flat(start.fields)),
+        "frozen parameters": training_args.freeze_parameters,
+        "teacher": training_args.teacher
+        and f"{', '.join(map(os.path.basename, training_args.teacher))}, temperature "
         f"{training_args.distillation_temperature:g}, weight {training_args.distillation_weight:g}",
         "pre-training": data_args.pretrain,
         "text": data_args.pretrain and (data_args.pretrain_text_column or "question and answer"),
         "rows left out": " ".join(data_args.exclude_rows),
         "training questions used": f"{data_args.train_fraction:.0%}" if data_args.train_fraction < 1 else None,
-        "validation part": None if data_args.validation_file else held_out,
+        "validation part": held_out(data_args),
         "checkpoint": best
         and f"that with the best {best} on the validation part, whose own results are therefore too kind",
         "seed": training_args.seed,
@@ -88,8 +85,8 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "questions per image": training_args.questions_per_image or None,
         **{f"{task}_loss_weight": getattr(training_args, f"{task}_loss_weight") for task in LOSSES},
         "task weighting": describe_task_weighting(training_args),
-        "learned besides": model_args.auxiliary_columns
-        and f"{', '.join(model_args.auxiliary_columns)}, weight {training_args.auxiliary_loss_weight:g}",
+        "learned besides": training_args.auxiliary_columns
+        and f"{', '.join(training_args.auxiliary_columns)}, weight {training_args.auxiliary_loss_weight:g}",
         "balanced sampling": training_args.balanced_sampling or None,
         "class weighting": None if training_args.class_weighting == "none" else training_args.class_weighting,
         "label smoothing": training_args.label_smoothing_factor or None,
@@ -99,11 +96,32 @@ def describe_settings(model_args, data_args, augmentation_args, training_args):
         "optimizer": str(getattr(training_args.optim, "value", training_args.optim)),
         "weight decay": training_args.weight_decay,
         "precision": "bf16" if training_args.bf16 else "fp16" if training_args.fp16 else "fp32",
-        "augmentation": ", ".join(f"{name} {value}" for name, value in vars(augmentation_args).items()),
+        "augmentation": ", ".join(
+            f"{field.name} {getattr(training_args, field.name)}" for field in dataclasses.fields(AugmentationArguments)
+        ),
         "machine": f"{training_args.device.type}, {os.cpu_count()} cores, {platform.machine()}",
         "software": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "torchvision")),
     }
     return [[name.replace("_", " "), value] for name, value in settings.items() if value not in (None, "", [])]
+
+
+def flat(fields, prefix=""):
+    """(name, value) of nested fields, as they are written for --config: {"a": {"b": 1}} -> ("a.b", 1)."""
+    for name, value in fields.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value, default=str).strip('"')
+
+
+def held_out(data_args):
+    """How the validation part was cut off the training part, or None where it is a part of its own."""
+    if data_args.validation_file or not (data_args.files or data_args.dataset_name):
+        return None
+    share = f"{data_args.validation_fraction:.0%} of the training images"
+    if data_args.folds:
+        share = f"fold {data_args.fold} of {data_args.folds} of the training images"
+    return f"{share}, split seed {data_args.split_seed}"
 
 
 def describe_task_weighting(training_args):

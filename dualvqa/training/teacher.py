@@ -1,5 +1,6 @@
 """What a teacher says of the training rows: its logits, computed once and kept in a file."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -8,6 +9,11 @@ import os
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from transformers.trainer_utils import IntervalStrategy
+
+from processing import difference, named_logits
+
+from .embeddings import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -84,3 +90,44 @@ def checksum(logits):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def check_teacher(teacher, collator, model, processor):
+    """
+    Raises:
+        ValueError: the teacher has other heads or another vocabulary than the model.
+    """
+    first = getattr(collator, "collators", [collator])[0]
+    problem = difference(first.processor.answers, processor.answers)
+    if list(teacher.config.heads) != list(model.config.heads):
+        problem = f"heads {list(teacher.config.heads)} and {list(model.config.heads)}"
+    if problem:
+        raise ValueError(
+            f"the teacher and the model to be trained differ: {problem}; a teacher must know the same answers in the "
+            f"same order, so train it on the same training part"
+        )
+
+
+def ask_teacher(trainer_class, teaching, trainer):
+    """[`TeacherLogits`] of the training rows of a trainer: computed once, kept in OUTPUT_DIR/teacher.
+
+    Args:
+        trainer_class: of the trainer that predicts.
+        teaching: the teacher and its collator.
+        trainer: of the student.
+    """
+    (teacher, collator), rows, processor = teaching, trainer.train_dataset, trainer.processing_class
+    args = copy.copy(trainer.args)
+    args.class_weighting, args.eval_strategy, args.early_stopping_patience = "none", IntervalStrategy.NO, None
+
+    def compute():
+        asking = trainer_class(
+            model=teacher, args=args, data_collator=collator, processing_class=processor, compute_metrics=None
+        )
+        named = named_logits(asking.predict(rows, metric_key_prefix="teacher").predictions, processor)
+        return {task: named[f"{task}_logits"].contiguous() for task in teacher.config.heads}
+
+    settings = [str(c.processor) for c in getattr(collator, "collators", [collator])]
+    folder = os.path.join(args.output_dir, "teacher")
+    with args.main_process_first(desc="asking the teacher"):
+        return find_teacher_logits(folder, fingerprint(teacher, *settings), rows, compute)

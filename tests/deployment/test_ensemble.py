@@ -8,6 +8,7 @@ from PIL import Image
 
 from dualvqa.deployment.ensemble import EnsemblePipeline, average_logits
 from dualvqa.run import main as run_vqa
+from dualvqa.training.building import load_model
 from modeling_dualvqa import DualVQAPipeline
 from processing import DualVQAProcessor
 
@@ -97,7 +98,7 @@ def test_run_vqa_predicts_with_several_folders(recipe, test_file, picture_folder
     flags += ["--test_file", str(test_file), "--do_predict", "--output_dir", str(tmp_path / "both")]
     flags += ["--do_eval", "--validation_file", str(picture_folder / "train.jsonl")]
     run_vqa.main([recipe(do_train=False), *flags])
-    pipes = [run_vqa.load(folder) for folder in folders]
+    pipes = [load_model(folder) for folder in folders]
     ensemble = EnsemblePipeline([DualVQAPipeline(*pipe) for pipe in pipes], average)
     for line in lines_of(tmp_path / "both" / "predictions.jsonl"):
         best = ensemble(image=str(picture_folder / line["image"]), question=line["question"])[0]
@@ -110,7 +111,7 @@ def test_run_vqa_predicts_with_several_folders(recipe, test_file, picture_folder
 def test_run_vqa_refuses_other_vocabularies_before_it_reads_data(recipe, tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     run_vqa.main([recipe(), "--output_dir", str(one)])
-    model, processor = run_vqa.load(str(one))
+    model, processor = load_model(str(one))
     model.reset_open_ended_head(2)
     processor = DualVQAProcessor(processor.image_processor, processor.tokenizer, processor.answers[:2])
     model.save_pretrained(other)

@@ -4,9 +4,11 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from dualvqa.run import main as run_vqa
+from dualvqa.training.arguments import DualVQATrainingArguments
+from dualvqa.training.building import Start
 from dualvqa.training.record import describe_settings
 from modeling_dualvqa import DualVQAForQuestionAnswering
+from processing import DataArguments
 
 RECORD = {
     "repo_id": "someone/dualvqa-radiology",
@@ -108,8 +110,8 @@ def test_text_of_users_stays_in_its_cell(tiny_model, tmp_path):
 
 
 def test_a_run_without_teacher_and_further_columns_has_no_rows_for_them(tmp_path):
-    model, data, augmentation, training = run_vqa.parse_arguments(["--output_dir", str(tmp_path), "--use_cpu"])
-    names = [name for name, _ in describe_settings(model, data, augmentation, training)]
+    training = DualVQATrainingArguments(str(tmp_path), use_cpu=True)
+    names = [name for name, _ in describe_settings(Start(), DataArguments(), training)]
     assert "seed" in names and not {"teacher", "learned besides", "configuration"} & set(names)
 
 

@@ -11,8 +11,8 @@ from towers import VISION, vision_config
 from training_helpers import training_arguments as arguments
 from transformers import AutoModel, DistilBertConfig, DistilBertModel, Trainer, TrainingArguments, ViTConfig, ViTModel
 
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.checkpoints import check_weights, mean_weights
-from dualvqa.training.trainer import DualVQATrainer
 from modeling_dualvqa import DualVQAForQuestionAnswering
 
 RENAMED = {"vit", "deit", "beit", "dinov2", "dinov2_with_registers", "dinov3_vit", "ijepa", "swin"}

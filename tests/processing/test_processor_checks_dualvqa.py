@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from dualvqa.run.model import load
+from dualvqa.training.building import load_model as load
 from modeling_dualvqa import DualVQAPipeline
 from processing import DualVQAProcessor
 

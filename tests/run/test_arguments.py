@@ -5,9 +5,10 @@ import pytest
 from transformers import BertConfig, EvalPrediction, RobertaConfig
 
 from dualvqa.run import main as run_vqa
-from dualvqa.run.arguments import check_selection, parse_arguments
+from dualvqa.run.arguments import parse_arguments
 from dualvqa.run.flags import config_fields
-from dualvqa.run.model import check_new_model, text_positions
+from dualvqa.training.building import check_new_model, text_positions
+from dualvqa.training.selection import check_selection
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import AnswerMetrics
 from processing.metrics import figure_names
@@ -63,8 +64,8 @@ def test_a_best_state_needs_a_figure_that_there_is(tmp_path, flags, message):
     flags = ["--do_train", "--output_dir", str(tmp_path), "--use_cpu", *flags.split()]
     with pytest.raises(SystemExit, match=message):
         run_vqa.main(flags)
-    model, data, _, training = parse_arguments([*flags, "--do_train", "false"])
-    check_selection(training, data, model.early_stopping_patience)  # it only evaluates
+    settings = parse_arguments([*flags, "--do_train", "false"])
+    check_selection(settings.training)  # it only evaluates
 
 
 def test_every_figure_that_may_be_asked_for_is_given(processor):
@@ -103,7 +104,8 @@ def arguments(tmp_path, *flags):
 )
 def test_a_model_that_can_not_be_built_is_refused_before_the_data_are_read(tmp_path, flags, message):
     with pytest.raises(ValueError, match=message):
-        check_new_model(arguments(tmp_path, *flags.split()))
+        args = arguments(tmp_path, *flags.split())
+        check_new_model(args, config_fields(args.config))
 
 
 def test_settings_of_the_configuration_are_numbers_where_they_look_like_it():

@@ -49,7 +49,7 @@ def test_values_have_the_type_of_their_key(tmp_path):
         exclude_rows: phrase_type=frame
         config: {head_dropout: 1e-1, text_config: {n_layers: 2}}
     """
-    model, data, _, training = parsed(tmp_path, text)
+    model, data, training = parsed(tmp_path, text)
     assert training.learning_rate == 1e-4 and training.num_train_epochs == 3.0 and training.do_train is True
     assert model.image_mean == [0.5, 0.5, 0.5] and training.eval_strategy == "no" and model.calibrate == "true"
     assert data.exclude_rows == ["phrase_type=frame"]

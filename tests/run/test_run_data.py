@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from dualvqa.run import main as run_vqa
-from dualvqa.run.data import check_heads
+from dualvqa.training.data_checks import check_heads
 from processing.summary import TrainingSummary
 
 PROCESSOR = SimpleNamespace(answers=["red", "blue"])

@@ -7,6 +7,7 @@ import torch
 from helpers import lines_of, write_jsonl
 
 from dualvqa.run import main as run_vqa
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.hub import PRIVATE_FILES, SHARED_FILES
 from processing import VQACollator
 
@@ -66,7 +67,7 @@ def test_the_blind_model_does_not_see(recipe, answered, tmp_path):
     assert figures["accuracy"]["blind_routed"]["all"]["value"] == pytest.approx(blind["test_routed_accuracy"])
     assert "no images, routed" in (out / "report.html").read_text()
     card = (out / "blind" / "README.md").read_text()
-    assert "| pictures | not seen: all pixels are the mean |" in card
+    assert "| images | not seen: all pixels are the mean |" in card
     assert "not seen" not in (out / "README.md").read_text()
 
 
@@ -110,7 +111,7 @@ def test_a_report_that_fails_takes_nothing_away(recipe, tmp_path, monkeypatch, c
     def fail(*args, **kwargs):
         raise RuntimeError("no space")
 
-    monkeypatch.setattr(run_vqa, "write_report", fail)
+    monkeypatch.setattr("dualvqa.trainer.write_report", fail)
     run_vqa.main([recipe(), "--do_eval"])
     assert "no report: RuntimeError: no space. All other results of the run are kept" in warnings_of(caplog)
     out = tmp_path / "out"
@@ -119,7 +120,7 @@ def test_a_report_that_fails_takes_nothing_away(recipe, tmp_path, monkeypatch, c
 
 
 def test_a_blind_model_that_fails_leaves_the_report(recipe, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(run_vqa, "train_blind", lambda *args: 1 / 0)
+    monkeypatch.setattr(DualVQATrainer, "train_blind", lambda *args: 1 / 0)
     run_vqa.main([recipe(), "--do_eval", "--report_blind"])
     assert [line for line in warnings_of(caplog) if line.startswith("no model without images: ZeroDivisionError")]
     assert (

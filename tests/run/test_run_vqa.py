@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from dualvqa.run import main as run_vqa
 from dualvqa.run.flags import config_fields
+from dualvqa.training.building import load_model
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DualVQAProcessor
 
@@ -137,7 +138,7 @@ def test_a_processor_of_another_model_is_refused(recipe, tmp_path):
 
 
 def test_flags_override_the_recipe_and_config_settings_merge(recipe):
-    model, _, _, training = run_vqa.parse_arguments(
+    model, _, training = run_vqa.parse_arguments(
         [recipe(), "--learning_rate", "0.5", "--config", "fusion_type=cross_attention", "text_config.n_layers=2"]
     )
     assert training.learning_rate == 0.5 and training.max_steps == 2
@@ -195,7 +196,7 @@ def test_test_images_are_checked_before_training(recipe, picture_folder, tmp_pat
 
 @pytest.mark.parametrize("name", ["easy_vqa", "vqa_rad", "vqa_rad_small"])
 def test_shipped_recipes_are_understood(name):
-    model, data, _, training = run_vqa.parse_arguments([f"recipes/{name}.yaml"])
+    model, data, training = run_vqa.parse_arguments([f"recipes/{name}.yaml"])
     config_fields(model.config)
     assert (data.dataset_name or data.train_file) and training.do_train
 
@@ -233,15 +234,12 @@ def test_tensorboard_has_losses_weights_rates_and_throughput(recipe, tmp_path):
     assert first["loss"] == pytest.approx(parts, rel=1e-4)
 
 
-def test_class_weights_come_from_the_training_answers(recipe, monkeypatch):
-    trainers = []
-    original = run_vqa.build_trainer
-    monkeypatch.setattr(run_vqa, "build_trainer", lambda *args: trainers.append(original(*args)) or trainers[0])
-    run_vqa.main([recipe(), "--class_weighting", "inverse", "--validation_fraction", "0"])
+def test_class_weights_come_from_the_training_answers(recipe):
+    trainer = run_vqa.main([recipe(), "--class_weighting", "inverse", "--validation_fraction", "0"]).trainer
     # 8 pictures are red, green, blue in turn: 3, 3 and 2 of them
     expected = torch.tensor([1 / 3, 1 / 3, 1 / 2]) / (7 / 18)
-    assert trainers[0].processing_class.answers[2] == "blue"
-    torch.testing.assert_close(trainers[0].criterion.alphas["open_ended"], expected)
+    assert trainer.processing_class.answers[2] == "blue"
+    torch.testing.assert_close(trainer.criterion.alphas["open_ended"], expected)
 
 
 def test_the_card_says_how_the_losses_were_weighed(recipe, tmp_path):
@@ -273,7 +271,7 @@ def test_one_head_for_all_questions(recipe, test_file, tmp_path):
     out = tmp_path / "out"
     flags = ["--single_head", "--do_eval", "--do_predict", "--test_file", str(test_file), "--logging_steps", "1"]
     run_vqa.main([recipe(), *flags])
-    model, processor = run_vqa.load(str(out))
+    model, processor = load_model(str(out))
     assert model.config.heads == ["open_ended"] and model.binary_head is None
     assert {"yes", "no"} < set(processor.answers)
     assert {line["question_type"] for line in lines_of(out / "predictions.jsonl")} == {"open_ended"}
@@ -291,7 +289,7 @@ def test_yes_and_no_are_learned_by_a_single_head(recipe, picture_folder):
     from processing import VQACollator
 
     run_vqa.main([recipe(max_steps=1), "--single_head"])
-    _, processor = run_vqa.load(recipe_output(recipe))
+    _, processor = load_model(recipe_output(recipe))
     rows = [
         {"image_key": "a", "image": {"path": str(picture_folder / "0.png")}, "question": "q?", "answer": answer}
         for answer in ("yes", "no", processor.answers[0], "unheard of")

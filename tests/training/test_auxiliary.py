@@ -17,8 +17,8 @@ from training_helpers import assert_same_run, first_gradients, killed
 from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.auxiliary import AuxiliaryTargets, auxiliary_loss
-from dualvqa.training.trainer import DualVQATrainer
 from modeling_dualvqa import DualVQAForQuestionAnswering
 
 ORGANS = {"organ": ["chest", "head"], "plane": ["axial", "coronal", "pa"]}

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from training_helpers import training_arguments as arguments
 
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.batch_norm import use_running_statistics
-from dualvqa.training.trainer import DualVQATrainer
 
 
 def test_single_values_are_normalised_by_the_running_statistics(caplog):

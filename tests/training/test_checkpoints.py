@@ -7,9 +7,11 @@ from safetensors.torch import load_file, save_file
 from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
+from dualvqa.trainer import DualVQATrainer
+from dualvqa.training.building import load_model
 from dualvqa.training.checkpoint_integrity import is_whole_zip
 from dualvqa.training.checkpoints import check_processor, mean_weights
-from dualvqa.training.trainer import DualVQATrainer
+from dualvqa.training.sharding import check_sharding
 
 AVERAGING = ["--average_checkpoints", "3", "--save_strategy", "steps", "--save_steps", "1", "--max_steps", "5"]
 
@@ -116,7 +118,7 @@ def test_damaged_checkpoints_and_those_of_later_steps_are_not_averaged(recipe, t
     out = tmp_path / "out"
     run_vqa.main([recipe(), *AVERAGING[2:]])
     (out / "checkpoint-3" / "model.safetensors").write_bytes(b"cut")
-    model, processor = run_vqa.load(str(out))
+    model, processor = load_model(str(out))
     trainer = DualVQATrainer(
         model,
         arguments(out, average_checkpoints=3, save_strategy="steps"),
@@ -166,7 +168,7 @@ def test_models_in_pieces_are_not_averaged(tiny_model, tmp_path):
     trainer = DualVQATrainer(tiny_model(), arguments(tmp_path, average_checkpoints=2, save_strategy="epoch"))
     trainer.is_deepspeed_enabled = True
     with pytest.raises(ValueError, match="average_checkpoints works on one device or with DDP"):
-        trainer.check_sharding()
+        check_sharding(trainer)
 
 
 def test_a_checkpoint_with_the_same_answers_written_otherwise_is_of_the_same_vocabulary(processor, tmp_path):

@@ -18,8 +18,12 @@ STILL = {"text_config.dropout": 0, "text_config.attention_dropout": 0}
 PRETRAIN = ["--pretrain", "contrastive", "--random_crop_scale", "1", "--color_jitter", "0"]
 
 
+def pretrain(recipe, folder, *flags, **changes):
+    return run_vqa.main([recipe(**changes), *PRETRAIN, "--output_dir", str(folder), *flags])
+
+
 def pretrained(recipe, folder, *flags, **changes):
-    run_vqa.main([recipe(**changes), *PRETRAIN, "--output_dir", str(folder), *flags])
+    pretrain(recipe, folder, *flags, **changes)
     return folder
 
 
@@ -87,13 +91,9 @@ def test_the_same_key_is_the_same_image_wherever_it_is():
     assert torch.equal(keys[first][index], keys)
 
 
-def test_duplicates_in_a_batch_are_positives(recipe, tmp_path, monkeypatch):
+def test_duplicates_in_a_batch_are_positives(recipe, tmp_path):
     """The eight pictures have three texts each colour shares: "is it red? no" is a text of five of them."""
-    trainers = []
-    original = run_vqa.build_trainer
-    monkeypatch.setattr(run_vqa, "build_trainer", lambda *args: trainers.append(original(*args)) or trainers[0])
-    pretrained(recipe, tmp_path / "out", "--validation_fraction", "0", max_steps=1)
-    trainer = trainers[0]
+    trainer = pretrain(recipe, tmp_path / "out", "--validation_fraction", "0", max_steps=1).trainer
     batch = trainer.data_collator([trainer.train_dataset[row] for row in range(16)])
     assert not any(name.endswith("_labels") for name in batch)
     encoded = []

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from dualvqa.run import main as run_vqa
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.arguments import DualVQATrainingArguments
+from dualvqa.training.building import load_model
 from dualvqa.training.teacher import FILE, TeacherLogits, find_teacher_logits
-from dualvqa.training.trainer import DualVQATrainer
 from modeling_dualvqa.loss_dualvqa import distillation_loss
 
 
@@ -147,7 +148,7 @@ def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path
     teacher, student = tmp_path / "teacher", tmp_path / "student"
     run_vqa.main([recipe(validation_fraction=0), "--output_dir", str(teacher)])
     run_vqa.main([recipe(validation_fraction=0), "--output_dir", str(student), "--teacher", str(teacher)])
-    model, processor = run_vqa.load(str(teacher))
+    model, processor = load_model(str(teacher))
     logits = load_file(student / "teacher" / FILE)
     rows = [json.loads(line) for line in (picture_folder / "train.jsonl").read_text().splitlines()]
     for place, row in enumerate(rows):

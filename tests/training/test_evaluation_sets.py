@@ -6,8 +6,8 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from training_helpers import training_arguments as arguments
 
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.evaluating import loss_of_all
-from dualvqa.training.trainer import DualVQATrainer
 from processing import AnswerMetrics, AnswerVocabulary
 from processing.answers import normalise_answer
 

@@ -6,8 +6,8 @@ import torch
 from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.freezing import freeze_parameters
-from dualvqa.training.trainer import DualVQATrainer
 from modeling_dualvqa import DualVQAForQuestionAnswering
 
 LOWER = r"text_encoder\..*(embeddings|layer\.0\.)"
@@ -98,9 +98,9 @@ def test_it_is_of_the_run_and_its_card_but_not_of_the_saved_model(recipe, tmp_pa
     left = model.num_parameters() - sum(frozen)
     assert f"{sum(frozen):,} parameters in {len(frozen)} tensors stand still, {left:,} are trained" in caplog.text
     settings = dict(json.loads((out / "config.json").read_text())["model_card"]["settings"])
-    assert settings["parameters that stood still"] == expression
+    assert settings["frozen parameters"] == expression
     escaped = r"text_encoder\\.(.\*)(embeddings\|layer\\.0\\.)"
-    assert f"| parameters that stood still | {escaped} |" in (out / "README.md").read_text()
+    assert f"| frozen parameters | {escaped} |" in (out / "README.md").read_text()
 
     with pytest.raises(SystemExit, match="was written with freeze_parameters 'text_.*found None"):
         run_vqa.main([recipe(), "--resume_from_checkpoint", str(out / "checkpoint-1")])

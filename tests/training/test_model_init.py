@@ -8,9 +8,9 @@ from training_helpers import training_arguments as arguments
 from transformers import hyperparameter_search
 from transformers.trainer_utils import HPSearchBackend
 
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.auxiliary import AuxiliaryTargets
 from dualvqa.training.contrastive import LOG_SCALE_START, ContrastiveTrainer
-from dualvqa.training.trainer import DualVQATrainer
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training import output_folder
 from dualvqa.training.checkpoints import CheckpointError
 from dualvqa.training.output_folder import LOCK_NAME, claimed, written_whole
-from dualvqa.training.trainer import DualVQATrainer
 
 HOLDER = """
 import sys, time
@@ -88,7 +88,7 @@ def test_a_full_disk_after_the_model_is_saved_says_where_it_is(recipe, tmp_path,
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_vqa, "record", full)
+    monkeypatch.setattr(DualVQATrainer, "keep", full)
     with pytest.raises(SystemExit, match="No space left on device. The trained model is in .*out"):
         run_vqa.main([recipe()])
     assert (tmp_path / "out" / "model.safetensors").exists()

@@ -10,8 +10,8 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from training_helpers import training_arguments as arguments
 
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.checkpoints import find_checkpoint
-from dualvqa.training.trainer import DualVQATrainer
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from helpers import TINY, write_jsonl
 from training_helpers import assert_same_run, killed
 
 from dualvqa.run import main as run_vqa
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.checkpoints import find_checkpoint
 
 
@@ -65,7 +66,7 @@ def test_where_nothing_can_be_resumed_it_says_so(recipe, tmp_path):
 def test_a_full_disk_leaves_the_checkpoint_before(recipe, tmp_path, monkeypatch):
     """The size of files is limited after the second checkpoint, which fails the writing as a full disk does."""
     folder, limits = tmp_path / "full", resource.getrlimit(resource.RLIMIT_FSIZE)
-    original = run_vqa.DualVQATrainer._save_checkpoint
+    original = DualVQATrainer._save_checkpoint
 
     def save(trainer, *args):
         if trainer.state.global_step > 4:
@@ -75,7 +76,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(recipe, tmp_path, monkeypatch)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    monkeypatch.setattr(run_vqa.DualVQATrainer, "_save_checkpoint", save)
+    monkeypatch.setattr(DualVQATrainer, "_save_checkpoint", save)
     arguments = [recipe(), "--output_dir", str(folder)]
     message = r"checkpoint-6 could not be written: .*--resume_from_checkpoint .*checkpoint-4"
     with pytest.raises(SystemExit, match=message):
@@ -121,7 +122,7 @@ def test_early_stopping_goes_on_counting(recipe, tmp_path):
 
 
 def test_an_image_that_goes_during_the_run_is_named_and_so_is_the_checkpoint(recipe, tmp_path, monkeypatch, caplog):
-    original = run_vqa.DualVQATrainer.end_step
+    original = DualVQATrainer.end_step
 
     def end_step(trainer):
         original(trainer)
@@ -129,7 +130,7 @@ def test_an_image_that_goes_during_the_run_is_named_and_so_is_the_checkpoint(rec
             for path in tmp_path.glob("*.png"):
                 path.unlink()
 
-    monkeypatch.setattr(run_vqa.DualVQATrainer, "end_step", end_step)
+    monkeypatch.setattr(DualVQATrainer, "end_step", end_step)
     with pytest.raises(SystemExit, match=r"error: .*\d\.png"):
         run_vqa.main([recipe(image_cache=False, eval_strategy="no"), "--output_dir", str(tmp_path / "gone")])
     assert "training has stopped; its last checkpoint is" in caplog.text and "checkpoint-4" in caplog.text

@@ -11,9 +11,9 @@ from torch.utils.data import IterableDataset
 from training_helpers import training_arguments as arguments
 
 from dualvqa.run import main as run_vqa
-from dualvqa.run.data import answers_to_balance
+from dualvqa.trainer import DualVQATrainer
+from dualvqa.training.data_checks import answers_to_balance
 from dualvqa.training.sampling import ByLength, ImageGroupedSampler, balanced_weights
-from dualvqa.training.trainer import DualVQATrainer
 
 # 30 yes/no questions, 70 others about 20 pictures.
 ANSWERS = [(0, "yes")] * 27 + [(0, "no")] * 3 + [(1, "red")] * 49 + [(1, "green")] * 16 + [(1, "blue")] * 4 + [(1, "x")]
@@ -134,19 +134,16 @@ def test_a_run_that_does_not_know_all_answers_is_refused(recipe, flags):
         run_vqa.main([recipe(), "--balanced_sampling", "0.5", *flags])
 
 
-def test_a_run_draws_by_its_training_answers_and_can_be_resumed(recipe, picture_folder, tmp_path, monkeypatch):
+def test_a_run_draws_by_its_training_answers_and_can_be_resumed(recipe, picture_folder, tmp_path):
     rows = [json.loads(line) for line in (picture_folder / "train.jsonl").read_text().splitlines()]
     write_jsonl(picture_folder / "train.jsonl", [row for row in rows if row["answer"] != "green"])
-    trainers = []
-    original = run_vqa.build_trainer
-    monkeypatch.setattr(run_vqa, "build_trainer", lambda *args: trainers.append(original(*args)) or trainers[-1])
     flags = ["--balanced_sampling", "1", "--validation_fraction", "0", "--max_steps", "5", "--save_steps", "1"]
-    run_vqa.main([recipe(), *flags])
+    trainer = run_vqa.main([recipe(), *flags]).trainer
     # Three pictures are red, two blue, and three of eight questions are answered with yes.
-    rows = trainers[0].train_dataset
+    rows = trainer.train_dataset
     found = {
         answer[0] if isinstance(answer, list) else answer: w
-        for answer, w in zip(rows["answer"], trainers[0].train_sampler.weights.tolist())
+        for answer, w in zip(rows["answer"], trainer.train_sampler.weights.tolist())
     }
     expected = {"red": 2.5 / 3, "blue": 2.5 / 2, "yes": 4 / 3, "no": 4 / 5}
     assert {name.lower(): weight for name, weight in found.items()} == pytest.approx(expected)

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.arguments import DualVQATrainingArguments
 from dualvqa.training.task_weighting import DEFAULT_SCHEDULE, build_task_weighting, parse_schedule, shortest_combination
-from dualvqa.training.trainer import DualVQATrainer
 
 EQUAL = {"binary": 1.0, "open_ended": 1.0}
 

@@ -14,9 +14,10 @@ from training_helpers import ROWS, first_gradients
 from training_helpers import training_arguments as arguments
 from transformers import Trainer, TrainingArguments, default_data_collator
 
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.arguments import DualVQATrainingArguments, default_workers
 from dualvqa.training.sampling import ByLength, ImageGroupedSampler, MarkedRows, RepeatMaskingCollator
-from dualvqa.training.trainer import DualVQATrainer
+from dualvqa.training.sharding import check_sharding
 from modeling_dualvqa.loss_dualvqa import class_weights, count_valid, focal_loss
 
 
@@ -198,7 +199,7 @@ def test_mgda_with_deepspeed_is_refused(tiny_model, tmp_path):
     trainer = DualVQATrainer(tiny_model(), arguments(tmp_path, task_weighting="mgda"))
     trainer.is_deepspeed_enabled = True
     with pytest.raises(ValueError, match="mgda needs a backward pass.* DeepSpeed"):
-        trainer.check_sharding()
+        check_sharding(trainer)
 
 
 def test_checkpoints_in_pieces_are_refused(tiny_model, tmp_path, monkeypatch):
@@ -207,7 +208,7 @@ def test_checkpoints_in_pieces_are_refused(tiny_model, tmp_path, monkeypatch):
     plugin = type("Plugin", (), {"state_dict_type": "StateDictType.SHARDED_STATE_DICT"})
     monkeypatch.setattr(trainer.accelerator, "state", type("State", (), {"fsdp_plugin": plugin}))
     with pytest.raises(ValueError, match="FULL_STATE_DICT, found .*SHARDED"):
-        trainer.check_sharding()
+        check_sharding(trainer)
 
 
 def test_questions_of_like_length_come_together_and_images_stay_whole():

@@ -9,9 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import EvalPrediction
 
-from dualvqa.run import main as run_vqa
-from dualvqa.run.calibrate import calibration_of
 from dualvqa.trust import calibration
+from dualvqa.trust.arguments import CalibrationArguments
+from dualvqa.trust.calibrating import calibration_of
 from dualvqa.trust.calibration import LabelledLogits
 from dualvqa.trust.metrics import score_figures
 from dualvqa.trust.reliability import brier_score
@@ -48,7 +48,7 @@ def many_answers(rows=600, answers=1500):
 def test_calibration_and_figures_copy_no_more_than_a_part_of_the_logits(monkeypatch):
     processor, arrays, rows = many_answers()
     monkeypatch.setattr(calibration, "CHUNK", 2**16)
-    args = run_vqa.parse_arguments(["--output_dir", "unused", "--use_cpu", "--max_risk", "0.6"])[0]
+    args = CalibrationArguments(max_risk=0.6)
     size = arrays[1].nbytes
     tracemalloc.start()  # numpy's arrays; those of torch are counted by the mode
     try:

@@ -1,0 +1,20 @@
+"""The test part of a run: its figures, and the file of predictions."""
+
+import os
+
+from .terminal import show_figures
+
+
+def predict(run):
+    """Evaluates the test part where it has answers, and writes predictions.jsonl where that is asked for."""
+    args, training = run.settings.model, run.settings.training
+    if "test" not in run.parts or not (training.do_eval or training.do_predict):
+        return
+    rows = run.parts["test"]
+    if training.do_predict:
+        path = os.path.join(training.output_dir, "predictions.jsonl")
+        output = run.trainer.write_predictions(rows, path, args.top_k, source=run.raw["test"])
+    else:
+        output = run.trainer.predict(rows)
+    if run.trainer.is_world_process_zero():
+        show_figures("test", output.metrics, rows)

@@ -1,0 +1,220 @@
+"""The trainer that a person uses: it trains, calibrates, predicts and reports, and leaves one folder with all of it."""
+
+import copy
+import logging
+import os
+
+from dualvqa.deployment.ensemble import load_ensemble
+from dualvqa.reporting.figures import choose_columns
+from dualvqa.reporting.report import EvaluatedRun, write_report
+from dualvqa.training.checkpoints import newest_checkpoint
+from dualvqa.training.failures import named, only_warned
+from dualvqa.training.teacher import ask_teacher, check_teacher
+from dualvqa.training.trainer import DualHeadTrainer
+from dualvqa.trust.arguments import CalibrationArguments
+from dualvqa.trust.calibrating import calibrate, reason_against
+from dualvqa.trust.metrics import score_figures
+from processing import StreamedRows, decoded, ranked_arrays, write_predictions
+from processing.python_rows import is_canonical, source_rows
+
+logger = logging.getLogger(__name__)
+
+PREFIXES = {"validation": "eval", "test": "test"}  # of the figures of each part
+
+
+class DualVQATrainer(DualHeadTrainer):
+    """[`DualHeadTrainer`] with calibration, files of predictions and the report; all that `run_vqa.py` does.
+
+    Args:
+        *args, **kwargs: see [`DualHeadTrainer`].
+
+    Raises:
+        ValueError: see there; a teacher that has other heads or answers than the model.
+
+    Example:
+        ```python
+        model, processor = build_model(rows, vision="mobilenet_v3_small", text="distilbert-base-uncased")
+        trainer = DualVQATrainer(model=model, processing_class=processor, args=DualVQATrainingArguments("runs/mine"),
+                                 train_dataset=rows, eval_dataset=others)
+        trainer.train()
+        ```
+    """
+
+    score_figures = staticmethod(score_figures)
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.untrained = self.teacher = self.teaching = None
+        if self.args.teacher and self.train_summary is not None:
+            self.teaching = load_ensemble(self.args.teacher, "probabilities")
+            check_teacher(*self.teaching, self.accelerator.unwrap_model(self.model), self.processing_class)
+
+    def prepare_model(self):
+        if self.args.report_blind and self.untrained is None:  # the model without images starts where this one does
+            self.untrained = copy.deepcopy(self.accelerator.unwrap_model(self.model))
+        super().prepare_model()
+
+    def prepare_inputs(self):
+        super().prepare_inputs()
+        if self.teaching and self.teacher is None:
+            self.teacher = ask_teacher(DualHeadTrainer, self.teaching, self)
+            self.train_collator.further.append(self.teacher)
+
+    def calibrate(self, max_risk=None, risk_confidence=0.95, fit_familiarity=False):
+        """Calibrates the trained model on the validation part, and saves it with what was found.
+
+        Args:
+            max_risk: also choose the score below which questions are left unanswered, so that of the answers given at
+                most this share is wrong.
+            risk_confidence: probability with which that holds on other questions.
+            fit_familiarity: also learn from the training part to flag questions that are unlike those of training.
+
+        Returns:
+            The figures, see `calibrating.calibrate`.
+
+        Raises:
+            ValueError: the model is not trained yet, or there are too few validation questions with answers.
+        """
+        settings = CalibrationArguments("true", max_risk, risk_confidence, fit_familiarity)
+        settings.check_calibration()
+        self.check_calibration(settings)
+        figures = calibrate(self, self.parts(), settings)
+        self.keep("calibration", figures)
+        self.save_model(_internal_call=True)
+        self.create_model_card()
+        return figures
+
+    def check_calibration(self, settings):
+        """
+        Raises:
+            ValueError: a model that is not trained, or data that are not there, or too few.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        start = getattr(model, "start", None)
+        if not (self.has_trained or model.name_or_path or (start and start.continued_from)):
+            raise ValueError(
+                "the model is not trained yet, and its scores mean nothing: call train() before calibrate()"
+            )
+        parts = self.parts()
+        reason = reason_against(parts, self.processing_class, model.config.heads)
+        if reason is None and settings.fit_familiarity and isinstance(parts.get("train"), (StreamedRows, type(None))):
+            found = "a stream" if "train" in parts else "none"
+            reason = f"--fit_familiarity needs a training part that isn't streamed, found {found}; give --train_file"
+        if reason:
+            raise ValueError(
+                f"the scores can't be calibrated: {reason}. Leave out --max_risk, --calibrate true and "
+                f"--fit_familiarity, or give more questions with --validation_file (in Python eval_dataset)"
+            )
+
+    def write_predictions(self, rows, path="predictions.jsonl", top_k=5, source=None):
+        """Writes the answers to some questions as JSON Lines; see `processing.predictions.write_predictions`.
+
+        Args:
+            rows: raw or canonical, with or without answers; where they have answers, the figures are kept too.
+            path: the file; a relative one is beside the working directory.
+            top_k: answers per question.
+            source: of canonical rows those that they were made from, whose fields are written as they are there.
+
+        Returns:
+            The Trainer's output of `predict`.
+
+        Raises:
+            ValueError: see `prepare_dataset`; OSError: the file can't be written.
+        """
+        if source is None:
+            own = is_canonical(rows)
+            source = rows.remove_columns(["image_key", "row"]) if own else source_rows(rows, "test_dataset")
+            rows = self.canonical(rows if own else source, "test_dataset", needs_answers=False)
+            numbers = range(len(rows)) if own else rows["row"][:]
+        else:
+            numbers = rows["row"][:]
+        answered, processor = "answer" in rows.column_names, self.processing_class
+        kept = self.compute_metrics, self.preprocess_logits_for_metrics
+        if (
+            not answered or self.compute_metrics is None
+        ):  # nothing needs all the logits; of many rows they fill the memory
+            self.compute_metrics = None
+            self.preprocess_logits_for_metrics = lambda logits, _: ranked_arrays(logits, processor, top_k)
+        ranked = self.compute_metrics is None
+        try:
+            output = self.predict(rows)
+        finally:
+            self.compute_metrics, self.preprocess_logits_for_metrics = kept
+        if self.is_world_process_zero():
+            arrays = output.predictions if ranked else ranked_arrays(output.predictions, processor, top_k)
+            with named(path):
+                write_predictions(path, decoded(arrays, processor), numbers, source)
+            logger.info("%d predictions written to %s", len(rows), path)
+        return output
+
+    def write_report(self):
+        """Writes report.html, report.json and report_rows.jsonl about what was evaluated and predicted.
+
+        With the argument `report_blind` a model without images is trained for it first, where this one was trained.
+
+        Raises:
+            ValueError: nothing that has answers was evaluated.
+        """
+        if "eval" not in self.last_outputs and self.parts().get("validation") is not None:
+            self.evaluate()
+        found = {name: self.last_outputs.get(prefix) for name, prefix in PREFIXES.items()}
+        found = {name: rows_and_logits for name, rows_and_logits in found.items() if rows_and_logits}
+        if not found:
+            raise ValueError("there is nothing to report on: give the trainer an eval_dataset, or predict(rows) first")
+        rows = {name: rows for name, (rows, _) in found.items()}
+        blind = None
+        if self.untrained is not None:
+            with only_warned("no model without images"):
+                blind = self.train_blind(rows)
+        if not self.is_world_process_zero():
+            return
+        run = EvaluatedRun(
+            {**self.parts(), **rows},
+            {name: logits for name, (_, logits) in found.items()},
+            blind,
+            choose_columns(rows, self.args.report_columns),
+            self.about(),
+            "validation" if self.processing_class.calibration else None,
+        )
+        write_report(self.args.output_dir, run, self.processing_class)
+
+    def about(self):
+        """What a report says of its run; of a model that is only evaluated, how it was trained."""
+        model = self.accelerator.unwrap_model(self.model)
+        card, start = model.config.model_card or {}, getattr(model, "start", None)
+        about = {"title": os.path.basename(os.path.normpath(self.args.output_dir))}
+        if self.has_trained:
+            return {**about, "data": card["data"], "settings": card["settings"]}
+        name = os.path.basename(os.path.normpath((start and start.continued_from) or model.name_or_path or "model"))
+        return {**about, "settings": [["model", name], *card.get("settings", [])]}
+
+    def train_blind(self, rows):
+        """Trains a model without letting it see images; gives its logits for some parts.
+
+        Args:
+            rows: part -> canonical rows.
+        """
+        args = copy.copy(self.args)
+        args.output_dir = os.path.join(self.args.output_dir, "blind")
+        args.image_cache_dir = self.args.image_cache_dir or os.path.join(self.args.output_dir, "image_cache")
+        args.push_to_hub, args.report_to, args.report_blind, args.teacher = False, [], False, []
+        blind = type(self)(
+            model=self.untrained,
+            args=args,
+            train_dataset=self.train_dataset,
+            eval_dataset=self.eval_dataset,
+            processing_class=self.processing_class.without_calibration(),  # training drops what its processor knows
+            data_args=self.data_args,
+        )
+        blind.described = True
+        for collator in (blind.data_collator, blind.train_collator):
+            collator.blind = True
+        blind.train_collator.further = self.train_collator.further
+        logger.info("training again without images, for the report")
+        blind.train(resume_from_checkpoint=newest_checkpoint(args.output_dir) if self.checkpoint else None)
+        model = blind.accelerator.unwrap_model(blind.model)
+        model.config.model_card["settings"].append(["images", "not seen: all pixels are the mean"])
+        for name, part in rows.items():
+            blind.evaluate(part, metric_key_prefix=PREFIXES[name])
+        blind.create_model_card()
+        return {name: blind.last_outputs[PREFIXES[name]][1] for name in rows}

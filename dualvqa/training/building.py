@@ -1,0 +1,280 @@
+"""New models: towers, sizes, the vocabulary and the tokenizer from the settings and the training part."""
+
+import dataclasses
+import difflib
+import json
+import logging
+import math
+import os
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from transformers import AutoImageProcessor, AutoTokenizer, initialization
+
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
+from modeling_dualvqa.encoders_dualvqa import is_torchvision_name
+from modeling_dualvqa.weights_dualvqa import vision_text_config
+from processing import AnswerVocabulary, DualVQAImageProcessor, DualVQAProcessor, summary_of, train_tokenizer
+from processing.python_rows import prepare_dataset, with_columns
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class NewModelArguments:
+    """What a new model starts from."""
+
+    vision_model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "torchvision classifier, transformers Hub id or folder; from random weights if left out."},
+    )
+    vision_weights_file: str | None = field(
+        default=None, metadata={"help": "State dict of the torchvision classifier, in place of the download."}
+    )
+    text_model_name_or_path: str | None = field(
+        default=None, metadata={"help": "transformers Hub id or folder; from random weights if left out."}
+    )
+    tokenizer_vocab_size: int = field(
+        default=8000, metadata={"help": "Largest size of a tokenizer trained on the questions, without a text model."}
+    )
+    max_question_length: int = field(default=64, metadata={"help": "Longer questions are cut to so many tokens."})
+    image_size: int | None = field(default=None, metadata={"help": "Height and width in pixels; the tower's own."})
+    image_mean: list[float] | None = field(default=None, metadata={"help": "Three means; the tower's own."})
+    image_std: list[float] | None = field(default=None, metadata={"help": "Three deviations; the tower's own."})
+    single_head: bool = field(
+        default=False,
+        metadata={"help": "One head for all questions: yes and no are answers among the others, and nothing routes."},
+    )
+
+    def check_image_statistics(self):
+        """
+        Raises:
+            ValueError: not three numbers.
+        """
+        for name in ("image_mean", "image_std"):
+            if getattr(self, name) is not None and len(getattr(self, name)) != 3:
+                raise ValueError(f"{name} must be three numbers, for red, green and blue; found {getattr(self, name)}")
+
+
+@dataclass
+class Start:
+    """What a model is before a run trains it, for the run's record; its attribute `start`.
+
+    Args:
+        vision, text: names or folders of pretrained towers, or None.
+        fields: those of the configuration that were chosen.
+        continued_from: the saved model that it is, or None.
+    """
+
+    vision: str | None = None
+    text: str | None = None
+    fields: dict = field(default_factory=dict)
+    continued_from: str | None = None
+
+
+def build_model(rows, vision=None, text=None, column_mapping=None, data_args=None, **settings):
+    """A new model and its processor for some training data.
+
+    Args:
+        rows: the training part, raw or canonical: a Dataset, IterableDataset, list of dicts, DataFrame or file. Its
+            answers are the vocabulary, and without `text` its questions give the tokenizer.
+        vision: a torchvision classifier such as "mobilenet_v3_small", or a transformers model: Hub id or folder. From
+            random weights when left out.
+        text: a transformers model, likewise.
+        column_mapping: the data's columns -> "image", "question" and "answer".
+        data_args: [`DataArguments`] for all else about the data, such as `max_answers`.
+        **settings: fields of [`NewModelArguments`], such as `image_size=128`, and of [`DualVQAConfig`], such as
+            `fusion_type="cross_attention"`, or `text_config={"n_layers": 2}` for a tower.
+
+    Returns:
+        The model, and its processor.
+
+    Raises:
+        ValueError: bad rows (see `prepare_dataset`), an unknown setting, or one that no model can be built with.
+        OSError: a pretrained tower isn't there.
+    """
+    own = [f.name for f in dataclasses.fields(NewModelArguments)]
+    limits = [name for name in ("max_answers", "min_answer_frequency") if name in settings]
+    data_args = with_columns(data_args, column_mapping)
+    data_args = dataclasses.replace(data_args, **{name: settings.pop(name) for name in limits})
+    known = [*own, *DualVQAConfig.__annotations__, "max_answers", "min_answer_frequency"]
+    for name in settings:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"build_model has no setting {name!r}{hint}")
+    named = {"vision_model_name_or_path": vision, "text_model_name_or_path": text}
+    args = NewModelArguments(**named, **{name: settings.pop(name) for name in own if name in settings})
+    args.check_image_statistics()
+    check_new_model(args, settings)
+    rows = prepare_dataset(rows, data_args=data_args, name="the training data")
+    return build_new(args, settings, data_args, summary_of(rows))
+
+
+def model_fields(args, fields):
+    """The fields of a new model's configuration that don't depend on the data."""
+    fields = dict(fields)
+    if args.single_head:
+        fields["heads"] = ["open_ended"]
+    if args.image_size:
+        vision = fields.get("vision_config") or {}
+        fields["vision_config"] = {**vision, "image_size": args.image_size} if isinstance(vision, dict) else vision
+    return fields
+
+
+def check_new_model(args, fields):
+    """Makes sure, before the data are read, that the model that the settings ask for can be built.
+
+    Args:
+        args: [`NewModelArguments`].
+        fields: those of [`DualVQAConfig`] that are chosen.
+
+    Raises:
+        ValueError: it can't, or its text tower has fewer positions than questions may have tokens.
+        OSError: a pretrained tower isn't there.
+    """
+    if args.vision_weights_file and not os.path.isfile(args.vision_weights_file):
+        raise ValueError(f"--vision_weights_file {args.vision_weights_file}: no such file")
+    fields = model_fields(args, fields)
+    config = vision_text_config(args.vision_model_name_or_path, args.text_model_name_or_path, **fields)
+    try:
+        with torch.device("meta"), initialization.no_init_weights():
+            model = DualVQAForQuestionAnswering(config)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(f"no model can be built with this configuration; a tower says {problem}") from error
+    count = model.num_parameters()
+    if 4 * count > memory_of_machine():
+        raise ValueError(
+            f"the model would have {count:,} parameters, {4 * count / 2**30:,.1f} GiB, and this machine has "
+            f"{memory_of_machine() / 2**30:,.1f} GiB of memory; give smaller sizes"
+        )
+    limit, positions = args.max_question_length, text_positions(model)
+    if args.text_model_name_or_path:
+        limit = min(limit, AutoTokenizer.from_pretrained(args.text_model_name_or_path).model_max_length)
+    if positions is not None and limit > positions:
+        raise ValueError(
+            f"max_question_length is {limit} tokens and the text tower has {positions} positions; give "
+            f"--max_question_length {positions}, or a text_config.max_position_embeddings that is larger"
+        )
+
+
+def memory_of_machine():
+    """Its bytes; infinity where the system doesn't tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def text_positions(model):
+    """The longest sequence that a model's text tower has positions for, or None where they are relative."""
+    for name, module in model.text_encoder.named_modules():
+        if name.rpartition(".")[2] == "position_embeddings" and isinstance(module, nn.Embedding):
+            first = (
+                0 if module.padding_idx is None else module.padding_idx + 1
+            )  # RoBERTa counts from behind its padding
+            return module.num_embeddings - first
+    return None
+
+
+def build_new(args, fields, data_args, summary):
+    """A new model and its processor, with a vocabulary and, if need be, a tokenizer from the training part.
+
+    Args:
+        args: [`NewModelArguments`].
+        fields: those of [`DualVQAConfig`] that are chosen.
+        data_args: [`DataArguments`], for the vocabulary.
+        summary: the training part's [`TrainingSummary`].
+    """
+    start = Start(args.vision_model_name_or_path, args.text_model_name_or_path, dict(fields))
+    fields = model_fields(args, fields)
+    if args.text_model_name_or_path:
+        tokenizer = AutoTokenizer.from_pretrained(args.text_model_name_or_path)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, args.max_question_length)
+    else:
+        tokenizer = train_tokenizer(summary.questions, args.tokenizer_vocab_size, args.max_question_length)
+        text_fields = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        fields["text_config"] = {"model_type": "distilbert", **text_fields, **(fields.get("text_config") or {})}
+    answers = []
+    if "open_ended" in fields.get("heads", ["open_ended"]):
+        answers = training_answers(data_args, summary, args.single_head)
+        fields["num_answers"] = len(answers)
+    model = DualVQAForQuestionAnswering.from_vision_text_pretrained(
+        args.vision_model_name_or_path, args.text_model_name_or_path, args.vision_weights_file, **fields
+    )
+    processor = DualVQAProcessor(build_image_processor(args, model.config.vision_config), tokenizer, answers)
+    processor.check_model(model)
+    model.start = start
+    return model, processor
+
+
+def training_answers(data_args, summary, with_binary=False):
+    """The open-ended vocabulary of a training part, most frequent first, with yes and no for a single head.
+
+    Captions have none.
+    """
+    if not data_args.reads_answers:
+        return []
+    return AnswerVocabulary.from_training_answers(
+        summary.answers.elements(),
+        data_args.min_answer_frequency,
+        data_args.max_answers,
+        with_binary,
+        summary.writings,
+    ).answers
+
+
+def build_image_processor(args, vision_config):
+    """An image processor with the size, mean and deviation that the vision tower was trained with."""
+    settings = {}
+    if args.vision_model_name_or_path and not is_torchvision_name(args.vision_model_name_or_path):
+        try:
+            pretrained = AutoImageProcessor.from_pretrained(args.vision_model_name_or_path)
+            settings = {"image_mean": list(pretrained.image_mean), "image_std": list(pretrained.image_std)}
+        except (OSError, ValueError, AttributeError):
+            if not (args.image_mean and args.image_std):
+                logger.warning(
+                    "%s says nothing of its image mean and deviation: ImageNet's are taken; give others with "
+                    "--image_mean and --image_std",
+                    args.vision_model_name_or_path,
+                )
+    size = args.image_size or getattr(vision_config, "image_size", None) or 224
+    height, width = (size, size) if isinstance(size, int) else size
+    settings["size"] = {"height": height, "width": width}
+    for name in ("image_mean", "image_std"):
+        if getattr(args, name):
+            settings[name] = getattr(args, name)
+    return DualVQAImageProcessor(**settings)
+
+
+def load_model(path):
+    """A saved model and its processor, ready to answer, to train on or to calibrate.
+
+    Args:
+        path: a saved folder, or the id of a repository on the Hub.
+
+    Raises:
+        ValueError: there is no DualVQA model at `path`, or a processor that isn't the model's.
+        OSError: neither a folder nor a repository that can be reached.
+    """
+    path = os.fspath(path)
+    config_file = os.path.join(path, "config.json")
+    if os.path.isdir(path):
+        found = "no config.json"
+        if os.path.isfile(config_file):
+            with open(config_file, encoding="utf-8") as file:
+                try:
+                    found = f"model_type {json.load(file)['model_type']!r}"
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    found = "no model_type in it"
+        if found != "model_type 'dualvqa'":
+            raise ValueError(f"{path} is no DualVQA model: expected a config.json with model_type 'dualvqa', {found}")
+    try:
+        model, processor = DualVQAForQuestionAnswering.from_pretrained(path), DualVQAProcessor.from_pretrained(path)
+    except OSError as error:  # of a folder that isn't there transformers tells only that the Hub isn't
+        raise OSError(f"{path} is neither a saved folder nor a repository that can be reached: {error}") from error
+    processor.check_model(model)
+    model.start = Start(continued_from=path)
+    return model, processor

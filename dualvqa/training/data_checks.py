@@ -1,0 +1,117 @@
+"""What a run says of its data and its model before it starts, and what it refuses to start with."""
+
+import json
+import logging
+import os
+
+from processing import AnswerVocabulary, StreamedRows, consensus, leakage_report, question_type_of
+
+logger = logging.getLogger(__name__)
+
+
+def report_data(parts, summary, processor):
+    """Logs sizes, vocabulary coverage, leakage and cut questions of every part."""
+    vocabulary = AnswerVocabulary(processor.answers)
+    streamed = isinstance(parts.get("train"), StreamedRows)
+    for name, rows in parts.items():
+        if name == "train":
+            images = "images that are read while training" if streamed else f"{summary.images} images"
+            logger.info("train: %d questions about %s", summary.rows, images)
+            report_lengths(name, summary.questions if streamed else rows["question"][:], processor)
+            report_coverage(name, vocabulary, summary.answers.elements())
+            continue
+        logger.info("%s: %d questions about %d images", name, len(rows), len(set(rows["image_key"][:])))
+        report_lengths(name, rows["question"][:], processor)
+        if "answer" in rows.column_names:
+            report_coverage(name, vocabulary, map(consensus, rows["answer"][:]))
+            if "train" in parts and not streamed:
+                leaks = leakage_report(parts["train"], rows)
+                logger.info("%s, seen in training: %s", name, json.dumps(leaks))
+                if leaks["images_seen"]:
+                    logger.warning("%s shares %d images with the training part", name, leaks["images_seen"])
+            elif streamed:
+                logger.warning("%s is not compared with the training part: that would have to be in memory", name)
+    logger.info("vocabulary: %d open-ended answers", len(vocabulary))
+
+
+def report_lengths(name, questions, processor):
+    limit, cut = processor.tokenizer.model_max_length, 0
+    questions = list(questions)
+    for start in range(0, len(questions), 1000):  # all encodings at once would be hundreds of megabytes
+        encoded = processor.tokenizer(questions[start : start + 1000], truncation=False)
+        cut += sum(len(ids) > limit for ids in encoded["input_ids"])
+    if cut:
+        logger.warning("%s: %d questions are longer than %d tokens and are cut", name, cut, limit)
+
+
+def report_coverage(name, vocabulary, answers):
+    coverage = vocabulary.coverage(answers)
+    if coverage is not None:
+        logger.info("%s: %.1f %% of the open-ended answers are in the vocabulary", name, 100 * coverage)
+
+
+def answers_to_balance(rows, processor):
+    """(group, answer) of each training row: a group for each question type.
+
+    Rows whose answer is not in the vocabulary, so that no head learns it, are one more group with one answer: as the
+    rarest of all they would otherwise be drawn most.
+    """
+    vocabulary = AnswerVocabulary(processor.answers)
+    pairs = ((question_type_of(answer), answer) for answer in map(consensus, rows["answer"][:]))
+    return [pair if pair[0] == 0 or pair[1] in vocabulary.index else ("unknown", "") for pair in pairs]
+
+
+def check_heads(heads, summary, processor):
+    """Refuses training rows that no head learns from; one that learns from none is told.
+
+    Raises:
+        ValueError: as said.
+    """
+    vocabulary = AnswerVocabulary(processor.answers).index
+    rows = {
+        "binary": sum(count for answer, count in summary.answers.items() if question_type_of(answer) == 0),
+        "open_ended": sum(count for answer, count in summary.answers.items() if answer in vocabulary),
+    }
+    expected = {"binary": "the answer yes or no", "open_ended": "an answer of the vocabulary"}
+    untrained = [head for head in heads if not rows[head]]
+    if untrained == list(heads):
+        raise ValueError(
+            f"there is nothing to train: of {summary.rows} training rows none has "
+            f"{', or '.join(expected[head] for head in untrained)}, which the model's heads {list(heads)} learn; give "
+            f"other heads with --config heads=[...], or other data"
+        )
+    for head in untrained:
+        logger.warning(
+            "the %s head learns nothing: of %d training rows none has %s", head, summary.rows, expected[head]
+        )
+
+
+def report_parameters(model):
+    """Logs the number of parameters of each part, and how many of them training changes."""
+    for name, count in model.parameter_counts().items():
+        logger.info("%-20s %12s parameters", name, f"{count:,}")
+    logger.info("%-20s %12s parameters", "trainable", f"{model.num_parameters(only_trainable=True):,}")
+
+
+def list_bad_rows(bad, folder):
+    """Writes the rows that were left out to bad_examples.jsonl."""
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "bad_examples.jsonl")
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
+    logger.warning("%d rows left out, listed in %s", len(bad), path)
+
+
+def check_vocabulary(summary, processor, model):
+    """Refuses to go on from a model that knows none of the open-ended answers it is to be trained on.
+
+    Raises:
+        ValueError: as said.
+    """
+    known = len(processor.answers)
+    coverage = AnswerVocabulary(processor.answers).coverage(summary.answers.elements())
+    if "open_ended" in model.config.heads and coverage == 0:
+        raise ValueError(
+            f"none of the open-ended training answers is among the {known} that the saved model knows; give "
+            f"--new_answers to train a new open-ended head"
+        )

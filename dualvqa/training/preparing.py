@@ -1,0 +1,211 @@
+"""What a trainer makes of the data that it is given: canonical rows, collators, metrics, and what is computed once."""
+
+import logging
+import os
+
+import datasets
+
+from processing import (
+    AnswerMetrics,
+    EnsembleCollator,
+    StreamedRows,
+    VQACollator,
+    build_augmentation,
+    majority_answers,
+    summary_of,
+)
+from processing.datasets import prepare_part
+from processing.python_rows import is_canonical, is_raw, source_rows, with_columns
+from processing.streaming import open_training_rows
+
+from .auxiliary import AuxiliaryTargets
+from .data_checks import (
+    answers_to_balance,
+    check_heads,
+    check_vocabulary,
+    list_bad_rows,
+    report_data,
+    report_parameters,
+)
+from .embeddings import embed_parts, reasons_against
+from .image_cache import cache_images
+
+logger = logging.getLogger(__name__)
+
+
+class PreparingMixin:
+    """How [`DualHeadTrainer`] brings its data into the form that it trains with."""
+
+    collator_class = VQACollator
+    score_figures = None  # further figures of an evaluation, see `AnswerMetrics`
+
+    def canonical(self, rows, name, needs_answers=True):
+        """Rows of one part as the collator reads them, checked; those that are ready made as they are.
+
+        Rows that are left out are listed in bad_examples.jsonl, in the output folder.
+
+        Raises:
+            ValueError: see `prepare_dataset`.
+        """
+        part = {"train_dataset": "train", "test_dataset": "test"}.get(name, "validation")
+        if isinstance(rows, dict) and not isinstance(rows, datasets.DatasetDict):
+            return {key: self.canonical(own, f"{name} {key}", needs_answers) for key, own in rows.items()}
+        if isinstance(rows, datasets.IterableDataset) and self.reads_rows:
+            if name != "train_dataset":
+                raise ValueError(f"{name}: only training rows are read as a stream; give a Dataset")
+            return open_training_rows(self.data_args, self.given_args, rows)
+        if not (self.reads_rows and is_raw(rows)):
+            return rows
+        found, bad = prepare_part(source_rows(rows, name), part, self.data_args, needs_answers, source=name)
+        if bad:
+            list_bad_rows(bad, self.given_args.output_dir)
+        return found
+
+    def take_data(self, given, column_mapping, data_args):
+        """Brings the arguments of the Trainer that concern data into their final form, in place.
+
+        Rows for a collator of one's own stay as they are.
+
+        Args:
+            given: `train_dataset`, `eval_dataset`, `data_collator`, `processing_class`, `compute_metrics` and `args`,
+                as far as they are given.
+            column_mapping, data_args: see [`DualHeadTrainer`].
+
+        Raises:
+            ValueError: see `prepare_dataset`; raw rows without a processor.
+        """
+        self.data_args, self.given_args = with_columns(data_args, column_mapping), given["args"]
+        processor, collator = given.get("processing_class"), given.get("data_collator")
+        self.reads_rows = collator is None or isinstance(collator, (VQACollator, EnsembleCollator))
+        parts = [given.get(f"{part}_dataset") for part in ("train", "eval")]
+        if self.reads_rows and any(map(is_raw, parts)) and not hasattr(processor, "answers"):
+            raise ValueError(
+                "rows with images and questions need processing_class, the processor of the model that build_model or "
+                "load_model gave"
+            )
+        for part, rows in zip(("train", "eval"), parts):
+            if rows is not None:
+                given[f"{part}_dataset"] = self.canonical(rows, f"{part}_dataset")
+        self.train_summary = None
+        self.complete = hasattr(processor, "answers") and hasattr(processor, "image_processor")
+        train = given.get("train_dataset")
+        if not self.complete or (train is not None and not is_canonical(train)):
+            return
+        if train is not None:
+            self.train_summary = summary_of(train)
+        if collator is None:
+            given["data_collator"] = self.collator_class(processor)
+        if "compute_metrics" not in given:
+            given["compute_metrics"] = self.default_metrics(processor, given.get("eval_dataset"))
+
+    def default_metrics(self, processor, rows):
+        """[`AnswerMetrics`] for some rows; they take the answers of others when others are evaluated."""
+        if isinstance(rows, dict):
+            rows = next(iter(rows.values()), None)
+        answers = rows["answer"][:] if rows is not None and "answer" in rows.column_names else []
+        majority = majority_answers(self.train_summary.answers.elements()) if self.train_summary else None
+        return AnswerMetrics(processor, answers, majority, self.score_figures)
+
+    def default_targets(self):
+        """What is learned besides the answers, and what losses and sampling need to know of the training answers."""
+        train, processor = self.train_dataset, self.processing_class
+        if self.train_summary is None:
+            return
+        if self.answer_counts is None:
+            self.answer_counts = self.train_summary.counts_of(processor.answers)
+        if self.args.balanced_sampling and self.train_answers is None and not isinstance(train, StreamedRows):
+            self.train_answers = answers_to_balance(train, processor)
+        if self.args.auxiliary_columns and self.auxiliary is None:
+            self.auxiliary = AuxiliaryTargets.of_rows(train, self.args.auxiliary_columns)
+
+    def default_train_collator(self):
+        """The collator of training: with augmentation, and with the labels of auxiliary heads."""
+        if not isinstance(self.data_collator, self.collator_class) or self.train_summary is None:
+            return self.data_collator
+        augmentation = build_augmentation(self.args)
+        further = [self.auxiliary] if self.auxiliary else []
+        return self.collator_class(self.processing_class, augmentation, self.args.seed, further=further)
+
+    def parts(self):
+        """name -> canonical rows of training and validation."""
+        validation = self.eval_dataset
+        if isinstance(validation, dict):
+            validation = next(iter(validation.values()), None)
+        found = {"train": self.train_dataset, "validation": validation}
+        return {name: rows for name, rows in found.items() if rows is not None and is_canonical(rows)}
+
+    def describe_data(self, further=None):
+        """Logs size, coverage and leakage of each part, and the parameters of the model.
+
+        Args:
+            further: name -> canonical rows of other parts, such as the test part.
+        """
+        if self.complete:
+            report_data({**self.parts(), **(further or {})}, self.train_summary, self.processing_class)
+            report_parameters(self.accelerator.unwrap_model(self.model))
+        self.described = True
+
+    def check_data(self):
+        """
+        Raises:
+            ValueError: training rows that no head learns from.
+        """
+        if self.train_summary is None:
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        check_vocabulary(self.train_summary, self.processing_class, model)
+        check_heads(model.config.heads, self.train_summary, self.processing_class)
+
+    def prepare_inputs(self):
+        """Computes once what training would compute again and again: frozen towers, decoded images."""
+        if self.train_summary is None or not isinstance(self.train_collator, VQACollator):
+            return
+        if isinstance(self.data_collator, VQACollator) and self.data_collator.embeddings is None:
+            self.embed()
+        self.keep_images()
+
+    def embed(self):
+        """Runs frozen towers once for all images and questions, where that is possible.
+
+        Raises:
+            ValueError: it is asked for with `cache_embeddings` and can't be done.
+        """
+        towers = self.towers_to_embed()
+        if towers:
+            model, folder = self.accelerator.unwrap_model(self.model), os.path.join(self.args.output_dir, "embeddings")
+            embeddings = embed_parts(model, self.data_collator, self.parts(), folder, towers)
+            self.data_collator.embeddings = self.train_collator.embeddings = embeddings
+
+    def towers_to_embed(self):
+        if self.args.cache_embeddings == "false":
+            return []
+        model = self.accelerator.unwrap_model(self.model)
+        streaming = isinstance(self.train_dataset, StreamedRows)
+        reasons = reasons_against(model, self.train_collator.augmentation, streaming)
+        frozen = [tower for tower in reasons if getattr(model.config, f"freeze_{tower}")]
+        refused = " ".join(reasons[tower] for tower in frozen or reasons if reasons[tower])
+        if refused and self.args.cache_embeddings == "true":
+            raise ValueError(f"--cache_embeddings true: {refused}")
+        if refused and frozen:
+            logger.info("not all frozen towers run once: %s", refused)
+        return [tower for tower in frozen if not reasons[tower]]
+
+    def keep_images(self):
+        """Caches the decoded images of the parts that are read more than once.
+
+        They are kept with the run, and go when its folder is deleted: in a place that all runs share nobody would know
+        what can go.
+        """
+        args, embeddings = self.args, self.data_collator.embeddings
+        if not args.image_cache or (embeddings and embeddings.images):
+            return
+        folder = args.image_cache_dir or os.path.join(args.output_dir, "image_cache")
+        collators = {"validation": self.data_collator} if args.eval_strategy != "no" else {}
+        if not isinstance(self.train_dataset, StreamedRows):
+            collators["train"] = self.train_collator
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", args.world_size))
+        parts = self.parts()
+        with args.main_process_first(desc="decoding images"):
+            for name, collator in collators.items():
+                if name in parts:
+                    cache_images(parts[name], collator, folder, args.image_cache_gib, processes)

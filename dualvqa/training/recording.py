@@ -1,0 +1,104 @@
+"""What a trainer keeps of what was reached: files of figures in the run's folder, and the record for the model card."""
+
+import os
+
+from processing import consensus, question_type_of
+from processing.python_rows import is_canonical
+
+from .building import Start
+from .failures import model_is_kept, named
+from .record import describe_part, figures, run_record
+
+
+class RecordingMixin:
+    """The figures of [`DualHeadTrainer`] as files and on the model card, where it has a processor.
+
+    It overrides `evaluate` and `predict` of transformers 5.23's Trainer.
+    """
+
+    def start_record(self):
+        """Begins the record of a training run in the model's configuration."""
+        if self.train_summary is None:
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        answers = self.processing_class.answers
+        parts = self.parts().items()
+        data = [describe_part(name, rows, answers, self.train_summary, self.data_args) for name, rows in parts]
+        start = getattr(model, "start", None) or Start(continued_from=model.name_or_path or None)
+        model.config.model_card = run_record(start, self.args, self.data_args, data)
+
+    def keep(self, name, metrics, rows=None):
+        """Saves the figures of a part as `<name>_results.json`, and notes those of a run that trains for the card.
+
+        Args:
+            name: "train", "eval", "test" or "calibration".
+            metrics: with the prefix `<name>_`.
+            rows: the canonical rows that were evaluated, where they are no part of training.
+
+        Raises:
+            OSError: the folder can't be written into; it names the file.
+        """
+        with named(os.path.join(self.args.output_dir, f"{name}_results.json")):
+            self.save_metrics(name, metrics)
+        model = self.accelerator.unwrap_model(self.model)
+        card = model.config.model_card = model.config.model_card or {}
+        if name == "train":
+            card.setdefault("settings", []).append(["training time", f"{metrics['train_runtime'] / 60:.1f} minutes"])
+            if metrics.get("averaged_checkpoints"):
+                mean = f"mean of the last {metrics['averaged_checkpoints']} checkpoints"
+                card["settings"].append(["weights", mean])
+        elif self.has_trained or name == "calibration":  # a model that is only evaluated keeps its training's card
+            card.setdefault("results", {})["validation" if name == "eval" else name] = figures(metrics, name)
+            known = [row["part"] for row in card.setdefault("data", [])]
+            if rows is not None and name not in known and name != "eval":
+                card["data"].append(describe_part(name, rows, self.processing_class.answers, None, self.data_args))
+
+    def finish(self, metrics):
+        """Leaves a whole folder after training: the model, its figures, the state and the card."""
+        self.has_trained = True
+        self.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
+        with model_is_kept(self.args.output_dir):
+            with named(os.path.join(self.args.output_dir, "trainer_state.json")):
+                self.save_state()
+            self.keep("train", metrics)
+            self.create_model_card()
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """As in transformers, of raw rows too. Outside of training the figures are saved and noted for the card.
+
+        Raises:
+            ValueError: no rows to evaluate, or rows without answers.
+        """
+        if eval_dataset is None and self.eval_dataset is None:
+            raise ValueError("there is nothing to evaluate: give the trainer an eval_dataset, or evaluate(rows)")
+        if eval_dataset is not None and not isinstance(eval_dataset, str):
+            eval_dataset = self.canonical(eval_dataset, "eval_dataset")
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        evaluated = self.eval_dataset if eval_dataset is None else eval_dataset
+        evaluated = self.eval_dataset[evaluated] if isinstance(evaluated, str) else evaluated
+        if self.complete and not self.is_in_train and is_canonical(evaluated):
+            self.keep(metric_key_prefix, metrics, evaluated)
+            if self.latest_predictions is not None:
+                self.last_outputs[metric_key_prefix] = (evaluated, self.latest_predictions)
+            if self.has_trained:
+                self.create_model_card()
+        return metrics
+
+    def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test"):
+        """As in transformers, of raw rows too. The figures are saved and noted for the card."""
+        rows = self.canonical(test_dataset, "test_dataset", needs_answers=False)
+        output = super().predict(rows, ignore_keys, metric_key_prefix)
+        if self.complete and not self.is_in_train and is_canonical(rows) and metric_key_prefix == "test":
+            self.keep("test", output.metrics, rows)
+            if self.compute_metrics is not None and "answer" in rows.column_names:
+                self.last_outputs["test"] = (rows, output.predictions)
+            if self.has_trained:
+                self.create_model_card()
+        return output
+
+    def evaluated_types(self):
+        """The question types of the validation part, None where they aren't known."""
+        rows = self.parts().get("validation")
+        if rows is None or "answer" not in rows.column_names:
+            return None
+        return sorted({("binary", "open_ended")[question_type_of(consensus(answer))] for answer in rows["answer"][:]})
