@@ -15,7 +15,7 @@ from processing import (
     summary_of,
 )
 from processing.datasets import prepare_part
-from processing.python_rows import is_canonical, is_raw, source_rows, with_columns
+from processing.python_rows import column_names, is_canonical, is_raw, source_rows, with_columns
 from processing.streaming import open_training_rows
 
 from .auxiliary import AuxiliaryTargets
@@ -78,7 +78,10 @@ class PreparingMixin:
         processor, collator = given.get("processing_class"), given.get("data_collator")
         self.reads_rows = collator is None or isinstance(collator, (VQACollator, EnsembleCollator))
         parts = [given.get(f"{part}_dataset") for part in ("train", "eval")]
-        if self.reads_rows and any(map(is_raw, parts)) and not hasattr(processor, "answers"):
+        names = {self.data_args.image_column, self.data_args.text_column}
+        raw = [rows for rows in parts if is_raw(rows) and names <= set(column_names(rows))]
+        self.reads_rows = self.reads_rows and hasattr(processor, "answers")
+        if raw and collator is None and not self.reads_rows:
             raise ValueError(
                 "rows with images and questions need processing_class, the processor of the model that build_model or "
                 "load_model gave"

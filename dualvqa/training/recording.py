@@ -1,5 +1,6 @@
 """What a trainer keeps of what was reached: files of figures in the run's folder, and the record for the model card."""
 
+import contextlib
 import os
 
 from processing import consensus, question_type_of
@@ -7,6 +8,7 @@ from processing.python_rows import is_canonical
 
 from .building import Start
 from .failures import model_is_kept, named
+from .output_folder import claimed
 from .record import describe_part, figures, run_record
 
 
@@ -56,7 +58,8 @@ class RecordingMixin:
     def finish(self, metrics):
         """Leaves a whole folder after training: the model, its figures, the state and the card."""
         self.has_trained = True
-        self.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
+        with claimed(self.args.output_dir) if self.args.should_save else contextlib.nullcontext():
+            self.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
         with model_is_kept(self.args.output_dir):
             with named(os.path.join(self.args.output_dir, "trainer_state.json")):
                 self.save_state()

@@ -162,8 +162,8 @@ class DualHeadTrainer(*MIXINS, Trainer):
                 self.is_in_train, self.last_batch = False, None
             if self.args.average_checkpoints:
                 result.metrics["averaged_checkpoints"] = self.average_checkpoints(folder)
-            if self.complete and trial is None:
-                self.finish(result.metrics)
+        if self.complete and trial is None:
+            self.finish(result.metrics)
         return result
 
     def check_evaluation(self):
