@@ -22,6 +22,8 @@ READY = ("input_ids", "text_embeds")  # columns of batches that are ready made
 
 def is_canonical(rows):
     """Whether rows have been brought to the canonical columns already."""
+    if isinstance(rows, datasets.IterableDataset):
+        return False
     return isinstance(rows, StreamedRows) or {"image", "question", "image_key", "row"} <= set(column_names(rows))
 
 

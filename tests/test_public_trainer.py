@@ -1,0 +1,253 @@
+"""What README promises of Python: raw data in, a whole folder out; searches, callbacks, own metrics and adapters."""
+
+import json
+
+import pytest
+import torch
+from datasets import IterableDataset
+from helpers import TEXT, lines_of
+from peft import LoraConfig, get_peft_model
+from PIL import Image
+from transformers import BertConfig, BertModel, BertTokenizerFast, TrainerCallback, pipeline, set_seed
+
+from dualvqa import (
+    DataArguments,
+    DualVQATrainer,
+    DualVQATrainingArguments,
+    answers_of,
+    build_model,
+    load_model,
+    prepare_dataset,
+)
+from dualvqa.run import main as run_vqa
+
+COLORS = ["red", "green", "blue"]
+TINY = {"image_size": 32, "fusion_hidden_size": 16, "fusion_num_attention_heads": 2, "text_config": TEXT}
+MAPPING = {"Bild": "image", "Frage": "question", "Antwort": "answer"}
+
+
+def make_rows(count, start=0):
+    """Two questions about each of some images of one color."""
+    rows = []
+    for n in range(start, start + count):
+        image, color = Image.new("RGB", (40, 30 + n), COLORS[n % 3]), COLORS[n % 3]
+        rows.append({"image": image, "question": "what color is it?", "answer": color})
+        rows.append({"image": image, "question": "is it red?", "answer": "yes" if color == "red" else "no"})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def data():
+    return {"train": make_rows(12), "test": make_rows(52, 12)}
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    def make(**fields):
+        defaults = {"max_steps": 2, "per_device_train_batch_size": 8, "report_to": "none", "use_cpu": True}
+        return DualVQATrainingArguments(str(tmp_path / "run"), disable_tqdm=True, **{**defaults, **fields})
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(data, arguments):
+    def make(args=None, **options):
+        model, processor = build_model(data["train"], **TINY)
+        given = {"train_dataset": data["train"], "eval_dataset": data["test"], **options}
+        return DualVQATrainer(model=model, processing_class=processor, args=args or arguments(), **given)
+
+    return make
+
+
+def test_the_ten_lines_leave_what_a_run_leaves(make_trainer, data, tmp_path, recipe, monkeypatch):
+    trainer = make_trainer()
+    trainer.train()
+    metrics = trainer.evaluate()
+    figures = trainer.calibrate(max_risk=0.9)
+    trainer.write_predictions(data["test"], tmp_path / "run" / "predictions.jsonl", top_k=2)
+    trainer.write_report()
+    pushed = []
+    monkeypatch.setattr(trainer, "upload", lambda folder, *args, **options: pushed.append(folder))
+    trainer.hub_model_id = "someone/mine"
+    trainer.push_to_hub(blocking=False)
+    folder = tmp_path / "run"
+    assert pushed == [str(folder)]
+    assert metrics["eval_routed_accuracy"] >= 0 and metrics["eval_coverage"] == 1.0
+    assert figures["calibration_rows"] == 104
+    lines = lines_of(folder / "predictions.jsonl")
+    assert len(lines) == 104 and lines[0]["source_answer"] == "red" and len(lines[0]["top_k"]) == 2
+    card = (folder / "README.md").read_text()
+    assert "| train | given in Python | 24 | 12 | 100.0% |" in card and "| test | given in Python | 104 | 52 |" in card
+    assert "| configuration | fusion_hidden_size 16" in card and "training time" in card and "| routed |" in card
+    report = json.loads((folder / "report.json").read_text())
+    assert list(report["parts"]) == ["validation", "test"]
+    answer = pipeline("visual-question-answering", model=str(folder), trust_remote_code=True)
+    assert answer(image=data["test"][0]["image"], question="is it red?")[0]["answer"] in ("yes", "no", None)
+
+    settings = {"eval_steps": 2, "eval_strategy": "no", "save_strategy": "steps", "save_steps": 2, "calibrate": "auto"}
+    run_vqa.main([recipe(**settings), "--do_eval", "--output_dir", str(tmp_path / "other")])
+    left = {path.name for path in (tmp_path / "other").iterdir()}
+    assert left <= {path.name for path in folder.iterdir()} | {"checkpoint-2"}
+
+
+def test_the_same_seed_gives_the_same_weights_as_a_run_on_files(recipe, picture_folder, tmp_path):
+    flags = ["--validation_fraction", "0", "--output_dir", str(tmp_path / "files")]
+    run = run_vqa.main([recipe(), *flags])
+    args = run.settings.training
+    args.output_dir = str(tmp_path / "python")
+    read = DataArguments(image_dir=str(picture_folder))
+    rows = prepare_dataset(picture_folder / "train.jsonl", data_args=read)
+    set_seed(args.seed)
+    model, processor = build_model(rows, **{**run.model.start.fields, "image_size": 32})
+    DualVQATrainer(model=model, processing_class=processor, args=args, train_dataset=rows).train()
+    for (name, one), other in zip(run.model.state_dict().items(), model.state_dict().values()):
+        assert torch.equal(one, other), name
+
+
+def test_columns_are_mapped_for_training_evaluation_and_prediction(data, arguments):
+    german = {
+        part: [{"Bild": row["image"], "Frage": row["question"], "Antwort": row["answer"]} for row in rows[:8]]
+        for part, rows in data.items()
+    }
+    model, processor = build_model(german["train"], column_mapping=MAPPING, **TINY)
+    trainer = DualVQATrainer(
+        model=model,
+        processing_class=processor,
+        args=arguments(max_steps=1),
+        train_dataset=german["train"],
+        eval_dataset=german["test"],
+        column_mapping=MAPPING,
+    )
+    trainer.train()
+    assert "eval_routed_accuracy" in trainer.evaluate()
+    asked = [{"Bild": row["Bild"], "Frage": row["Frage"]} for row in german["test"]]
+    assert len(trainer.predict(asked).predictions[0]) == 8
+
+
+def test_a_stream_trains(data, arguments):
+    stream = IterableDataset.from_generator(lambda: iter(prepare_dataset(data["train"]).to_list()))
+    model, processor = build_model(stream, **TINY)
+    trainer = DualVQATrainer(model=model, processing_class=processor, args=arguments(), train_dataset=stream)
+    assert trainer.train().global_step == 2
+
+
+def test_own_metrics_and_callbacks_work(make_trainer, data, arguments):
+    seen, steps = [], []
+
+    class Count(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            steps.append(state.global_step)
+
+    def share_of_yes(prediction):
+        seen.extend(answers_of(prediction, trainer.processing_class))
+        return {"yes": sum(best[0]["answer"] == "yes" for best in seen) / len(seen)}
+
+    trainer = make_trainer(arguments(eval_strategy="steps", eval_steps=2), compute_metrics=share_of_yes)
+    trainer.add_callback(Count())
+    trainer.train()
+    assert steps == [1, 2] and len(seen) == 104 and set(seen[0][0]) >= {"answer", "score", "question_type"}
+    assert "eval_yes" in trainer.state.log_history[-2] or "eval_yes" in trainer.state.log_history[-1]
+    assert len(answers_of(trainer.predict(data["test"][:4]), trainer.processing_class, top_k=2)[0]) == 2
+
+
+def test_every_searched_argument_takes_effect(data, arguments):
+    optuna = pytest.importorskip("optuna")  # part of the extra `test`
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    built = build_model(data["train"], **TINY)
+    torch.manual_seed(0)
+    start = {name: tensor.clone() for name, tensor in built[0].state_dict().items()}
+    losses, weights = [], [0.1, 1.0, 3.0]
+
+    def model_init(trial=None):
+        model = type(built[0])(built[0].config)
+        model.load_state_dict(start)
+        return model
+
+    class Keep(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if "loss" in logs and state.global_step == 1:
+                losses.append((args.binary_loss_weight, logs["loss"], logs["binary_weight"], logs["binary_loss"]))
+
+    trainer = DualVQATrainer(
+        model_init=model_init,
+        processing_class=built[1],
+        args=arguments(logging_steps=1, eval_strategy="steps", eval_steps=2, save_strategy="no"),
+        train_dataset=data["train"],
+        eval_dataset=data["test"][:10],
+        callbacks=[Keep()],
+    )
+    best = trainer.hyperparameter_search(
+        hp_space=lambda trial: {"binary_loss_weight": trial.suggest_categorical("binary_loss_weight", weights)},
+        compute_objective=lambda metrics: metrics["eval_loss"],
+        n_trials=3,
+        backend="optuna",
+        sampler=optuna.samplers.GridSampler({"binary_loss_weight": weights}),
+    )
+    assert sorted(weight for weight, *_ in losses) == weights and best.hyperparameters["binary_loss_weight"] in weights
+    assert all(weight == in_force for weight, _, in_force, _ in losses)
+    (_, low, _, one), (_, high, _, other) = sorted(losses)[0], sorted(losses)[-1]
+    assert one == pytest.approx(other, rel=1e-4) and high - low == pytest.approx(2.9 * one, rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    """A tiny BERT in a folder as the Hub has them."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "is", "it", "red", "what", "color", "?"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=16).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=16, **sizes)).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("family", ["distilbert", "bert"])
+def test_adapters_train_on_any_text_tower(family, bert, data, arguments, tmp_path):
+    """MiniLM is a BERT; the regular expression names the linear layers of every transformers text tower."""
+    options = {**TINY, "text": bert, "text_config": {}, "max_question_length": 16} if family == "bert" else TINY
+    model, processor = build_model(data["train"], **options)
+    model.freeze_encoders(vision=True, text=False)
+    settings = LoraConfig(r=2, target_modules=r"text_encoder\..*(q_lin|v_lin|query|value)")
+    adapted = get_peft_model(model, settings)
+    before = {name: tensor.clone() for name, tensor in adapted.state_dict().items()}
+    trainer = DualVQATrainer(
+        model=adapted, processing_class=processor, args=arguments(learning_rate=0.1), train_dataset=data["train"]
+    )
+    trainer.train()
+    changed = {name for name, tensor in adapted.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed and all("lora_" in name for name in changed)
+    assert (tmp_path / "run" / "adapter_model.safetensors").exists()
+
+
+def test_what_can_not_work_is_said_before_training(make_trainer, data, arguments):
+    with pytest.raises(ValueError, match="not trained yet.*call train"):
+        make_trainer().calibrate()
+    with pytest.raises(ValueError, match="there is nothing to evaluate: give the trainer an eval_dataset"):
+        make_trainer(eval_dataset=None).evaluate()
+    with pytest.raises(ValueError, match="nothing to report on"):
+        make_trainer(eval_dataset=None).write_report()
+    with pytest.raises(ValueError, match="train_dataset has no column 'image'"):
+        make_trainer(train_dataset=[{"img": 1, "question": "?", "answer": "a"}])
+    with pytest.raises(ValueError, match=r"eval_dataset, row 1 .*unreadable image"):
+        make_trainer(eval_dataset=[{"image": b"nothing", "question": "what?", "answer": "a"}])
+    with pytest.raises(ValueError, match="need processing_class"):
+        DualVQATrainer(model=build_model(data["train"], **TINY)[0], args=arguments(), train_dataset=data["train"])
+    with pytest.raises(ValueError, match="has no setting 'fusion_typ'; did you mean fusion_type"):
+        build_model(data["train"], fusion_typ="attention")
+
+
+def test_answers_of_one_kind_train_their_head_and_the_other_is_warned_about(data, arguments, caplog):
+    rows = [row for row in data["train"] if row["answer"] in COLORS]
+    model, processor = build_model(rows, **TINY)
+    DualVQATrainer(model=model, processing_class=processor, args=arguments(), train_dataset=rows).train()
+    assert "the binary head learns nothing: of 12 training rows none has the answer yes or no" in caplog.text
+
+
+def test_a_saved_folder_is_loaded_evaluated_and_calibrated(make_trainer, data, arguments, tmp_path):
+    make_trainer().train()
+    model, processor = load_model(tmp_path / "run")
+    args = DualVQATrainingArguments(str(tmp_path / "later"), report_to="none", use_cpu=True)
+    trainer = DualVQATrainer(model=model, processing_class=processor, args=args, eval_dataset=data["test"])
+    assert "calibration_rows" in trainer.calibrate()
+    assert load_model(tmp_path / "later")[1].calibration["temperatures"]
