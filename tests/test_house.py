@@ -56,6 +56,7 @@ TOP_TESTS = {
     "test_house.py": "the tree",
     "test_moved.py": "the old import paths, and the public names",
     "test_packaging.py": "setup.cfg",
+    "test_public_trainer.py": "dualvqa/trainer.py",
     "test_real_material.py": "a run on real images and towers",
 }
 
