@@ -1,10 +1,5 @@
-"""A saved model -> a folder with ONNX files and all that answering with them needs.
+"""A saved model -> a folder with ONNX files and all that answering with them needs: dualvqa export"""
 
-python -m dualvqa.deployment.onnx_export runs/mine --output_dir runs/mine_onnx
-    [--heads binary] [--quantization int8] [--whole]
-"""
-
-import argparse
 import copy
 import json
 import logging
@@ -238,23 +233,3 @@ def quantize_file(path):
             reduce_range=not torch.cpu._is_vnni_supported(),
         )
         quantized.replace(path)
-
-
-def main(argv=None):
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("model", help="saved folder")
-    parser.add_argument("--output_dir", required=True)
-    parser.add_argument("--heads", nargs="+", help="binary, open_ended; both when left out")
-    parser.add_argument("--quantization", choices=["int8"])
-    parser.add_argument("--whole", action="store_true", help="one file besides: model.onnx, towers and heads together")
-    args = parser.parse_args(argv)
-    parts = (*SEPARATE, "model") if args.whole else SEPARATE
-    try:
-        export_onnx(args.model, args.output_dir, parts=parts, heads=args.heads, quantization=args.quantization)
-    except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
-
-
-if __name__ == "__main__":
-    main()

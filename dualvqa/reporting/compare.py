@@ -1,12 +1,10 @@
 """Compares runs that were evaluated on the same questions.
 
-python -m dualvqa.reporting.compare runs/a runs/b [runs/c ...] --output compare.html
+dualvqa compare runs/a runs/b [runs/c ...] --output compare.html
 """
 
-import argparse
 import itertools
 import os
-import sys
 
 from .figures import TYPES, Group
 from .page import render
@@ -144,30 +142,28 @@ def names_of(folders):
     return short if len(set(short)) == len(short) else folders
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", help="folders with a report_rows.jsonl")
-    parser.add_argument("--output", help="HTML page to write; without it the comparison is only printed")
-    args = parser.parse_args(argv)
-    try:
-        if len({os.path.realpath(folder) for folder in args.runs}) < max(2, len(args.runs)):
-            raise ValueError(f"expected two or more different runs, found {', '.join(args.runs)}")
-        runs = dict(zip(names_of(args.runs), map(load_run, args.runs)))
-        common = check_same(runs)
-        left_out = sorted({part for parts in runs.values() for part in parts} - set(common))
-        comparison = {part: compare_part(runs, part) for part in common}
-        print("\n".join(text(comparison)))
-        if left_out:
-            print(f"\nnot compared, because not all runs have it: {', '.join(left_out)}")
-        if args.output:
-            page = render("compare.html.j2", parts=comparison, names=list(runs), left_out=left_out)
-            os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
-            with open(args.output, "w", encoding="utf-8") as file:
-                file.write(page)
-            print(f"\nwritten to {args.output}")
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
+def compare_runs(folders, output=None):
+    """Prints a comparison of evaluated runs.
 
+    Args:
+        folders: of two or more runs, with a report_rows.jsonl each.
+        output: HTML page to write as well.
 
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises:
+        ValueError: they can't be compared; the message says why.
+    """
+    if len({os.path.realpath(folder) for folder in folders}) < max(2, len(folders)):
+        raise ValueError(f"expected two or more different runs, found {', '.join(folders)}")
+    runs = dict(zip(names_of(folders), map(load_run, folders)))
+    common = check_same(runs)
+    left_out = sorted({part for parts in runs.values() for part in parts} - set(common))
+    comparison = {part: compare_part(runs, part) for part in common}
+    print("\n".join(text(comparison)))
+    if left_out:
+        print(f"\nnot compared, because not all runs have it: {', '.join(left_out)}")
+    if output:
+        page = render("compare.html.j2", parts=comparison, names=list(runs), left_out=left_out)
+        os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(page)
+        print(f"\nwritten to {output}")

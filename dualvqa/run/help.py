@@ -7,7 +7,7 @@ import textwrap
 from .flags import load_description, load_flags
 from .recipe import shipped_recipes
 
-USAGE = """usage: {program} [RECIPE] [--flag value ...]
+USAGE = """usage: {usage}
 
 {about}
 A recipe is a YAML file with settings, each named like its flag, or the name of one: {recipes}.
@@ -19,16 +19,16 @@ WIDEST = 110  # columns, also of a wider terminal
 HELP_AT = 34  # column that the descriptions begin at
 
 
-def help_page(program, about, everything=False):
+def help_page(usage, about, everything=False):
     """The help of a command that takes the flags of a run.
 
     Args:
-        program: the command, such as "dualvqa train".
+        usage: the command and its arguments.
         about: what it does.
         everything: all flags with all that there is to say; else the first sentence, and not those seldom given.
     """
     width = min(shutil.get_terminal_size().columns, WIDEST)
-    usage = USAGE.format(program=program, about=about, recipes=", ".join(shipped_recipes()))
+    usage = USAGE.format(usage=usage, about=about, recipes=", ".join(shipped_recipes()))
     lines = [wrapped for line in usage.splitlines() for wrapped in textwrap.wrap(line, width) or [""]]
     flags, titles = load_flags(), [group["title"] for group in load_description()["groups"]]
     for title in titles if everything else titles[:-1]:

@@ -8,25 +8,29 @@ from .flags import check_flags
 from .help import help_page
 
 HELP = {"-h": False, "--help": False, "--help-all": True, "--help_all": True}
+USAGE = "[RECIPE] [--flag value ...]"
 ABOUT = "Trains, evaluates and asks a DualVQA model."
 
 
-def start(argv=None, program="run_vqa.py", about=ABOUT):
+def start(argv=None, program="run_vqa.py", about=ABOUT, usage=USAGE):
     """One run, from a recipe and flags.
 
     Args:
         argv: those of the command line when left out.
-        program, about: for the help.
+        program, about, usage: for the help.
     """
     argv = sys.argv[1:] if argv is None else argv
     asked = [HELP[argument] for argument in argv if argument in HELP]
     if asked:
-        print(help_page(program, about, any(asked)))
+        print(help_page(f"{program} {usage}", about, any(asked)))
         return
-    signal.signal(signal.SIGTERM, raise_terminated)
-    with plain_errors():
-        check_flags(argv)
-        from .main import main, stop_processes
+    before = signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        with plain_errors():
+            check_flags(argv)
+            from .main import main, stop_processes
 
-        main(argv)
-        stop_processes()
+            main(argv)
+            stop_processes()
+    finally:
+        signal.signal(signal.SIGTERM, before)

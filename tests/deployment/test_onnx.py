@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dualvqa.deployment.onnx_export import MANIFEST, export_onnx, file_hash, main
+from dualvqa.cli import main
+from dualvqa.deployment.onnx_export import MANIFEST, export_onnx, file_hash
 from dualvqa.deployment.onnx_pipeline import OnnxModel, checked_files, load_onnx_pipeline
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 
@@ -66,7 +67,7 @@ def test_one_head_alone_from_a_saved_folder(tiny_model, processor, batch, tmp_pa
     model = tiny_model()
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
-    main([str(tmp_path / "model"), "--output_dir", str(tmp_path / "onnx"), "--heads", "binary"])
+    main(["export", str(tmp_path / "model"), str(tmp_path / "onnx"), "--heads", "binary"])
     found = OnnxModel.from_pretrained(tmp_path / "onnx")(**batch)
     assert list(found) == ["binary_logits"]
     torch.testing.assert_close(found.binary_logits, model(**batch).binary_logits, rtol=1e-4, atol=1e-4)

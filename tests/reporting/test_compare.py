@@ -73,7 +73,7 @@ def test_a_paired_difference_is_surer_than_its_parts(tmp_path):
 
 def test_it_prints_and_writes_a_page(tmp_path, capsys):
     folders = [write_run(tmp_path / "a", 0, 0.4), write_run(tmp_path / "<i>b", 1, 0.9, parts=("validation", "test"))]
-    compare.main([*folders, "--output", str(tmp_path / "pages" / "compare.html")])
+    compare.compare_runs(folders, str(tmp_path / "pages" / "compare.html"))
     printed, page = capsys.readouterr().out, (tmp_path / "pages" / "compare.html").read_text()
     assert "not compared, because not all runs have it: validation" in printed
     (difference,) = re.findall(r"routed, all\n.*\n.*\n    <i>b - a: (\+\S+) \(", printed)
@@ -93,19 +93,19 @@ def test_it_prints_and_writes_a_page(tmp_path, capsys):
 )
 def test_other_rows_are_refused_and_the_first_is_named(tmp_path, change, message):
     folders = [write_run(tmp_path / "a", 0, 0.5), write_run(tmp_path / "b", 0, 0.5, **change)]
-    expected = f"error: the test parts differ: {message}; evaluate the runs on the same file"
-    with pytest.raises(SystemExit, match=re.escape(expected)):
-        compare.main(folders)
+    expected = f"the test parts differ: {message}; evaluate the runs on the same file"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        compare.compare_runs(folders)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):
     a, b = write_run(tmp_path / "a", 0, 0.5), write_run(tmp_path / "b", 0, 0.5, parts=("validation",))
-    with pytest.raises(SystemExit, match="no evaluated part in common: a has test; b has validation"):
-        compare.main([a, b])
-    with pytest.raises(SystemExit, match="expected two or more different runs"):
-        compare.main([a, a])
-    with pytest.raises(SystemExit, match="has no report_rows.jsonl: evaluate it first"):
-        compare.main([a, str(tmp_path)])
+    with pytest.raises(ValueError, match="no evaluated part in common: a has test; b has validation"):
+        compare.compare_runs([a, b])
+    with pytest.raises(ValueError, match="expected two or more different runs"):
+        compare.compare_runs([a, a])
+    with pytest.raises(ValueError, match="has no report_rows.jsonl: evaluate it first"):
+        compare.compare_runs([a, str(tmp_path)])
     (tmp_path / "b" / "report_rows.jsonl").write_text('{"part": "te')
-    with pytest.raises(SystemExit, match="report_rows.jsonl is damaged"):
-        compare.main([a, b])
+    with pytest.raises(ValueError, match="report_rows.jsonl is damaged"):
+        compare.compare_runs([a, b])

@@ -1,8 +1,6 @@
-"""The drawing of an explanation, the command that makes it, and the figures of its benchmark."""
+"""The drawing of an explanation, and the figures of its benchmark."""
 
 import importlib
-import re
-import runpy
 import sys
 from dataclasses import replace
 
@@ -69,42 +67,6 @@ def test_words_fill_lines_and_special_tokens_stand_apart(explanation):
     ]
     assert all(left + width <= 24 for line in lines for *_, left, width in line)
     assert lines[0][1][1] == -1.0 and lines[1][0][2] == "+0.000"
-
-
-@pytest.fixture
-def saved(tiny_model, processor, tmp_path):
-    tiny_model(fusion_type="cross_attention").save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
-    return tmp_path
-
-
-def call(monkeypatch, script, *arguments):
-    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-    runpy.run_path(str(ROOT / script), run_name="__main__")
-
-
-def test_the_command_draws_and_says_the_answer(saved, monkeypatch, capsys):
-    given = [saved / "model", saved / "red.png", "what color is it?", "--answer", "blue"]
-    call(monkeypatch, "dualvqa/trust/explain.py", *given, "--output", saved / "drawn.png")
-    assert capsys.readouterr().out.startswith("blue (") and (saved / "drawn.png").stat().st_size > 10_000
-
-
-def test_the_command_names_what_is_wrong_with_its_input(saved, monkeypatch, capsys):
-    model, picture, question = saved / "model", saved / "red.png", "what color is it?"
-    output = ["--output", saved / "drawn.png"]
-    for arguments, message in (
-        ([saved, picture, question, *output], "expected a saved model in .* found no config.json"),
-        ([model, picture, question, "--output", saved / "no" / "drawn.png"], "no folder .* to write drawn.png into"),
-        ([model, picture, question, "--output", saved / "drawn.doc"], "expected --output to end in one of .*png"),
-        ([model, saved / "none.png", question, *output], "expected a readable image at .*none.png"),
-        ([model, picture, question, "--answer", "bleu", *output], "'bleu' is none of .* did you mean blue"),
-    ):
-        with pytest.raises(SystemExit) as stopped:
-            call(monkeypatch, "dualvqa/trust/explain.py", *arguments)
-        said = f"{stopped.value} {capsys.readouterr().err}".replace("\n", " ")
-        assert re.search(message, said), said
-    assert not (saved / "drawn.png").exists()
 
 
 @pytest.fixture

@@ -1,0 +1,50 @@
+"""The console command `dualvqa`: reads and checks its arguments before anything large is imported."""
+
+import sys
+
+from dualvqa.run.errors import plain_errors
+from dualvqa.run.values import hint
+
+from . import asking, runs
+from .info import info
+
+ABOUT = """usage: dualvqa COMMAND ...
+
+Compact visual question answering: trains, asks and shares DualVQA models.
+"""
+COMMANDS = {
+    "train": (runs.train, "[RECIPE] [--flag value ...]", "train a model on your data, or with a shipped recipe"),
+    "ask": (asking.ask, "FOLDER IMAGE QUESTION...", "answer questions about an image"),
+    "evaluate": (runs.evaluate, "FOLDER [RECIPE] [--flag ...]", "measure a saved model, and write a report"),
+    "predict": (runs.predict, "FOLDER [RECIPE] [--flag ...]", "answer the questions of a file"),
+    "calibrate": (runs.calibrate, "FOLDER [RECIPE] [--flag ...]", "make a saved model's scores true"),
+    "explain": (asking.explain, "FOLDER IMAGE QUESTION", "draw what spoke for an answer"),
+    "export": (asking.export, "FOLDER OUTPUT_DIR", "write a saved model as ONNX files"),
+    "compare": (asking.compare, "RUN RUN...", "compare evaluated runs, with tests of their differences"),
+    "info": (info, "FOLDER", "what a saved folder is, learned from and reached"),
+}
+
+
+def main(argv=None):
+    """One command, from its arguments; those of the command line when left out."""
+    argv = sys.argv[1:] if argv is None else argv
+    with plain_errors():
+        name, *arguments = argv or ["--help"]
+        if name in ("-h", "--help"):
+            print(overview())
+        elif name == "--version":
+            from dualvqa import __version__
+
+            print(f"dualvqa {__version__}")
+        elif name not in COMMANDS:
+            close = hint(name, COMMANDS)
+            raise ValueError(f"there is no command {name!r}{close or ';'} the commands are {', '.join(COMMANDS)}")
+        else:
+            COMMANDS[name][0](arguments)
+
+
+def overview():
+    """The page of `dualvqa --help`."""
+    lines = [f"  {name:<10} {usage:<30} {about}" for name, (_, usage, about) in COMMANDS.items()]
+    end = "dualvqa COMMAND --help says more; dualvqa --version tells the version."
+    return "\n".join([ABOUT, *lines, "", end])

@@ -1,0 +1,132 @@
+"""The commands about single questions, other formats and several runs: ask, explain, export, compare."""
+
+import json
+import logging
+import os
+
+from dualvqa.run.flags import Parser
+from dualvqa.run.values import hint
+
+from .folders import check_folder, check_image
+
+TYPES = ("binary", "open_ended")
+DRAWINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
+
+
+def parse(parser, argv):
+    """Parses; an unknown flag is a ValueError with those that are like it."""
+    parsed, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise ValueError(f"{parser.prog}: unknown argument {unknown[0]}{hint(unknown[0].partition('=')[0], flags)}")
+    return parsed
+
+
+def new_parser(command, about):
+    return Parser(prog=f"dualvqa {command}", description=about, allow_abbrev=False)
+
+
+def add_question(parser, several=False):
+    parser.add_argument("folder", help="a saved model, or its id on the Hub")
+    parser.add_argument("image", help="its file or URL")
+    parser.add_argument("question", nargs="+" if several else None)
+    parser.add_argument("--question_type", choices=TYPES, help="of the head that answers; the model chooses otherwise")
+
+
+def read_question(parser, argv):
+    args = parse(parser, argv)
+    check_folder(args.folder)
+    check_image(args.image)
+    return args
+
+
+def ask(argv):
+    """`dualvqa ask FOLDER IMAGE QUESTION...`"""
+    parser = new_parser("ask", "Answers questions about an image.")
+    add_question(parser, several=True)
+    parser.add_argument("--top_k", type=int, default=1, help="answers to each question, best first (default 1)")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each question")
+    args = read_question(parser, argv)
+    if args.top_k < 1:
+        raise ValueError(f"--top_k must be a whole number, at least 1; found {args.top_k}")
+    pipe = load_pipeline(args.folder)
+    found = pipe(args.image, args.question, top_k=args.top_k, question_type=args.question_type)
+    width = max(map(len, args.question))
+    for question, answers in zip(args.question, found):
+        if args.json:
+            print(json.dumps({"question": question, "answers": answers}, ensure_ascii=False))
+            continue
+        for place, answer in enumerate(answers):
+            print(f"{'' if place else question:<{width}}  {shown(answer)}")
+
+
+def shown(answer):
+    text = answer["answer"] if answer["answer"] is not None else "(no answer: it is too unsure)"
+    unfamiliar = "  unlike what it was trained on" if answer.get("unfamiliar") else ""
+    return f"{text}  {answer['score']:.1%}{unfamiliar}"
+
+
+def load_pipeline(folder):
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    from modeling_dualvqa import DualVQAPipeline
+
+    model, processor = load(folder)
+    return DualVQAPipeline(model, processor)
+
+
+def load(folder):
+    from dualvqa.run.model import load
+
+    return load(folder)
+
+
+def explain(argv):
+    """`dualvqa explain FOLDER IMAGE QUESTION`"""
+    parser = new_parser("explain", "Draws what spoke for an answer: places of the image, and words of the question.")
+    add_question(parser)
+    parser.add_argument("--answer", help="explain this answer; the model's own when left out")
+    parser.add_argument("--output", default="explained.png", help="file to draw into (default explained.png)")
+    args = read_question(parser, argv)
+    if not os.path.isdir(os.path.dirname(args.output) or "."):
+        raise ValueError(f"there is no folder {os.path.dirname(args.output)} to write {args.output} into")
+    if not args.output.lower().endswith(DRAWINGS):
+        raise ValueError(f"expected --output to end in one of {', '.join(DRAWINGS)}; found {args.output}")
+    from dualvqa.trust.explanation import explain
+    from dualvqa.trust.explanation_drawing import draw_explanation
+
+    found = explain(load(args.folder), args.image, args.question, args.answer, args.question_type)
+    draw_explanation(found, args.image, args.output)
+    print(f"{found.answer} ({found.score:.1%}); written to {args.output}")
+
+
+def export(argv):
+    """`dualvqa export FOLDER OUTPUT_DIR`"""
+    parser = new_parser("export", "Writes ONNX files, and all that answering with them needs.")
+    parser.add_argument("folder", help="a saved model")
+    parser.add_argument("output_dir", help="folder to write into")
+    parser.add_argument("--heads", nargs="+", choices=TYPES, help="both when left out")
+    parser.add_argument("--quantization", choices=["int8"])
+    parser.add_argument("--whole", action="store_true", help="besides, towers and heads together in model.onnx")
+    args = parse(parser, argv)
+    check_folder(args.folder)
+    from dualvqa.deployment.onnx_export import SEPARATE, export_onnx
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parts = (*SEPARATE, "model") if args.whole else SEPARATE
+    export_onnx(args.folder, args.output_dir, parts=parts, heads=args.heads, quantization=args.quantization)
+
+
+def compare(argv):
+    """`dualvqa compare RUN RUN...`"""
+    parser = new_parser("compare", "Compares evaluated runs on the same questions.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder with a report_rows.jsonl")
+    parser.add_argument("--output", help="HTML page to write; without it the comparison is only printed")
+    args = parse(parser, argv)
+    for run in args.runs:
+        if not os.path.isfile(os.path.join(run, "report_rows.jsonl")):
+            raise ValueError(f"{run} has no report_rows.jsonl: evaluate it first, with dualvqa evaluate")
+    from dualvqa.reporting.compare import compare_runs
+
+    compare_runs(args.runs, args.output)

@@ -1,0 +1,157 @@
+"""What a saved folder is: towers, parameters, answers, what it learned from, what it reached, calibration.
+
+All of it stands in JSON files and in the first bytes of the weights, so that no model is loaded.
+"""
+
+import json
+import math
+import os
+import struct
+from pathlib import Path
+
+from .asking import new_parser, parse
+from .folders import check_folder, read_json
+
+# What is saved beside the parameters: statistics of batch norms, and the Gaussian of `Familiarity`.
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+HEADS = {"binary": "yes/no", "open_ended": "open-ended", "question_type": "router"}
+TYPES = {"yes/no": "binary_", "open-ended": "open_ended_", "all": ""}
+WAYS = ("routed", "oracle", "majority")
+SHOWN_ANSWERS = 12
+
+
+def info(argv):
+    """`dualvqa info FOLDER`"""
+    parser = new_parser("info", "Says what a saved folder is, learned from and reached, without loading the model.")
+    parser.add_argument("folder", help="a saved model, or its id on the Hub")
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
+    args = parse(parser, argv)
+    found = describe(check_folder(args.folder))
+    print(json.dumps(found, indent=2, ensure_ascii=False) if args.json else "\n".join(page(args.folder, found)))
+
+
+def describe(folder):
+    """The facts about a saved folder, as a dict that JSON can hold."""
+    if os.path.isdir(folder):
+        shapes = [read_shapes(path) for path in sorted(Path(folder).glob("model*.safetensors"))]
+    else:
+        from huggingface_hub import get_safetensors_metadata, snapshot_download
+
+        metadata = get_safetensors_metadata(folder)
+        shapes = [{name: t.shape for name, t in file.tensors.items()} for file in metadata.files_metadata.values()]
+        folder = snapshot_download(folder, allow_patterns=["*.json"])
+    config, processor = read_json(folder, "config.json"), read_json(folder, "processor_config.json")
+    card = config.get("model_card") or {}
+    vision, text = config.get("vision_config") or {}, config.get("text_config") or {}
+    return {
+        "vision": {
+            "name": vision.get("architecture") or vision.get("model_type"),
+            "image_size": vision.get("image_size"),
+        },
+        "text": {"name": text.get("model_type"), "layers": text.get("n_layers") or text.get("num_hidden_layers")},
+        "fusion": {"type": config.get("fusion_type"), "width": config.get("fusion_hidden_size")},
+        "heads": config.get("heads"),
+        "parameters": count_parameters(shapes),
+        "answers": processor.get("answers") or [],
+        "calibration": processor.get("calibration"),
+        **{name: card.get(name) or None for name in ("pretraining", "data", "settings", "results", "license")},
+    }
+
+
+def read_shapes(path):
+    """name -> shape of the tensors of a safetensors file, from its header.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+        return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, struct.error, MemoryError, OverflowError) as error:
+        raise ValueError(f"{path} is damaged: its header can't be read") from error
+
+
+def count_parameters(files):
+    """part of the model -> number of its parameters, and their total.
+
+    Args:
+        files: for each file of weights name -> shape.
+    """
+    counts = {}
+    for name, shape in (item for shapes in files for item in shapes.items()):
+        part = name.partition(".")[0]
+        if name.rpartition(".")[2] not in BUFFERS and part != "familiarity":
+            counts[part] = counts.get(part, 0) + math.prod(shape)
+    return {**counts, "total": sum(counts.values())}
+
+
+def page(folder, found):
+    """The facts as lines for a terminal."""
+    yield f"{folder}: {'a DualVQA model that is only pre-trained' if found['pretraining'] else 'a DualVQA model'}"
+    vision, text, fusion = found["vision"], found["text"], found["fusion"]
+    size = f", images of {vision['image_size']} pixels" if vision["image_size"] else ""
+    layers = f", {text['layers']} layers" if text["layers"] else ""
+    yield from table(
+        "model",
+        {
+            "vision tower": f"{vision['name']}{size}",
+            "text tower": f"{text['name']}{layers}",
+            "fusion": f"{fusion['type']}, width {fusion['width']}",
+            "heads": ", ".join(HEADS.get(head, head) for head in found["heads"] or ()),
+            "answers": in_short(found["answers"]),
+            "license": found["license"],
+        },
+    )
+    yield from table("parameters", {part: f"{count:>14,}" for part, count in found["parameters"].items()})
+    yield from table("learned from", {row["part"]: of_part(row) for row in found["data"] or ()})
+    yield from table("settings", dict(found["settings"] or ()))
+    results = found["results"] or {}
+    for part in ("validation", "test"):
+        if results.get(part):
+            yield from accuracies(part, results[part])
+    yield from calibration(found["calibration"] or {}, results.get("calibration") or {})
+
+
+def table(title, rows):
+    rows = {name: value for name, value in rows.items() if value not in (None, "")}
+    if rows:
+        yield from ("", f"{title}:", *(f"  {name:<28} {value}" for name, value in rows.items()))
+
+
+def in_short(answers):
+    more = f", ... ({len(answers) - SHOWN_ANSWERS} more)" if len(answers) > SHOWN_ANSWERS else ""
+    return f"{len(answers)}: {', '.join(answers[:SHOWN_ANSWERS])}{more}" if answers else ""
+
+
+def of_part(row):
+    images = f" about {row['images']:,} images" if row.get("images") is not None else ""
+    coverage = f", {row['coverage']:.1%} of the open-ended answers known" if row.get("coverage") is not None else ""
+    return f"{row['questions']:,} questions{images}, from {row['source']}{coverage}"
+
+
+def accuracies(part, figures):
+    ways = [way for way in WAYS if f"{way}_accuracy" in figures]
+    yield from ("", f"reached ({part} part):" + "".join(f"{way:>10}" for way in ways))
+    for label, prefix in TYPES.items():
+        shares = [figures.get(f"{way}_{prefix}accuracy") for way in ways]
+        if any(share is not None for share in shares):
+            yield f"  {label:<22}" + "".join(f"{'' if share is None else format(share, '.1%'):>10}" for share in shares)
+
+
+def calibration(kept, figures):
+    if not kept:
+        yield from ("", "calibration: none; dualvqa calibrate fits one")
+        return
+    limit = kept.get("abstention") or {}
+    rows = {f"temperature, {HEADS.get(head, head)}": f"{t:.3g}" for head, t in (kept.get("temperatures") or {}).items()}
+    if limit:
+        rows["left unanswered"] = f"below {limit['threshold']:.3g}, so that at most {limit['max_risk']:.1%} are wrong"
+    if kept.get("familiarity"):
+        rows["unfamiliar questions"] = "flagged"
+    if "routed_ece_after" in figures:
+        rows["error of the scores"] = (
+            f"{figures['routed_ece_before']:.1%} before, {figures['routed_ece_after']:.1%} after"
+        )
+    yield from table("calibration", rows)

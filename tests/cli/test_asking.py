@@ -1,0 +1,47 @@
+"""The commands that load a saved model and work with it."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from dualvqa.cli import main
+
+
+@pytest.fixture
+def saved(tiny_model, processor, tmp_path):
+    """Folder and image."""
+    tiny_model(fusion_type="cross_attention").save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    return [str(tmp_path / "model"), str(tmp_path / "red.png")]
+
+
+def test_questions_about_an_image_are_answered(saved, capsys):
+    main(["ask", *saved, "what color is it?", "is it red?"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"what color is it\?  (yes|no|red|green|blue)  \d+\.\d%", first)
+    assert second.startswith("is it red?         ")
+    flags = ["--top_k", "2", "--question_type", "open_ended", "--json"]
+    main(["ask", *saved, "what color is it?", *flags])
+    found = json.loads(capsys.readouterr().out)
+    assert found["question"] == "what color is it?" and len(found["answers"]) == 2
+    assert found["answers"][0]["score"] >= found["answers"][1]["score"]
+    assert {answer["question_type"] for answer in found["answers"]} == {"open_ended"}
+
+
+def test_an_explanation_is_drawn_and_the_answer_said(saved, tmp_path, capsys):
+    drawn = tmp_path / "drawn.png"
+    main(["explain", *saved, "what color is it?", "--answer", "blue", "--output", str(drawn)])
+    assert capsys.readouterr().out.startswith("blue (") and drawn.stat().st_size > 10_000
+
+
+def test_what_cannot_be_explained_is_named(saved, tmp_path):
+    drawn = tmp_path / "drawn.png"
+    with pytest.raises(SystemExit, match="'bleu' is none of .* did you mean blue"):
+        main(["explain", *saved, "what color is it?", "--answer", "bleu", "--output", str(drawn)])
+    (tmp_path / "red.png").write_bytes(b"no image")
+    with pytest.raises(SystemExit, match="expected a readable image at .*red.png"):
+        main(["explain", *saved, "what color is it?", "--output", str(drawn)])
+    assert not drawn.exists()

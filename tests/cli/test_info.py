@@ -1,0 +1,65 @@
+"""What a saved folder says of itself."""
+
+import json
+
+import pytest
+
+from dualvqa.cli import main
+from dualvqa.cli.info import describe
+
+RECORD = {
+    "license": "mit",
+    "data": [{"part": "train", "source": "a.jsonl", "questions": 1200, "images": None, "coverage": 0.975}],
+    "settings": [["epochs", 3]],
+    "results": {
+        "validation": {"routed_accuracy": 0.75, "oracle_accuracy": 0.8, "routed_binary_accuracy": 0.9},
+        "calibration": {"rows": 100, "images": 50, "routed_ece_before": 0.2, "routed_ece_after": 0.05},
+    },
+}
+
+
+@pytest.fixture
+def saved(tiny_model, processor, tmp_path):
+    model = tiny_model(model_card=RECORD)
+    processor.calibration = {
+        "temperatures": {"binary": 1.5},
+        "abstention": {"threshold": 0.4, "coverage": 0.8, "max_risk": 0.1, "confidence": 0.95, "rows": 100},
+    }
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    return model, str(tmp_path / "model")
+
+
+def test_parameters_are_counted_as_the_model_counts_them(saved):
+    model, folder = saved
+    counts = {part: count for part, count in model.parameter_counts().items() if count}
+    assert describe(folder)["parameters"] == pytest.approx(counts)
+
+
+def test_a_folder_tells_what_it_is_and_what_it_reached(saved, capsys):
+    _, folder = saved
+    main(["info", folder])
+    shown = " ".join(capsys.readouterr().out.split())
+    for said in (
+        "vision tower mobilenet_v3_small, images of 32 pixels",
+        "text tower distilbert, 1 layers",
+        "answers 3: red, green, blue",
+        "train 1,200 questions, from a.jsonl, 97.5% of the open-ended answers known",
+        "settings: epochs 3",
+        "reached (validation part): routed oracle yes/no 90.0% all 75.0% 80.0%",
+        "temperature, yes/no 1.5 left unanswered below 0.4, so that at most 10.0% are wrong",
+        "error of the scores 20.0% before, 5.0% after",
+    ):
+        assert said in shown, shown
+    main(["info", folder, "--json"])
+    assert json.loads(capsys.readouterr().out)["results"] == RECORD["results"]
+
+
+def test_damaged_weights_are_named(saved, tmp_path):
+    _, folder = saved
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"\xff" * 20)
+    with pytest.raises(SystemExit, match="model.safetensors is damaged: its header can't be read"):
+        main(["info", folder])
+    (tmp_path / "model" / "config.json").write_text("[")
+    with pytest.raises(SystemExit, match="config.json is damaged"):
+        main(["info", folder])
