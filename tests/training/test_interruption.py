@@ -13,9 +13,9 @@ from helpers import ROOT
 from training_helpers import assert_same_run, log_of
 
 from dualvqa.run import main as run_vqa
+from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.checkpoints import all_checkpoints
 from dualvqa.training.interruption import MARK
-from dualvqa.training.trainer import DualVQATrainer
 
 
 @pytest.fixture
