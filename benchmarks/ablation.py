@@ -19,8 +19,8 @@ import transformers
 import yaml
 from ablation_runs import Row, Runs, flags_of, run, shares_of
 from ablation_tables import HEAD, TIMED, claims_table, draw, line, rivals_table, speeds_of
-from measure import ROOT, command, machine, table
-from pages import write_page
+from measure import machine
+from pages import ROOT, build_parser, command, table, write_page
 from quantization import rows_of
 
 sys.path.insert(0, str(ROOT))
@@ -100,9 +100,7 @@ def page(args, everything, rows, shares, finished):
 
 
 def parse_arguments(everything):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--dataset", choices=everything["datasets"], required=True)
     parser.add_argument("--rows", nargs="+", help="default: all of the data set, and rivals")
     parser.add_argument("--seeds", type=int, default=3, help=f"how many of {', '.join(map(str, SEEDS))}")

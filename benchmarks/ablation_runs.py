@@ -8,7 +8,7 @@ from collections import defaultdict
 from statistics import mean
 from threading import Lock
 
-from measure import ROOT
+from pages import ROOT
 from task_weighting import SHORT
 
 sys.path.insert(0, str(ROOT))

@@ -5,7 +5,8 @@ from statistics import mean, median, stdev
 
 import matplotlib
 import torch
-from measure import ROOT, interleaved, table
+from measure import interleaved
+from pages import ROOT, table
 from scipy import stats
 
 matplotlib.use("Agg")

@@ -7,14 +7,12 @@ python benchmarks/abstention.py --output docs/results/abstention.md --max_risk 0
 Nothing is trained. The rows are the data's test part, or the validation part where there is none with answers.
 """
 
-import argparse
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
 from asked import add_runs, load, outputs_of, rows_of
-from measure import command, table
-from pages import write_page
+from pages import build_parser, command, table, write_page
 
 NOTE = """# Calibration and abstention
 
@@ -95,9 +93,7 @@ def measure(labelled, risks, confidence, splits, seed):
 def main():
     from dualvqa.trust.calibration import LabelledLogits
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     add_runs(parser)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--max_risk", type=float, nargs="+", default=[0.05, 0.1])

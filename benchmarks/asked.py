@@ -4,7 +4,7 @@ import shlex
 import sys
 import tempfile
 
-from measure import ROOT
+from pages import ROOT
 
 sys.path.insert(0, str(ROOT))
 

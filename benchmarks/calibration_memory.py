@@ -13,15 +13,13 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from pages import write_page
+from pages import ROOT, build_parser, command, run_alone, table, write_page
 
-ROOT = Path(__file__).resolve().parent.parent
 PER_IMAGE = 4
 WARM_UP = (200, 50)  # rows and answers of what is computed before anything is measured: libraries take memory too
 
@@ -85,9 +83,7 @@ def measure(task, rows, answers):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1000, 4000])
     parser.add_argument("--answers", type=int, default=20_000)
     parser.add_argument("--output", type=Path)
@@ -95,23 +91,18 @@ def main():
     args = parser.parse_args()
     if args.task:
         return measure(args.task, args.rows[0], args.answers)
-    lines = ["| | questions | logits, MiB | extra memory, MiB | of the logits | s |", "|---|---|---|---|---|---|"]
+    lines = []
     for rows in args.rows:
         for task in TASKS:
-            command = [sys.executable, __file__, "--task", task, "--rows", str(rows), "--answers", str(args.answers)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found = json.loads(done.stdout.splitlines()[-1])
+            found = run_alone("--task", task, "--rows", rows, "--answers", args.answers)
             logits, extra = found["logits"] / 2**20, found["extra"] / 2**20
-            lines.append(
-                f"| {task} | {rows:,} | {logits:,.0f} | {extra:,.0f} | {extra / logits:.2f} | {found['seconds']:.1f} |"
-            )
-    text = "\n".join(lines) + f"\n\n{args.answers:,} answers; {os.cpu_count()} cores ({platform.machine()}).\n"
+            cells = [f"{rows:,}", f"{logits:,.0f}", f"{extra:,.0f}", f"{extra / logits:.2f}", f"{found['seconds']:.1f}"]
+            lines.append([task, *cells])
+    text = table(["", "questions", "logits, MiB", "extra memory, MiB", "of the logits", "s"], lines)
+    text += f"\n{args.answers:,} answers; {os.cpu_count()} cores ({platform.machine()}).\n"
     print(text)
     if args.output:
-        rows = " ".join(map(str, args.rows))
-        head = "# Memory of calibration\n\n```bash\npython benchmarks/calibration_memory.py"
-        flags = f"--rows {rows} --answers {args.answers} --output {args.output}"
-        write_page(args.output, f"{head} {flags}\n```\n\n{text}")
+        write_page(args.output, f"# Memory of calibration\n\n```bash\n{command()}\n```\n\n{text}")
 
 
 if __name__ == "__main__":

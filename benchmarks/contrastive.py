@@ -11,8 +11,8 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from measure import ROOT, command, machine, table
-from pages import write_page
+from measure import machine
+from pages import ROOT, build_parser, command, table, write_page
 from seeds import TYPES, run, spread
 
 RECIPE = str(ROOT / "recipes/easy_vqa.yaml")
@@ -64,9 +64,7 @@ def arm(name, seed, args):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/contrastive")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)

@@ -25,8 +25,8 @@ from statistics import mean, stdev
 import yaml
 from ablation import SEEDS, check_rows
 from ablation_tables import verdict_on
-from measure import ROOT, command, machine, table
-from pages import write_page
+from measure import machine
+from pages import ROOT, build_parser, command, table, write_page
 from quantization import rows_of
 from seeds import KINDS, TYPES
 
@@ -154,9 +154,7 @@ def lines_of(arms, found, seeds, counts):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--plan", type=Path, default=Path(__file__).with_suffix(".yaml"))
     parser.add_argument("--arms", nargs="+", help="default: all of the plan")

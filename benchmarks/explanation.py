@@ -5,7 +5,6 @@ python benchmarks/explanation.py --model runs/easy_vqa --output docs/results/exp
 Writes the tables to the output, and examples chosen by chance to the picture beside it. A few minutes on a CPU.
 """
 
-import argparse
 import copy
 import random
 import sys
@@ -13,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import ROOT, command, machine, table
-from pages import write_page
+from measure import machine
+from pages import ROOT, build_parser, command, table, write_page
 from scipy.ndimage import maximum_filter
 from scipy.stats import spearmanr
 
@@ -206,9 +205,7 @@ def draw_sheet(rows, found, path, count):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="saved folder of a model trained on easy-VQA")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=300)

@@ -12,16 +12,14 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from pages import write_page
+from pages import ROOT, build_parser, command, run_alone, table, write_page
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
 ORIENTATION, RIGHT_TOP = 0x0112, 6  # EXIF: turned by a quarter
 
 
@@ -65,9 +63,7 @@ def measure(kind, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--width", type=int, default=8000)
     parser.add_argument("--height", type=int, default=6250)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
@@ -76,22 +72,20 @@ def main():
     args = parser.parse_args()
     if args.measure:
         return measure(*args.measure)
-    lines = ["| image | file, MiB | peak memory, MiB |", "|---|---|---|"]
+    lines = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "image")
         for kind in args.kinds:
             path.write_bytes(written(kind, (args.width, args.height)))
-            command = [sys.executable, __file__, "--measure", kind, str(path)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            lines.append(f"| {kind} | {path.stat().st_size / 2**20:.2f} | {json.loads(done.stdout):,.0f} |")
+            found = run_alone("--measure", kind, path)
+            lines.append([kind, f"{path.stat().st_size / 2**20:.2f}", f"{found:,.0f}"])
     million = args.width * args.height / 1e6
     size = f"{args.width} x {args.height} pixels, {million:,.1f} million"
-    text = "\n".join(lines) + f"\n\n{size}; {os.cpu_count()} cores ({platform.machine()}).\n"
+    text = table(["image", "file, MiB", "peak memory, MiB"], lines)
+    text += f"\n{size}; {os.cpu_count()} cores ({platform.machine()}).\n"
     print(text)
     if args.output:
-        flags = f"--width {args.width} --height {args.height} --output {args.output}"
-        head = f"# Memory of one image\n\n```bash\npython benchmarks/image_memory.py {flags}\n```\n\n"
-        write_page(args.output, f"{head}{text}")
+        write_page(args.output, f"# Memory of one image\n\n```bash\n{command()}\n```\n\n{text}")
 
 
 if __name__ == "__main__":

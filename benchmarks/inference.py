@@ -6,7 +6,6 @@ About 15 minutes and 12 GiB on two cores. All weights are random, which doesn't 
 of `inference_models.ROWS`; --quick takes small batches and one round, to see that it runs.
 """
 
-import argparse
 import functools
 import os
 import subprocess
@@ -18,8 +17,8 @@ from statistics import median
 import torch
 from inference_models import CURVES, ROWS, TOGETHER, TOKENS, build_rows, dual, inputs
 from inference_page import draw, page
-from measure import ROOT, interleaved, timed
-from pages import write_page
+from measure import interleaved, timed
+from pages import ROOT, build_parser, write_page
 
 sys.path.insert(0, str(ROOT))
 from modeling_dualvqa.modeling_dualvqa import AnswerHead
@@ -119,9 +118,7 @@ def startup(repeats):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--rounds", type=int, default=5)

@@ -6,7 +6,7 @@ import tempfile
 from typing import NamedTuple
 
 import torch
-from measure import ROOT
+from pages import ROOT
 from transformers import (
     BlipConfig,
     BlipForQuestionAnswering,

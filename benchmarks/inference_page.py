@@ -2,7 +2,8 @@
 
 import matplotlib
 from inference_models import CURVES, ROWS, TOKENS
-from measure import command, machine, spread, table
+from measure import machine, spread
+from pages import command, table
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

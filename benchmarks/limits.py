@@ -6,7 +6,6 @@ Two minutes. Beside docs/results/inference.md and docs/results/training_speed.md
 is from what the matrix products alone would take.
 """
 
-import argparse
 from pathlib import Path
 from statistics import median
 
@@ -14,8 +13,8 @@ import torch
 import yaml
 from inference_models import dual, inputs, rival
 from inference_page import milliseconds
-from measure import ROOT, command, interleaved, machine, table
-from pages import write_page
+from measure import interleaved, machine
+from pages import ROOT, build_parser, command, table, write_page
 from torch.utils.flop_counter import FlopCounterMode
 
 from dualvqa.deployment.optimize import Int8Linear, optimize_for_inference
@@ -105,7 +104,7 @@ def training_table(rate):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = build_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     batch = inputs(224, BATCH)

@@ -1,17 +1,13 @@
-"""What the benchmarks of speed share: timing in turn, a description of the machine, and Markdown tables."""
+"""What the benchmarks of speed share: timing in turn, and a description of the machine."""
 
 import os
 import platform
-import shlex
-import sys
 import time
-from pathlib import Path
 from statistics import median
 
 import torch
 import transformers
 
-ROOT = Path(__file__).resolve().parent.parent
 SLOW = 2.0  # seconds; what takes longer is called in three rounds only
 BURST = 0.25  # seconds of short calls of one cell in a row
 
@@ -71,15 +67,3 @@ def machine():
         f"{torch.get_num_threads()} threads, no GPU used; torch {torch.__version__}, "
         f"transformers {transformers.__version__}"
     )
-
-
-def command():
-    """The command that this process was started with, its paths as seen from the project's folder."""
-    given = [argument.removeprefix(f"{ROOT}/") for argument in sys.argv[1:]]
-    return f"python benchmarks/{Path(sys.argv[0]).name} " + shlex.join(given)
-
-
-def table(head, rows):
-    """Markdown of a list of column names and a list of rows."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"

@@ -1,6 +1,38 @@
-"""Pages of results. Without torch, for benchmarks that measure the memory of a process."""
+"""What every benchmark does: reads its flags, writes its page of results. Without torch: some measure their memory."""
 
+import argparse
+import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def build_parser(description):
+    """A parser that shows a script's docstring as it is written, and takes no abbreviations."""
+    formatter = argparse.RawTextHelpFormatter
+    return argparse.ArgumentParser(description=description, formatter_class=formatter, allow_abbrev=False)
+
+
+def run_alone(*flags):
+    """Runs this script with other flags in a process of its own; gives what its last line is, in JSON."""
+    command = [sys.executable, sys.argv[0], *map(str, flags)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def command():
+    """The command that this process was started with, its paths as seen from the project's folder."""
+    given = [argument.removeprefix(f"{ROOT}/") for argument in sys.argv[1:]]
+    return f"python benchmarks/{Path(sys.argv[0]).name} " + shlex.join(given)
+
+
+def table(head, rows):
+    """Markdown of a list of column names and a list of rows."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
 def write_page(path, text):

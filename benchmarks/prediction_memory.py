@@ -11,16 +11,14 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from pages import write_page
+from pages import ROOT, build_parser, command, run_alone, table, write_page
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
 PER_IMAGE, SIDE, ANSWERS = 10, 96, 1000
 
 
@@ -73,35 +71,28 @@ def predict(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--output", type=Path)
     parser.add_argument("--predict", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.predict:
         return predict(args.predict)
-    lines = ["| questions | images | peak memory, MiB | of the first | questions/s |", "|---|---|---|---|---|"]
+    rows = []
     first = None
     for size in args.sizes:
         with tempfile.TemporaryDirectory() as folder:
             write_questions(Path(folder), size)
             save_model(f"{folder}/model")
-            command = [sys.executable, __file__, "--predict", folder]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
+            found = run_alone("--predict", folder)
         first = first or found["peak"]
-        lines.append(
-            f"| {size:,} | {size // PER_IMAGE:,} | {found['peak']:,.0f} | {found['peak'] / first:.3f} | "
-            f"{found['speed']:,.0f} |"
-        )
-    text = "\n".join(lines) + f"\n\n{ANSWERS:,} answers; {os.cpu_count()} cores ({platform.machine()}).\n"
+        ratio = f"{found['peak'] / first:.3f}"
+        rows.append([f"{size:,}", f"{size // PER_IMAGE:,}", f"{found['peak']:,.0f}", ratio, f"{found['speed']:,.0f}"])
+    text = table(["questions", "images", "peak memory, MiB", "of the first", "questions/s"], rows)
+    text += f"\n{ANSWERS:,} answers; {os.cpu_count()} cores ({platform.machine()}).\n"
     print(text)
     if args.output:
-        sizes = " ".join(map(str, args.sizes))
-        head = f"# Memory of prediction\n\n```bash\npython benchmarks/prediction_memory.py --sizes {sizes} --output "
-        write_page(args.output, f"{head}{args.output}\n```\n\n{text}")
+        write_page(args.output, f"# Memory of prediction\n\n```bash\n{command()}\n```\n\n{text}")
 
 
 if __name__ == "__main__":

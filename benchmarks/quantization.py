@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 from statistics import mean, stdev
 
-from measure import command, machine, table
-from pages import write_page
+from measure import machine
+from pages import ROOT, build_parser, command, table, write_page
 from PIL import Image
-from seeds import ROOT, run
+from seeds import run
 from task_weighting import DATASETS, SHORT
 
 sys.path.insert(0, str(ROOT))
@@ -97,9 +97,7 @@ def spread(values, sign=""):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/quantization")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)

@@ -5,7 +5,6 @@ python benchmarks/question_kinds.py --dataset easy_vqa --rows full product --out
 Reads predictions.jsonl of runs that are finished; benchmarks/ablation.yaml says what the kinds are.
 """
 
-import argparse
 import json
 import re
 from collections import Counter, defaultdict
@@ -13,8 +12,7 @@ from pathlib import Path
 
 from ablation import SEEDS, check_rows, plan
 from ablation_tables import spread
-from measure import ROOT, command, table
-from pages import write_page
+from pages import ROOT, build_parser, command, table, write_page
 
 NOTE = """# Kinds of questions, {dataset}
 
@@ -58,9 +56,7 @@ def predictions(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     everything = plan()
     known = [name for name, data in everything["datasets"].items() if "kinds" in data]
     parser.add_argument("--dataset", choices=known, default=known[0])

@@ -5,7 +5,6 @@ python benchmarks/seeds.py recipes/easy_vqa.yaml --seeds 42 0 1 --output runs/se
 The runs go to OUTPUT_SEED, the table to OUTPUT.md. A run that is finished already is not run again.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -15,8 +14,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
+from pages import ROOT, build_parser
 
-ROOT = Path(__file__).resolve().parent.parent
 TYPES = {"yes/no": "binary_accuracy", "open-ended": "open_ended_accuracy", "all": "accuracy"}
 KINDS = ("routed", "oracle", "majority")
 
@@ -56,9 +55,7 @@ def table(runs, seeds):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("recipe")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 0, 1])
     parser.add_argument("--output", type=Path, required=True)

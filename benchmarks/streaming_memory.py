@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pyarrow.parquet
-from pages import write_page
+from pages import ROOT, build_parser, command, run_alone, table, write_page
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
 ROWS_PER_FILE, PER_IMAGE, SIDE = 10_000, 10, 96
 COLORS = ["red", "green", "blue", "black"]
 
@@ -74,40 +72,29 @@ def train(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[20_000, 200_000])
     parser.add_argument("--output", type=Path)
     parser.add_argument("--train", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.train:
         return train(args.train)
-    lines = [
-        "| questions | images | data, MiB | peak memory, MiB | of the first | questions/s |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     first = None
     for size in args.sizes:
         with tempfile.TemporaryDirectory() as folder:
             write_shards(Path(folder), size)
             data = sum(file.stat().st_size for file in Path(folder).glob("*.parquet")) / 2**20
-            command = [sys.executable, __file__, "--train", folder]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
+            found = run_alone("--train", folder)
         first = first or found["peak"]
-        lines.append(
-            f"| {size:,} | {size // PER_IMAGE:,} | {data:,.0f} | {found['peak']:,.0f} | {found['peak'] / first:.3f} | "
-            f"{found['speed']:,.0f} |"
-        )
-    text = "\n".join(lines) + f"\n\n{os.cpu_count()} cores ({platform.machine()}), one process without workers.\n"
+        ratio = f"{found['peak'] / first:.3f}"
+        cells = [f"{size:,}", f"{size // PER_IMAGE:,}", f"{data:,.0f}", f"{found['peak']:,.0f}"]
+        rows.append([*cells, ratio, f"{found['speed']:,.0f}"])
+    text = table(["questions", "images", "data, MiB", "peak memory, MiB", "of the first", "questions/s"], rows)
+    text += f"\n{os.cpu_count()} cores ({platform.machine()}), one process without workers.\n"
     print(text)
     if args.output:
-        sizes = " ".join(map(str, args.sizes))
-        head = (
-            f"# Memory of streamed training\n\n```bash\npython benchmarks/streaming_memory.py --sizes {sizes} --output "
-        )
-        write_page(args.output, f"{head}{args.output}\n```\n\n{text}")
+        write_page(args.output, f"# Memory of streamed training\n\n```bash\n{command()}\n```\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from pages import write_page
-from seeds import ROOT, TYPES, run, spread
+from pages import ROOT, build_parser, write_page
+from seeds import TYPES, run, spread
 
 WEIGHTINGS = ("fixed", "schedule", "uncertainty", "mgda")
 SEEDS = (42, 0, 1)
@@ -90,9 +90,7 @@ def table(name, results, folders):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/task_weighting")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)

@@ -8,7 +8,6 @@ questions padded to 64 tokens. A run is a process of its own that measures some 
 are scaled to an epoch; plain and ours take turns.
 """
 
-import argparse
 import io
 import json
 import subprocess
@@ -20,8 +19,8 @@ from statistics import median
 
 import matplotlib
 import yaml
-from measure import ROOT, command, machine, table
-from pages import write_page
+from measure import machine
+from pages import ROOT, build_parser, command, table, write_page
 
 matplotlib.use("Agg")
 sys.path.insert(0, str(ROOT))
@@ -243,9 +242,7 @@ def main():
     if sys.argv[1:2] == ["--measure"]:
         kind, warm_up, *flags = sys.argv[2:]
         return measure(kind, int(warm_up), flags)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--train_file", help="of VQA-RAD")
     parser.add_argument("--image_dir")

@@ -7,14 +7,12 @@ python benchmarks/unfamiliar.py --output docs/results/unfamiliar.md \\
 Nothing is trained. Folders that were trained or calibrated with --fit_familiarity have a distance to show.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from abstention import halves
 from asked import add_runs, load, outputs_of, rows_of
-from measure import command, table
-from pages import write_page
+from pages import build_parser, command, table, write_page
 from sklearn.metrics import roc_auc_score
 
 FALSE_ALARMS = (0.01, 0.05)
@@ -86,9 +84,7 @@ def cells(own, foreign):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
-    )
+    parser = build_parser(__doc__)
     add_runs(parser)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--most", type=int, default=2000, help="questions of each kind")
