@@ -77,9 +77,9 @@ def load_pipeline(folder):
 
 
 def load(folder):
-    from dualvqa.run.model import load
+    from dualvqa.training.building import load_model
 
-    return load(folder)
+    return load_model(folder)
 
 
 def explain(argv):

@@ -143,7 +143,6 @@ class DualHeadTrainer(*MIXINS, Trainer):
             if self.args.should_save:
                 self.attached.enter_context(claimed(self.args.output_dir))
             self.attached.enter_context(stopping_gently(self, folder))
-            self.attached.enter_context(stopping_gently(self, folder))
             try:
                 result = super().train(self.checkpoint, trial, **kwargs)
                 if not self.state.global_step and self.args.num_train_epochs > 0:

@@ -7,7 +7,7 @@ import pytest
 from dualvqa.cli import main
 
 
-def test_a_model_is_trained_evaluated_asked_for_predictions_and_calibrated(recipe, test_file, tmp_path):
+def test_a_model_is_trained_evaluated_asked_for_predictions_and_calibrated(recipe, test_file, tmp_path, capsys):
     out = tmp_path / "out"
     main(["train", recipe(do_train=False), "--validation_fraction", "0.5"])
     assert (out / "model.safetensors").exists()
@@ -15,7 +15,7 @@ def test_a_model_is_trained_evaluated_asked_for_predictions_and_calibrated(recip
 
     main(["evaluate", str(out), recipe(teacher=["somewhere"], report_blind=True), "--report", "false"])
     results = json.loads((out / "evaluation" / "all_results.json").read_text())
-    assert "eval_routed_accuracy" in results
+    assert "eval_routed_accuracy" in results and "\nValidation part: " in capsys.readouterr().out
 
     main(["predict", str(out), "--test_file", test_file, "--image_dir", str(tmp_path), "--use_cpu"])
     assert len((out / "prediction" / "predictions.jsonl").read_text().splitlines()) == 6
