@@ -82,6 +82,9 @@ class DataArguments:
     min_answer_frequency: int = field(default=1, metadata={"help": "How often a training answer must occur."})
     max_answers: int | None = field(default=None, metadata={"help": "Largest size of the answer vocabulary."})
 
+    # Names of settings that a recipe gives: where they name columns, data of other people may lack these.
+    from_recipe = ()
+
     def __post_init__(self):
         if self.on_bad_example not in ("error", "skip"):
             raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")

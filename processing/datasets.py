@@ -256,7 +256,7 @@ def prepare_datasets(args, needs_training=True):
     if args.pretrain:
         raw.pop("test", None)  # neither read nor scored: it is kept for what comes after
     parts, bad = {}, []
-    if not args.streaming and set(raw) - {"test"}:
+    if not args.streaming and set(raw) - {"test"} and "exclude_rows" not in args.from_recipe:
         check_rules(args.exclude_rows, [name for part in raw if part != "test" for name in raw[part].column_names])
     for part, rows in raw.items():
         parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test" and args.reads_answers)

@@ -87,7 +87,8 @@ class StreamedRows(IterableDataset):
         self.stream = self.open()
         names = self.stream.column_names or list(next(iter(self.stream), {}))
         self.columns = find_columns(names, self.source, args, needs_answers=True)
-        check_rules(args.exclude_rows, names)
+        if "exclude_rows" not in args.from_recipe:
+            check_rules(args.exclude_rows, names)
         self.exclusion = Exclusion(args.exclude_rows, self.source, names)
         self.reader = RowReader(args, self.source)
         self.stream = self.open(list(dict.fromkeys([*self.columns.values(), *self.exclusion.columns])))

@@ -10,7 +10,7 @@ from dualvqa.trust.arguments import CalibrationArguments
 from modeling_dualvqa.values_dualvqa import check_numbers
 from processing import DataArguments
 
-from .flags import read_settings
+from .flags import read_settings, recipe_settings
 
 # Ranges of the groups' numbers; training's own are with its arguments.
 LIMITS = {
@@ -101,4 +101,5 @@ def parse_arguments(argv):
         parsed.append(group(**{name: value for name, value in settings.items() if name in names}))
     for group in parsed[:2]:  # that of training has checked its own
         check_numbers(group, LIMITS)
+    parsed[1].from_recipe = recipe_settings(argv)
     return Settings(*parsed)

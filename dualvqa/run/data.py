@@ -1,8 +1,12 @@
 """The data of a run: read, checked, split."""
 
+import logging
+
 from dualvqa.reporting.figures import choose_columns
 from dualvqa.training.data_checks import list_bad_rows
 from processing import open_training_rows, prepare_datasets
+
+logger = logging.getLogger(__name__)
 
 REPORTED = ("validation", "test")
 
@@ -19,10 +23,22 @@ def read_data(run):
     if data.streaming and training.do_train:
         run.parts["train"] = open_training_rows(data, training)
     check_parts(training, run.parts)
+    leave_out_columns(run)
     reported = {name: run.parts[name] for name in REPORTED if name in run.parts}
     choose_columns({n: rows for n, rows in reported.items() if "answer" in rows.column_names}, training.report_columns)
     if bad:
         list_bad_rows(bad, training.output_dir)
+
+
+def leave_out_columns(run):
+    """Leaves out the columns that a recipe names and the data lack, with a warning each."""
+    for setting, parts in (("auxiliary_columns", ("train",)), ("report_columns", REPORTED)):
+        asked = getattr(run.settings.training, setting)
+        columns = {column for part in parts if part in run.parts for column in run.parts[part].column_names or ()}
+        lacking = [column for column in asked if column not in columns]
+        if lacking and setting in run.settings.data.from_recipe and columns:
+            logger.warning("the data have no column %s: %s of the recipe goes without", ", ".join(lacking), setting)
+            setattr(run.settings.training, setting, [column for column in asked if column in columns])
 
 
 def check_parts(training_args, parts):

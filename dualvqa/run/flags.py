@@ -124,14 +124,25 @@ def read_settings(argv):
     Raises:
         ValueError: an unknown flag or key, or a value that doesn't fit; the message says which.
     """
+    recipe, given = both_settings(argv)
+    if given.get("config"):
+        given["config"] = recipe.get("config", []) + given["config"]
+    return recipe | given
+
+
+def recipe_settings(argv):
+    """The names of the settings that only the recipe gives: see `read_settings`."""
+    recipe, given = both_settings(argv)
+    return set(recipe) - set(given)
+
+
+def both_settings(argv):
+    """The settings of the recipe, and those of the command line."""
     flags, recipe = load_flags(), {}
     if argv and not argv[0].startswith("-"):
         path, *argv = argv
         recipe = read_recipe(path, flags)
-    given = {name: flags[name].read_text(value) for name, value in parse_flags(argv, flags).items()}
-    if given.get("config"):
-        given["config"] = recipe.get("config", []) + given["config"]
-    return recipe | given
+    return recipe, {name: flags[name].read_text(value) for name, value in parse_flags(argv, flags).items()}
 
 
 def config_fields(settings):

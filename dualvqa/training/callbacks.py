@@ -1,7 +1,7 @@
 """What happens at a moment of a run, at the places that transformers has for it."""
 
 from transformers import TrainerCallback
-from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 SHOWN_WHILE_TRAINING = {
     "epoch": "epoch",
@@ -50,12 +50,32 @@ class StepByStep(TrainerCallback):
         self.postponed_save = False
 
 
+def figures_line(logs):
+    """The figures of a log entry that one watches, as a line, or None; trainer_state.json has all."""
+    shown = [f"{label} {float(logs[key]):.4g}" for key, label in SHOWN_WHILE_TRAINING.items() if key in (logs or {})]
+    return ", ".join(shown) if len(shown) > 1 else None
+
+
 class ShortProgressCallback(ProgressCallback):
-    """The Trainer's progress bar, with a line of the figures one watches; trainer_state.json has them all."""
+    """The Trainer's progress bar, with a line of the figures one watches."""
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_world_process_zero or self.training_bar is None or len(logs or ()) < 2:
-            return
-        shown = [f"{label} {float(logs[key]):.4g}" for key, label in SHOWN_WHILE_TRAINING.items() if key in logs]
-        if len(shown) > 1:
-            self.training_bar.write(", ".join(shown))
+        line = figures_line(logs)
+        if line and state.is_world_process_zero and self.training_bar is not None:
+            self.training_bar.write(line)
+
+
+class ShortPrinterCallback(PrinterCallback):
+    """The same lines without a bar, where `disable_tqdm` is set."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        line = figures_line(logs)
+        if line and state.is_local_process_zero:
+            print(line)
+
+
+def shorten(trainer):
+    """Lets a Trainer show a line of figures in place of all of them."""
+    for long, short in ((ProgressCallback, ShortProgressCallback), (PrinterCallback, ShortPrinterCallback)):
+        if trainer.pop_callback(long):
+            trainer.add_callback(short)

@@ -7,7 +7,6 @@ import time
 
 import torch
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_callback import ProgressCallback
 
 from modeling_dualvqa.loss_dualvqa import count_valid
 from processing.metrics import AnswerMetrics, check_best_metric
@@ -15,7 +14,7 @@ from processing.metrics import AnswerMetrics, check_best_metric
 from .arguments import DualVQATrainingArguments
 from .auxiliary import auxiliary_counts
 from .batch_norm import use_running_statistics
-from .callbacks import ShortProgressCallback, StepByStep
+from .callbacks import StepByStep, shorten
 from .checkpoints import find_checkpoint, read_progress, refuse_other_runs
 from .divergence import StopAtDivergence, check_finite
 from .evaluating import EvaluatingMixin
@@ -109,8 +108,8 @@ class DualHeadTrainer(*MIXINS, Trainer):
         stopping = any(isinstance(found, EarlyStoppingCallback) for found in self.callback_handler.callbacks)
         if self.args.early_stopping_patience and not stopping:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
-        if self.complete and self.pop_callback(ProgressCallback):
-            self.add_callback(ShortProgressCallback)
+        if self.complete:
+            shorten(self)
 
     def heads(self):
         """The heads of the model that is trained."""

@@ -39,3 +39,20 @@ def test_rows_that_make_no_batch_are_refused_before_anything_is_trained(recipe, 
     with pytest.raises(SystemExit, match=message):
         run_vqa.main([recipe(dataloader_drop_last=True, per_device_train_batch_size=100, **length)])
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_columns_that_a_recipe_names_may_be_lacking(recipe, caplog):
+    named = {"auxiliary_columns": ["organ", "qid"], "report_columns": ["plane"], "exclude_rows": ["phrase_type=frame"]}
+    run = run_vqa.main([recipe(**named), "--do_eval"])
+    assert "the data have no column organ: auxiliary_columns of the recipe goes without" in caplog.text
+    assert "the data have no column plane: report_columns of the recipe goes without" in caplog.text
+    assert "has no column phrase_type: --exclude_rows phrase_type=frame leaves nothing out" in caplog.text
+    assert list(run.trainer.auxiliary.values) == ["qid"]
+
+
+@pytest.mark.parametrize(
+    "flag", ["--auxiliary_columns organ", "--report_columns organ --do_eval", "--exclude_rows o=1"]
+)
+def test_columns_that_the_command_line_names_must_be_there(recipe, flag):
+    with pytest.raises(SystemExit, match=flag.split()[0]):
+        run_vqa.main([recipe(), *flag.split()])
