@@ -28,6 +28,7 @@ exclude_patterns = ["README.md"]
 
 # Docstrings are Google's style with Markdown's single backticks.
 default_role = "code"
+smartquotes = False  # two hyphens begin a flag
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_default_options = {"show-inheritance": True}
@@ -79,6 +80,12 @@ class Findings(SphinxDirective):
 FOUND = re.compile(r"# (.+)\n\n\*\*Found:\*\* ((?:.+\n)+)")
 
 
+def plain_names(app, what, name, obj, options, lines):
+    """[`X`], as docstrings of transformers write it, is X."""
+    lines[:] = [re.sub(r"\[(`[^`]+`)\]", r"\1", line) for line in lines]
+
+
 def setup(app):
+    app.connect("autodoc-process-docstring", plain_names)
     app.add_directive("settings", Settings)
     app.add_directive("findings", Findings)
