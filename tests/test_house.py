@@ -51,6 +51,7 @@ BACKWARD = {
 # Tests of more than one folder, or of none.
 TOP_TESTS = {
     "test_benchmarks.py": "benchmarks/",
+    "test_code_blocks.py": "README.md, docs/ and notebooks/",
     "test_demo.py": "demo/",
     "test_docs.py": "README.md and docs/",
     "test_house.py": "the tree",

@@ -1,0 +1,247 @@
+"""Every block of code in README and the site runs, on tiny data and tiny towers that bear the names in the text.
+
+What would take long, download or push is replaced or only checked:
+- Pretrained towers are tiny folders of the same name in the working folder; torchvision's weights are random.
+- `load_dataset` gives sixteen rows; trainings take two steps; nothing is pushed.
+- Commands that install, clone, launch several processes or run a benchmark for hours are not run: that their files
+  and flags are there is checked.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pandas
+import pytest
+import torchvision
+import yaml
+from helpers import ROOT, TEXT, write_jsonl
+from PIL import Image
+from transformers import AutoConfig, AutoModel
+
+from dualvqa.run.flags import load_description
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "model_card.md",
+    *(path for path in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in path.parts),
+]
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
+COLORS = ["red", "green", "blue"]
+TINY = {"fusion_hidden_size": 16, "fusion_num_attention_heads": 2}
+# What stands in the text and what is run in its place.
+SHORTER = [(r"num_train_epochs=\d+", 'max_steps=2, report_to="none"'), (r"eval_strategy=\"epoch\"", 'eval_strategy="no"')]
+SHORT_RUN = "--max_steps 2 --report_to none --use_cpu --disable_tqdm --per_device_train_batch_size 8".split()
+# Recipes name data and towers that a test doesn't have.
+SMALL_DATA = "--train_file train.jsonl --image_dir photos --validation_fraction 0.25 --image_size 32".split()
+# Commands whose files and flags are checked instead, and why.
+NOT_RUN = {
+    "pip": "installs",
+    "git": "clones",
+    "cd": "into what is not cloned",
+    "source": "an environment that is not made",
+    "make": "installs, trains or runs these very tests",
+    "accelerate": "starts several processes: tests/training/test_distributed.py does",
+    "python": "a benchmark of minutes to hours: tests/test_benchmarks.py runs them",
+}
+
+
+def blocks(path, language):
+    return [code for found, code in BLOCK.findall(path.read_text(encoding="utf-8")) if found == language]
+
+
+def with_blocks(language):
+    found = [path for path in PAGES if blocks(path, language)]
+    return pytest.mark.parametrize("page", found, ids=lambda path: path.relative_to(ROOT).as_posix())
+
+
+def commands(code):
+    """The commands of a block as lists of words, as bash reads them."""
+    names = "dualvqa", *NOT_RUN
+    stubs = "".join(f'{name}() {{ printf "%s\\0" {name} "$@"; printf "\\n"; }}\n' for name in names)
+    script = "set -euf\n" + stubs + code.replace(".venv/bin/", "")
+    output = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    return [piece.split("\0") for piece in output.split("\0\n") if piece]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The working folder that the blocks find: images, files of rows, towers, saved models."""
+    from dualvqa import DualVQATrainer, DualVQATrainingArguments, build_model
+
+    folder = tmp_path_factory.mktemp("newcomer")
+    (folder / "photos").mkdir()
+    rows = []
+    for number in range(8):
+        color = COLORS[number % 3]
+        Image.new("RGB", (40 + number, 30), color).save(folder / f"photos/{number}.png")
+        for question, answer in (("what color is it?", color), ("is it red?", "yes" if color == "red" else "no")):
+            rows.append({"image": f"{number}.png", "question": question, "answer": answer, "kind": question[:2]})
+    shutil.copy(folder / "photos/0.png", folder / "photo.png")
+    for name in ("train", "test", "checked"):
+        write_jsonl(folder / f"{name}.jsonl", rows)
+    write_jsonl(folder / "other.jsonl", [{**row, "answer": row["answer"].replace("red", "crimson")} for row in rows])
+    whole = [{**row, "image": str(folder / "photos" / row["image"])} for row in rows]
+    german = pandas.DataFrame(whole).rename(columns={"image": "Bild", "question": "Frage", "answer": "Antwort"})
+    german.to_csv(folder / "rows.csv", index=False)
+    (folder / "shards").mkdir()
+    with_bytes = [{**row, "image": {"bytes": Path(row["image"]).read_bytes()}} for row in whole]
+    datasets.Dataset.from_list(with_bytes).to_parquet(folder / "shards/train-0.parquet")
+    for name in ("recipes", "launch", "processing", "benchmarks", "docs"):
+        (folder / name).symlink_to(ROOT / name)
+    save_towers(folder, [row["question"] for row in rows])
+    model, processor = build_model(whole, image_size=32, text_config=TEXT, fusion_type="cross_attention", **TINY)
+    trainer = DualVQATrainer(
+        model=model,
+        processing_class=processor,
+        args=DualVQATrainingArguments(str(folder / "runs/mine"), max_steps=2, report_to="none", use_cpu=True),
+        train_dataset=whole,
+        eval_dataset=whole,
+    )
+    trainer.train()
+    trainer.evaluate()
+    trainer.write_report()
+    for name in ("easy_vqa", "a", "b", "c", "large"):
+        shutil.copytree(folder / "runs/mine", folder / "runs" / name)
+    return folder
+
+
+def save_towers(folder, questions):
+    """Tiny towers in folders that are called as the pretrained ones."""
+    from processing import train_tokenizer
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    tokenizer = train_tokenizer(questions, vocab_size=120, model_max_length=64)
+    for name, fields in {
+        "distilbert-base-uncased": {**TEXT, "max_position_embeddings": 64},
+        "sentence-transformers/all-MiniLM-L6-v2": {"model_type": "bert", "max_position_embeddings": 64, **sizes},
+        "timm/tf_efficientnet_lite0.in1k": {"model_type": "vit", "image_size": 32, "patch_size": 16, **sizes},
+    }.items():
+        if name[:4] != "timm":
+            fields["vocab_size"] = len(tokenizer)
+            tokenizer.save_pretrained(folder / name)
+        fields = dict(fields)
+        AutoModel.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields)).save_pretrained(folder / name)
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    """The working folder, and stand-ins for what downloads, pushes or takes long."""
+    from dualvqa import DualVQATrainer
+
+    rows = datasets.Dataset.from_list(
+        [
+            {**row, "image": {"path": str(folder / "photos" / row["image"]), "bytes": None}}
+            for row in map(json.loads, (folder / "train.jsonl").read_text().splitlines())
+        ]
+    ).cast_column("image", datasets.Image())
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: {"train": rows, "test": rows})
+    monkeypatch.setattr(DualVQATrainer, "push_to_hub", lambda self, *args, **kwargs: None)
+    monkeypatch.setattr(
+        torchvision.models.MobileNet_V3_Small_Weights,
+        "get_state_dict",
+        lambda self, **options: torchvision.models.mobilenet_v3_small(weights=None).state_dict(),
+    )
+    return folder
+
+
+def names_of_earlier_blocks(folder):
+    """What a reader has from the pages before: a model, a pipeline, rows and a trainer."""
+    from dualvqa import DualVQATrainer, DualVQATrainingArguments, EnsemblePipeline, load_model, prepare_dataset
+    from modeling_dualvqa import DualVQAPipeline
+
+    model, processor = load_model("runs/mine")
+    rows = [{**row, "image": f"photos/{row['image']}"} for row in map(json.loads, open("train.jsonl"))]
+    train = prepare_dataset(rows)
+    args = DualVQATrainingArguments("runs/given", max_steps=2, report_to="none")
+    given = {"processing_class": processor, "train_dataset": train, "eval_dataset": train}
+    assert EnsemblePipeline
+    pipe = DualVQAPipeline(model, processor)
+    return {
+        "model": model,
+        "processor": processor,
+        "pipe": pipe,
+        "pipeline_a": pipe,
+        "pipeline_b": pipe,
+        "pipeline": lambda *args, **options: DualVQAPipeline(model, processor, **kept(options)),
+        "folder": "runs/mine",
+        "rows": rows,
+        "train": train,
+        "validation": train,
+        "trainer": DualVQATrainer(model=model, args=args, **given),
+    }
+
+
+def kept(options):
+    return {name: value for name, value in options.items() if name == "image_sources"}
+
+
+@with_blocks("python")
+def test_python_blocks_run_in_their_order(page, here):
+    names = names_of_earlier_blocks(here)
+    for number, code in enumerate(blocks(page, "python"), 1):
+        code = code.replace("folder or repo id", "runs/mine").replace("picture.png", "photo.png")
+        for written, run in SHORTER:
+            code = re.sub(written, run, code)
+        exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+
+
+@with_blocks("bash")
+def test_commands_run_or_name_files_and_flags_that_are_there(page, here):
+    for code in blocks(page, "bash"):
+        found = commands(code)
+        assert found, code
+        for program, *words in found:
+            if program == "dualvqa":
+                run_command(words)
+            else:
+                check_command(program, words)
+
+
+def run_command(words):
+    """Runs `dualvqa` with these words, a training for two steps."""
+    from dualvqa.cli import main
+
+    if words[0] == "train":
+        words = [*words, *SHORT_RUN, *(SMALL_DATA if words[1].startswith("recipes/") else [])]
+    assert main(words) in (None, 0), words
+
+
+def check_command(program, words):
+    """Makes sure of what a command that isn't run names: targets, extras, files, flags."""
+    if program == "make":
+        assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.M), words
+    elif program == "accelerate":
+        at = words.index("run_vqa.py")
+        config = words[words.index("--config_file") + 1] if "--config_file" in words else "launch/cpu.yaml"
+        assert yaml.safe_load((ROOT / config).read_text())
+        check_flags(words[at + 1 :], "")
+    elif program == "python" and words[0].startswith("benchmarks/"):
+        check_flags(words[1:], (ROOT / words[0]).read_text())
+    else:
+        assert program in NOT_RUN, program
+
+
+def check_flags(words, source):
+    """Every flag is one of a run's or stands in the source of the benchmark, or of what it imports."""
+    known = {flag["name"] for flag in load_description()["flags"]}
+    source += "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py")) if source else ""
+    for word in words:
+        if word.startswith("--"):
+            assert word[2:].partition("=")[0] in known or f'"{word}"' in source, word
+
+
+def test_blocks_are_read_as_bash_reads_them():
+    code = 'A="--x 1\n  --y 2"\npython benchmarks/a.py $A  # (1)\ndualvqa ask f "what is \\"it\\"?" \\\n    again && make test\n'
+    assert commands(code) == [
+        ["python", "benchmarks/a.py", "--x", "1", "--y", "2"],
+        ["dualvqa", "ask", "f", 'what is "it"?', "again"],
+        ["make", "test"],
+    ]
+    assert sys.version_info >= (3, 10)
