@@ -36,12 +36,11 @@ def table(head, rows):
 
 
 def write_page(path, text):
-    """Writes a page of results. What was found, the paragraph in bold that a person put under the title, stays."""
+    """Writes a page of results. Its title and what was found, the bold paragraph under it, stay as a person wrote them."""
     path = Path(path)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     start = next((number for number, line in enumerate(lines) if line.startswith("**")), None)
     if start is not None and not any(lines[1:start]):  # nothing but blank lines between the title and it
         end = next((number for number, line in enumerate(lines[start:], start) if not line), len(lines))
-        title, _, rest = text.partition("\n")
-        text = "\n".join([title, "", *lines[start:end], rest])
+        text = "\n".join([lines[0], "", *lines[start:end], text.partition("\n")[2]])
     path.write_text(text, encoding="utf-8")

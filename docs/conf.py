@@ -49,7 +49,9 @@ class Settings(Directive):
     def run(self):
         module, _, name = self.arguments[0].rpartition(".")
         group = getattr(importlib.import_module(module), name)
-        entries = [entry(field) for field in fields(group) if field.name in inspect.get_annotations(group)]
+        ours = [kind for kind in group.__mro__ if kind.__module__.partition(".")[0] in ("dualvqa", "processing")]
+        names = {name for kind in ours for name in inspect.get_annotations(kind)}
+        entries = [entry(field) for field in fields(group) if field.name in names]
         return [nodes.definition_list("", *entries, classes=["settings"])]
 
 
@@ -85,7 +87,13 @@ def plain_names(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"\[(`[^`]+`)\]", r"\1", line) for line in lines]
 
 
+def keep_together(app, page, source):
+    """A mean and its deviation stay in one line."""
+    source[0] = source[0].replace(" ± ", "\u00a0±\u00a0")
+
+
 def setup(app):
+    app.connect("source-read", keep_together)
     app.connect("autodoc-process-docstring", plain_names)
     app.add_directive("settings", Settings)
     app.add_directive("findings", Findings)

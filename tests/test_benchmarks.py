@@ -129,6 +129,6 @@ def test_what_a_page_says_was_found_stays_when_it_is_measured_again(tmp_path):
     page = tmp_path / "speed.md"
     write_page(page, "# Speed\n\nWritten by\n\n| ms |\n")
     assert page.read_text() == "# Speed\n\nWritten by\n\n| ms |\n"
-    page.write_text("# Speed\n\n**Found:** it is\nfast.\n\nWritten by\n\n**old**\n")
+    page.write_text("# How fast\n\n**Found:** it is\nfast.\n\nWritten by\n\n**old**\n")
     write_page(page, "# Speed\n\nWritten by\n\n| 2 ms |\n")
-    assert page.read_text() == "# Speed\n\n**Found:** it is\nfast.\n\nWritten by\n\n| 2 ms |\n"
+    assert page.read_text() == "# How fast\n\n**Found:** it is\nfast.\n\nWritten by\n\n| 2 ms |\n"
