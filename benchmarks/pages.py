@@ -36,7 +36,7 @@ def table(head, rows):
 
 
 def write_page(path, text):
-    """Writes a page of results. Its title and what was found, the bold paragraph under it, stay as a person wrote them."""
+    """Writes a page of results. Its title and what was found, the bold paragraph under it, stay as they were."""
     path = Path(path)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     start = next((number for number, line in enumerate(lines) if line.startswith("**")), None)

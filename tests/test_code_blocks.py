@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import datasets
@@ -247,4 +246,3 @@ def test_blocks_are_read_as_bash_reads_them():
         ["dualvqa", "ask", "f", 'what is "it"?', "again"],
         ["make", "test"],
     ]
-    assert sys.version_info >= (3, 10)
