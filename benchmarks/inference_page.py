@@ -108,10 +108,10 @@ def page(args, medians, seconds, left_out, started):
 
 
 def draw(args, medians):
-    """Two pictures beside the page: rows and questions per image; and the curves."""
+    """Two images beside the page, letters large enough for its width: rows and questions per image; and the curves."""
     names = list(dict.fromkeys(name for name, _, _ in medians))
     largest = args.batches[-1]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    figure, (left, right) = plt.subplots(2, 1, figsize=(8, 9), height_ratios=[3, 2], layout="constrained")
     speed = [largest / medians[name, "batch", largest] for name in names]
     colors = ["tab:blue" if name.startswith("ours") else "tab:gray" for name in names]
     bars = left.barh(names[::-1], speed[::-1], color=colors[::-1])
@@ -126,11 +126,11 @@ def draw(args, medians):
     if right.lines:
         right.legend()
     right.set(xlabel="questions about one image", ylabel="ms", title="One image", ylim=(0, None), xticks=args.questions)
-    figure.savefig(args.output.with_suffix(".png"), dpi=100)
-    figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
-    for axis, curve in zip(axes, CURVES):
+    figure.savefig(args.output.with_suffix(".png"), dpi=160)
+    figure, axes = plt.subplots(2, 2, figsize=(8, 6), layout="constrained")
+    for axis, curve in zip(axes.flat, CURVES):
         found = {size: 1000 * value for (_, kind, size), value in medians.items() if kind == curve}
         axis.plot(found.keys(), found.values(), marker="o")
         top = 1.1 * max(found.values(), default=1)
         axis.set(xlabel=curve, ylabel="ms", ylim=(0, top), xscale="log" if curve.startswith("answers") else "linear")
-    figure.savefig(args.output.with_name(f"{args.output.stem}_scaling.png"), dpi=100)
+    figure.savefig(args.output.with_name(f"{args.output.stem}_scaling.png"), dpi=160)

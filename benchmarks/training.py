@@ -220,7 +220,7 @@ def page(args, found, curve):
 
 
 def draw(args, found, curve):
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure, (left, right) = plt.subplots(2, 1, figsize=(8, 7), layout="constrained")
     names = [f"{data}\n{mode}" for data in args.data for mode in MODES]
     for kind, shift in (("plain", -0.2), ("ours", 0.2)):
         heights = [seconds(found[data, mode, kind]) for data in args.data for mode in MODES]
@@ -235,7 +235,7 @@ def draw(args, found, curve):
         right.plot(workers, [seconds(curve[kind, number]) for number in workers], marker="o", label=kind)
     right.set(xlabel="worker processes", title=f"{args.data[-1]}, full", ylim=(0, None), xticks=workers)
     right.legend()
-    figure.savefig(args.output.with_suffix(".png"), dpi=100)
+    figure.savefig(args.output.with_suffix(".png"), dpi=160)
 
 
 def main():
