@@ -49,9 +49,8 @@ class Settings(Directive):
     def run(self):
         module, _, name = self.arguments[0].rpartition(".")
         group = getattr(importlib.import_module(module), name)
-        ours = [kind for kind in group.__mro__ if kind.__module__.partition(".")[0] in ("dualvqa", "processing")]
-        names = {name for kind in ours for name in inspect.get_annotations(kind)}
-        entries = [entry(field) for field in fields(group) if field.name in names]
+        own = inspect.get_annotations(group)
+        entries = [entry(field) for field in fields(group) if field.name in own]
         return [nodes.definition_list("", *entries, classes=["settings"])]
 
 

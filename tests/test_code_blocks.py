@@ -2,7 +2,7 @@
 
 What would take long, download or push is replaced or only checked:
 - Pretrained towers are tiny folders of the same name in the working folder; torchvision's weights are random.
-- `load_dataset` gives sixteen rows; trainings take two steps; nothing is pushed.
+- `load_dataset` gives 120 rows; trainings take two steps; nothing is pushed.
 - Commands that install, clone, launch several processes or run a benchmark for hours are not run: that their files
   and flags are there is checked.
 """
@@ -75,9 +75,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("newcomer")
     (folder / "photos").mkdir()
     rows = []
-    for number in range(8):
+    for number in range(60):  # enough to calibrate with
         color = COLORS[number % 3]
-        Image.new("RGB", (40 + number, 30), color).save(folder / f"photos/{number}.png")
+        Image.new("RGB", (24 + number, 24), color).save(folder / f"photos/{number}.png")
         for question, answer in (("what color is it?", color), ("is it red?", "yes" if color == "red" else "no")):
             rows.append({"image": f"{number}.png", "question": question, "answer": answer, "kind": question[:2]})
     shutil.copy(folder / "photos/0.png", folder / "photo.png")
