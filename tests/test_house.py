@@ -51,11 +51,12 @@ BACKWARD = {
 # Tests of more than one folder, or of none.
 TOP_TESTS = {
     "test_benchmarks.py": "benchmarks/",
-    "test_code_blocks.py": "README.md, docs/ and notebooks/",
+    "test_code_blocks.py": "the blocks of README.md and docs/",
     "test_demo.py": "demo/",
     "test_docs.py": "README.md and docs/",
     "test_house.py": "the tree",
     "test_moved.py": "the old import paths, and the public names",
+    "test_notebooks.py": "notebooks/",
     "test_packaging.py": "setup.cfg",
     "test_public_trainer.py": "dualvqa/trainer.py",
     "test_real_material.py": "a run on real images and towers",
