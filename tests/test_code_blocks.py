@@ -226,7 +226,7 @@ def run_command(words):
     if words[0] == "export":  # see above
         return
     if words[0] == "train":
-        words = [*words, *SHORT_RUN, *(SMALL_DATA if words[1].startswith("recipes/") else [])]
+        words = [*words, *SHORT_RUN, *(SMALL_DATA if not words[1].startswith("-") else [])]
     assert main(words) in (None, 0), words
 
 
