@@ -81,9 +81,20 @@ class Findings(SphinxDirective):
 FOUND = re.compile(r"# (.+)\n\n\*\*Found:\*\* ((?:.+\n)+)")
 
 
-def plain_names(app, what, name, obj, options, lines):
-    """[`X`], as docstrings of transformers write it, is X."""
-    lines[:] = [re.sub(r"\[(`[^`]+`)\]", r"\1", line) for line in lines]
+def as_rst(app, what, name, obj, options, lines):
+    """What docstrings write in the manner of Markdown: [`X`] is X, and fenced code is a block."""
+    found, inside = [], False
+    for line in lines:
+        text = line.strip()
+        if text.startswith("```"):
+            inside = not inside
+            found += [line.replace(text, ".. code-block:: python"), ""] if inside else [""]
+        elif inside:
+            found.append("    " + line)
+        else:
+            line = re.sub(r"\[(`[^`]+`)\]", r"\1", line)
+            found.append(line.replace("*args, **kwargs:", r"\*args, \*\*kwargs:"))
+    lines[:] = found
 
 
 def keep_together(app, page, source):
@@ -93,6 +104,6 @@ def keep_together(app, page, source):
 
 def setup(app):
     app.connect("source-read", keep_together)
-    app.connect("autodoc-process-docstring", plain_names)
+    app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon
     app.add_directive("settings", Settings)
     app.add_directive("findings", Findings)
