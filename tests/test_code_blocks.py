@@ -33,6 +33,7 @@ PAGES = [
 ]
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
 COLORS = ["red", "green", "blue"]
+KINDS = {"kind": "shape", "phrase_type": "freeform", "organ": "HEAD", "question_type": "COLOR"}  # columns of recipes
 TINY = {"fusion_hidden_size": 16, "fusion_num_attention_heads": 2}
 # What stands in the text and what is run in its place.
 SHORTER = [
@@ -42,7 +43,7 @@ SHORTER = [
 ]
 SHORT_RUN = "--max_steps 2 --report_to none --use_cpu --disable_tqdm --per_device_train_batch_size 8".split()
 # Recipes name data and towers that a test doesn't have.
-SMALL_DATA = "--train_file train.jsonl --image_dir photos --validation_fraction 0.25 --image_size 32".split()
+SMALL_DATA = "--train_file train.jsonl --test_file test.jsonl --image_dir photos --validation_fraction 0.25 --image_size 32".split()
 # Commands whose files and flags are checked instead, and why.
 NOT_RUN = {
     "pip": "installs",
@@ -85,7 +86,7 @@ def folder(tmp_path_factory):
         color = COLORS[number % 3]
         Image.new("RGB", (24 + number, 24), color).save(folder / f"photos/{number}.png")
         for question, answer in (("what color is it?", color), ("is it red?", "yes" if color == "red" else "no")):
-            rows.append({"image": f"{number}.png", "question": question, "answer": answer, "kind": question[:2]})
+            rows.append({"image": f"{number}.png", "question": question, "answer": answer, **KINDS})
     shutil.copy(folder / "photos/0.png", folder / "photo.png")
     for name in ("train", "test", "checked"):
         write_jsonl(folder / f"{name}.jsonl", rows)
@@ -179,7 +180,7 @@ def names_of_earlier_blocks(folder):
         "processor": processor,
         "pipe": pipe,
         "pipeline_a": pipe,
-        "pipeline_b": pipe,
+        "pipeline_b": load_pipeline("runs/b"),
         "pipeline": transformers.pipeline,
         "folder": "runs/mine",
         "rows": rows,
