@@ -43,7 +43,8 @@ SHORTER = [
 ]
 SHORT_RUN = "--max_steps 2 --report_to none --use_cpu --disable_tqdm --per_device_train_batch_size 8".split()
 # Recipes name data and towers that a test doesn't have.
-SMALL_DATA = "--train_file train.jsonl --test_file test.jsonl --image_dir photos --validation_fraction 0.25 --image_size 32".split()
+SMALL_DATA = "--train_file train.jsonl --test_file test.jsonl --image_dir photos --validation_fraction 0.25".split()
+SMALL_DATA += ["--image_size", "32"]
 # Commands whose files and flags are checked instead, and why.
 NOT_RUN = {
     "pip": "installs",

@@ -145,7 +145,9 @@ class PreparingMixin:
         """
         if self.complete:
             report_data({**self.parts(), **(further or {})}, self.train_summary, self.processing_class)
-            report_parameters(self.accelerator.unwrap_model(self.model))
+            model = self.accelerator.unwrap_model(self.model)
+            for member in getattr(model, "models", [model]):  # of an ensemble each
+                report_parameters(member)
         self.described = True
 
     def check_data(self):
