@@ -89,6 +89,7 @@ def test_what_cannot_answer_together_is_named(two, tiny_model, processor):
         EnsemblePipeline([two[0], DualVQAPipeline(tiny_model(heads=["open_ended"]), processor)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 def test_run_vqa_predicts_with_several_folders(recipe, test_file, picture_folder, tmp_path, average):
     folders = [str(tmp_path / f"member_{seed}") for seed in (0, 1)]
@@ -108,6 +109,7 @@ def test_run_vqa_predicts_with_several_folders(recipe, test_file, picture_folder
     assert 0 <= figures["eval_routed_accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_run_vqa_refuses_other_vocabularies_before_it_reads_data(recipe, tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     run_vqa.main([recipe(), "--output_dir", str(one)])

@@ -84,6 +84,7 @@ def test_the_pipeline_takes_it(model, processor, quantization):
     assert scores[0] == pytest.approx(scores[1], abs=0.05 if quantization else 1e-4)
 
 
+@pytest.mark.slow
 def test_compiled_towers_give_the_same(tiny_model, batch):
     model = tiny_model()
     compiled = optimize_for_inference(model, compile=True)

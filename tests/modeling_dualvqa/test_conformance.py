@@ -58,6 +58,7 @@ def assert_same_logits(one, other, **tolerance):
         torch.testing.assert_close(one[name], other[name].to(one[name].dtype), **tolerance)
 
 
+@pytest.mark.slow
 def test_a_new_model_is_finite_and_one_that_loads_nothing_is_as_new(model, batch):
     assert all(model(**batch)[name].isfinite().all() for name in LOGITS)
     if model.config.vision_config.model_type == "timm_wrapper":
@@ -72,6 +73,7 @@ def test_a_new_model_is_finite_and_one_that_loads_nothing_is_as_new(model, batch
     assert all(loaded(**batch)[name].isfinite().all() for name in LOGITS)
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_it_answers_the_same_and_so_each_time(model, batch, tmp_path):
     model.save_pretrained(tmp_path)
     again = DualVQAForQuestionAnswering.from_pretrained(tmp_path)

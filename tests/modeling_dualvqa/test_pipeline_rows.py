@@ -62,6 +62,7 @@ def numbered_rows(pictures):
     return [{"image": pictures[number % 3], "question": (COLOR, RED)[number % 2]} for number in range(7)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers, batch_sizes", [(0, (1, 3)), (2, (3,))])
 def test_every_row_is_answered_once_and_in_order(pipe, numbered_rows, pictures, num_workers, batch_sizes):
     expected = [pipe(row) for row in numbered_rows]
@@ -105,6 +106,7 @@ def test_embeddings_that_are_not_one_for_each_image_or_question_are_refused_and_
     assert not len(pipe.images)
 
 
+@pytest.mark.slow
 def test_threads_get_the_answers_that_one_after_another_gets(model, processor, pictures):
     """Fast tokenizers hold the padding of a call, and a full cache drops while others look into it."""
     pipe = DualVQAPipeline(model, processor)

@@ -173,6 +173,7 @@ print(json.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_it_answers_where_nothing_but_transformers_is_importable(elsewhere, folder, model, processor, tmp_path):
     image = tmp_path / "image.png"
     Image.effect_noise((40, 30), 80).convert("RGB").save(image)
@@ -196,6 +197,7 @@ pipe.save_pretrained(again)
 """
 
 
+@pytest.mark.slow
 def test_calibration_and_familiarity_go_with_it(elsewhere, folder, model, processor, tmp_path):
     image = tmp_path / "image.png"
     Image.effect_noise((40, 30), 80).convert("RGB").save(image)
@@ -246,6 +248,7 @@ print(json.dumps(messages))
 """
 
 
+@pytest.mark.slow
 def test_without_trust_it_is_refused_and_none_of_its_code_is_copied(elsewhere, folder, tmp_path):
     done = elsewhere(LOAD_WITHOUT_TRUST, folder)
     assert done.returncode == 0, done.stderr

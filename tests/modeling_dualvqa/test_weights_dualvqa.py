@@ -40,6 +40,7 @@ def scaled(model, factor):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", VISION)
 def test_a_checkpoint_of_any_tower_is_resumed_averaged_and_loaded_as_it_was_written(family_model, family, tmp_path):
     model = family_model(family)
@@ -78,6 +79,7 @@ def test_a_folder_with_original_names_loads_and_a_checkpoint_with_them_is_not_re
     assert before.keys() == model.state_dict().keys()
 
 
+@pytest.mark.slow
 def test_weights_in_several_files_keep_their_names_too(family_model, tmp_path):
     model = family_model("vit")
     model.save_pretrained(tmp_path, max_shard_size="20KB")
@@ -228,6 +230,7 @@ def test_the_vision_part_of_a_larger_pretrained_model_is_found_in_it(tmp_path, k
     torch.testing.assert_close(states[:, 0], expected.pooler_output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["open_ended_head.0.weight", "visual_projection.bias"])
 def test_a_tensor_of_another_shape_is_named_with_both_shapes_whatever_loads_it(tiny_model, tmp_path, part):
     tiny_model().save_pretrained(tmp_path)

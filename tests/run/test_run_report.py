@@ -23,6 +23,7 @@ def warnings_of(caplog):
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
+@pytest.mark.slow
 def test_a_run_reports_on_every_evaluated_part(recipe, answered, tmp_path):
     run_vqa.main([recipe(), "--do_eval", "--test_file", answered])
     out = tmp_path / "out"
@@ -50,6 +51,7 @@ def test_a_run_reports_on_every_evaluated_part(recipe, answered, tmp_path):
     assert found == pytest.approx(expected) and again["settings"][0] == ["model", "out"]
 
 
+@pytest.mark.slow
 def test_the_blind_model_does_not_see(recipe, answered, tmp_path):
     flags = ["--config", "vision_config.batch_norm_momentum=1.0"]  # else the tiny tower passes hardly anything on
     run_vqa.main([recipe(max_steps=6), "--do_eval", "--test_file", answered, "--report_blind", *flags])
@@ -71,6 +73,7 @@ def test_the_blind_model_does_not_see(recipe, answered, tmp_path):
     assert "not seen" not in (out / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_seeing_is_all_that_the_blind_model_lacks(recipe, tmp_path, monkeypatch):
     """With its eyes open it would be the run's own model."""
     original = VQACollator.__call__
@@ -86,6 +89,7 @@ def test_seeing_is_all_that_the_blind_model_lacks(recipe, tmp_path, monkeypatch)
     assert models[0] == models[1] == models[2]  # and a second model changes nothing of the first
 
 
+@pytest.mark.slow
 def test_the_blind_model_has_blind_embeddings(recipe, answered, tmp_path):
     settings = ["--random_crop_scale", "1", "--color_jitter", "0", "--cache_embeddings", "true"]
     flags = ["--do_eval", "--test_file", answered, "--report_blind", "--config", "freeze_vision=true"]
@@ -119,6 +123,7 @@ def test_a_report_that_fails_takes_nothing_away(recipe, tmp_path, monkeypatch, c
     assert (out / "model.safetensors").exists() and "| routed |" in (out / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_blind_model_that_fails_leaves_the_report(recipe, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(DualVQATrainer, "train_blind", lambda *args: 1 / 0)
     run_vqa.main([recipe(), "--do_eval", "--report_blind"])
@@ -129,6 +134,7 @@ def test_a_blind_model_that_fails_leaves_the_report(recipe, tmp_path, monkeypatc
     )
 
 
+@pytest.mark.slow
 def test_a_test_part_without_answers_is_left_out(recipe, picture_folder, tmp_path):
     rows = [{"image": "0.png", "question": "is it red?"}]
     flags = ["--do_eval", "--do_predict", "--test_file", write_jsonl(picture_folder / "asked.jsonl", rows)]

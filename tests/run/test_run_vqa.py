@@ -16,6 +16,7 @@ from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DualVQAProcessor
 
 
+@pytest.mark.slow
 def test_trains_evaluates_predicts_and_answers_elsewhere(recipe, test_file, tmp_path):
     out = tmp_path / "out"
     run_vqa.main([recipe(), "--do_eval", "--do_predict", "--test_file", test_file])
@@ -74,6 +75,7 @@ print(json.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_goes_on_from_a_saved_folder(recipe, test_file, tmp_path, caplog):
     run_vqa.main([recipe()])
     first = str(tmp_path / "out")
@@ -87,6 +89,7 @@ def test_goes_on_from_a_saved_folder(recipe, test_file, tmp_path, caplog):
     assert json.loads((tmp_path / "again" / "config.json").read_text())["text_config"]["dim"] == TEXT["dim"]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_complete_folder_and_its_card_says_what_was_reached(recipe, tmp_path):
     out, again = tmp_path / "out", tmp_path / "again"
     run_vqa.main([recipe(), "--do_eval", "--save_strategy", "steps", "--save_steps", "2"])
@@ -103,6 +106,7 @@ def test_a_run_leaves_the_complete_folder_and_its_card_says_what_was_reached(rec
     assert "| seed | 42 |" in card and "| steps | 2 |" in card and str(tmp_path) not in card
 
 
+@pytest.mark.slow
 def test_goes_on_with_other_answers(recipe, picture_folder, tmp_path):
     run_vqa.main([recipe()])
     first, again = tmp_path / "out", tmp_path / "again"
@@ -208,6 +212,7 @@ def test_a_part_that_is_asked_for_must_be_there(recipe):
         run_vqa.main([recipe(), "--do_eval", "--validation_fraction", "0"])
 
 
+@pytest.mark.slow
 def test_a_model_of_yes_and_no_alone(recipe, picture_folder, tmp_path):
     rows = [row for row in lines_of(picture_folder / "train.jsonl") if row["answer"] in ("yes", "No")]
     write_jsonl(picture_folder / "train.jsonl", rows)
@@ -250,6 +255,7 @@ def test_the_card_says_how_the_losses_were_weighed(recipe, tmp_path):
     assert "| class weighting | effective |" in card and "| label smoothing | 0.1 |" in card
 
 
+@pytest.mark.slow
 def test_decoded_images_are_kept_with_the_run_and_are_not_shared(recipe, tmp_path):
     from fnmatch import fnmatch
 
@@ -267,6 +273,7 @@ def test_decoded_images_are_kept_with_the_run_and_are_not_shared(recipe, tmp_pat
         run_vqa.main([recipe(), "--image_cache_gib", "0"])
 
 
+@pytest.mark.slow
 def test_one_head_for_all_questions(recipe, test_file, tmp_path):
     out = tmp_path / "out"
     flags = ["--single_head", "--do_eval", "--do_predict", "--test_file", str(test_file), "--logging_steps", "1"]
@@ -303,6 +310,7 @@ def recipe_output(recipe):
         return yaml.safe_load(file)["output_dir"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_use_of_experts_is_reported_by_question_type(recipe, tmp_path, top_k):
     settings = ["fusion_num_experts=3", f"fusion_experts_per_question={top_k}", "fusion_num_layers=2"]

@@ -107,6 +107,7 @@ def with_organs(file):
     write_jsonl(Path(file), [{**row, "organ": ("head", "chest", "knee")[n % 3]} for n, row in enumerate(known)])
 
 
+@pytest.mark.slow
 def test_a_saved_folder_has_nothing_of_them_but_a_line_in_its_card(recipe, picture_folder, tmp_path, caplog):
     with_organs(picture_folder / "train.jsonl")
     flags = ["--auxiliary_columns", "organ", "--save_strategy", "steps", "--save_steps", "2", "--logging_steps", "1"]
@@ -121,6 +122,7 @@ def test_a_saved_folder_has_nothing_of_them_but_a_line_in_its_card(recipe, pictu
     assert not found["unexpected_keys"] and not found["missing_keys"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_heads(settings, tmp_path):
     with_organs(settings["train_file"])
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**settings, "auxiliary_columns": ["organ"]}))

@@ -79,6 +79,7 @@ def assert_mean_of(out, steps):
     assert moved > 10
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_mean_of_its_last_checkpoints(recipe, tmp_path):
     out = tmp_path / "out"
     run_vqa.main([recipe(), *AVERAGING, "--do_eval"])
@@ -95,6 +96,7 @@ def test_a_run_ends_with_the_mean_of_its_last_checkpoints(recipe, tmp_path):
     assert json.loads((again / "all_results.json").read_text())["eval_loss"] == pytest.approx(figures["eval_loss"])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_averages_what_was_written_before(recipe, tmp_path):
     out = tmp_path / "out"
     run_vqa.main([recipe(), *AVERAGING])
@@ -114,6 +116,7 @@ def test_fewer_checkpoints_are_told(recipe, tmp_path, caplog):
     assert "| weights | mean of the last 2 checkpoints |" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_and_those_of_later_steps_are_not_averaged(recipe, tmp_path, caplog):
     out = tmp_path / "out"
     run_vqa.main([recipe(), *AVERAGING[2:]])
@@ -131,6 +134,7 @@ def test_damaged_checkpoints_and_those_of_later_steps_are_not_averaged(recipe, t
     assert_mean_of(out, [1, 2, 4])
 
 
+@pytest.mark.slow
 def test_checkpoints_of_another_run_are_refused_before_training(recipe, tmp_path):
     out = tmp_path / "out"
     run_vqa.main([recipe(), *AVERAGING[2:]])

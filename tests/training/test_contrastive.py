@@ -104,6 +104,7 @@ def test_duplicates_in_a_batch_are_positives(recipe, tmp_path):
     assert found["positives"].sum(dim=1).tolist() == [2] * 8
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_the_temperature_is_learned_and_logged(recipe, tmp_path):
     flags = "--max_steps 40 --logging_steps 10 --learning_rate 0.01 --eval_strategy steps --eval_steps 40".split()
     out = pretrained(recipe, tmp_path / "out", *flags, "--do_eval")
@@ -118,6 +119,7 @@ def test_the_loss_falls_and_the_temperature_is_learned_and_logged(recipe, tmp_pa
     assert results["eval_loss"] > 0
 
 
+@pytest.mark.slow
 def test_the_saved_folder_is_a_model_to_start_from(recipe, tmp_path, caplog):
     torch.manual_seed(42)
     before, first, second = tmp_path / "before", tmp_path / "first", tmp_path / "second"
@@ -146,6 +148,7 @@ def test_the_saved_folder_is_a_model_to_start_from(recipe, tmp_path, caplog):
     run_vqa.main([recipe(), *flags, "--new_answers", "--output_dir", str(second)])
 
 
+@pytest.mark.slow
 def test_frozen_towers_leave_the_projections_to_learn(recipe, tmp_path):
     flags = ["--validation_fraction", "0", "--config", "freeze_vision=true", "freeze_text=true"]
     before = pretrained(recipe, tmp_path / "before", "--learning_rate", "0", *flags)
@@ -156,6 +159,7 @@ def test_frozen_towers_leave_the_projections_to_learn(recipe, tmp_path):
     assert changed == {"visual_projection", "text_projection"}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_temperature_it_had(recipe, tmp_path):
     flags = "--max_steps 6 --logging_steps 1 --learning_rate 0.01 --save_steps 3".split()
     whole = pretrained(recipe, tmp_path / "whole", *flags)
@@ -179,6 +183,7 @@ def test_the_best_state_is_that_with_the_lowest_loss(recipe, tmp_path, caplog):
     assert state["best_metric"] == min(log_of(out, "eval_loss"))
 
 
+@pytest.mark.slow
 def test_captions_need_no_questions_and_no_answers(recipe, picture_folder, tmp_path):
     rows = [{"image": f"{n}.png", "caption": f"a {ANSWERS[n % 3]} picture"} for n in range(8)]
     path = write_jsonl(picture_folder / "captions.jsonl", rows)
@@ -215,6 +220,7 @@ def test_streamed_rows_have_the_same_texts(picture_folder, tmp_path):
     assert next(iter(captions))["question"] == "red" and "answer" not in next(iter(captions))
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_negatives_of_one(recipe, tmp_path):
     """Without dropout and batch statistics, two processes with half the batch each learn what one does."""
     still = {**STILL, "freeze_vision": True}

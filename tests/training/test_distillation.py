@@ -124,6 +124,7 @@ def test_logits_are_computed_once_and_again_when_they_do_not_fit(tmp_path, caplo
     assert torch.equal(ask("two"), logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teachers", [1, 2])
 def test_run_vqa_learns_from_saved_folders(recipe, tmp_path, caplog, teachers):
     folders = [str(tmp_path / f"teacher_{n}") for n in range(teachers)]
@@ -142,6 +143,7 @@ def test_run_vqa_learns_from_saved_folders(recipe, tmp_path, caplog, teachers):
     assert "computing the teacher's logits of" not in caplog.text
 
 
+@pytest.mark.slow
 def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path):
     from safetensors.torch import load_file
 
@@ -159,6 +161,7 @@ def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path
             torch.testing.assert_close(logits[head][place], expected[f"{head}_logits"][0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags, message",
     [

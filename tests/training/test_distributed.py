@@ -14,6 +14,7 @@ from training_helpers import start
 
 from dualvqa.run import main as run_vqa
 
+pytestmark = pytest.mark.slow
 # processes, accumulation steps, batch size: 32 rows a step each time
 PLANS = {"1 x 32": (1, 1, 32), "4 steps x 8": (1, 4, 8), "2 x 16": (2, 1, 16), "2 x 2 steps x 8": (2, 2, 8)}
 

@@ -107,6 +107,7 @@ def test_with_fp16_steps_are_skipped_until_the_scale_is_small(trainer, scale, st
         stop.on_pre_optimizer_step(own.args, own.state, own.control)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_has_exit_code_1_and_no_new_model(recipe, tmp_path):
     run_vqa.main([recipe()])
     out = tmp_path / "out"
@@ -145,6 +146,7 @@ def test_only_a_checkpoint_that_a_finite_step_came_after_is_called_good(trainer,
     assert "good" not in str(found.value)
 
 
+@pytest.mark.slow
 def test_looking_at_the_last_batch_changes_nothing_that_is_trained_or_counted(trainer, monkeypatch):
     torch.manual_seed(0)
     first = trainer()

@@ -192,6 +192,7 @@ SMALL = (
 ).split()
 
 
+@pytest.mark.slow
 def test_a_run_with_embeddings_ends_as_one_without(picture_folder, tmp_path, caplog):
     data = ["--train_file", str(picture_folder / "train.jsonl"), "--image_dir", str(picture_folder)]
     for name in ("auto", "false"):

@@ -87,6 +87,7 @@ def test_an_expression_that_is_none_is_refused(tmp_path):
         arguments(tmp_path, freeze_parameters="(layer")
 
 
+@pytest.mark.slow
 def test_it_is_of_the_run_and_its_card_but_not_of_the_saved_model(recipe, tmp_path, caplog):
     out, expression = tmp_path / "out", r"text_encoder\.(.*)(embeddings|layer\.0\.)"
     flags = ["--freeze_parameters", expression, "--save_strategy", "steps", "--save_steps", "1"]

@@ -11,6 +11,7 @@ from hub_server import HubServer
 from huggingface_hub import ModelCard
 from PIL import Image
 
+pytestmark = pytest.mark.slow
 FOLDER = {*OTHER_FILES, *SOURCES, ".gitattributes"}
 
 

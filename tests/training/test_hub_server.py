@@ -191,6 +191,7 @@ print(first)
 """
 
 
+@pytest.mark.slow
 def test_transformers_pushes_a_model_and_loads_each_of_its_revisions(tmp_path):
     with HubServer() as hub:
         command = [sys.executable, "-c", PUSH_AND_LOAD]

@@ -65,6 +65,7 @@ def test_auxiliary_heads_are_those_of_the_model_that_the_trainer_builds(train, r
     assert not hasattr(trainer.model, "auxiliary_heads")
 
 
+@pytest.mark.slow
 def test_a_second_training_counts_and_weighs_from_its_own_beginning(train):
     trainer = train(task_weighting="uncertainty")
     first = trainer.state.log_history
@@ -85,6 +86,7 @@ def test_pre_training_anew_begins_with_the_first_temperature(build, tmp_path):
     assert trained == {"vision_encoder", "text_encoder", "visual_projection", "text_projection"}
 
 
+@pytest.mark.slow
 def test_a_search_trains_with_what_each_trial_tries(build, rows, tmp_path, monkeypatch):
     seen = []
 

@@ -44,6 +44,7 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_run_of_adapters_goes_on_from_its_checkpoint(train, tmp_path):
     whole = weights(train(lora={}))
     assert (tmp_path / "checkpoint-2" / "adapter_model.safetensors").exists()

@@ -27,6 +27,7 @@ def recipe(settings, tmp_path):
 
 
 # 5: right after logging. 7: the checkpoint is at the end of an epoch. 9: it lies between two logging steps.
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 7, 9])
 def test_killed_and_resumed_is_as_if_nothing_had_happened(whole, recipe, tmp_path, step):
     arguments = [recipe(), "--output_dir", str(tmp_path / "killed")]
@@ -35,6 +36,7 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(whole, recipe, tmp_pat
     assert_same_run(whole, tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_being_written_is_passed_over(whole, recipe, tmp_path, caplog):
     folder = tmp_path / "killed"
     arguments = [recipe(), "--output_dir", str(folder)]
@@ -47,6 +49,7 @@ def test_a_checkpoint_that_was_being_written_is_passed_over(whole, recipe, tmp_p
     assert_same_run(whole, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", "training_progress.json"])
 def test_a_file_that_was_cut_short_is_noticed(whole, name, caplog):
     damaged = whole / "checkpoint-12" / name
@@ -63,6 +66,7 @@ def test_where_nothing_can_be_resumed_it_says_so(recipe, tmp_path):
         run_vqa.main([recipe(), "--output_dir", str(tmp_path), "--resume_from_checkpoint", str(tmp_path / "empty")])
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_checkpoint_before(recipe, tmp_path, monkeypatch):
     """The size of files is limited after the second checkpoint, which fails the writing as a full disk does."""
     folder, limits = tmp_path / "full", resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -85,12 +89,14 @@ def test_a_full_disk_leaves_the_checkpoint_before(recipe, tmp_path, monkeypatch)
     assert find_checkpoint("true", folder) == os.fspath(folder / "checkpoint-4")
 
 
+@pytest.mark.slow
 def test_another_architecture_is_named(whole, recipe):
     arguments = [recipe(), "--output_dir", str(whole), "--resume_from_checkpoint", "true"]
     with pytest.raises(SystemExit, match="another architecture: fusion_type attention there, cross_attention here"):
         run_vqa.main([*arguments, "--config", "fusion_type=cross_attention"])
 
 
+@pytest.mark.slow
 def test_another_vocabulary_is_named(whole, recipe, settings):
     train = Path(settings["train_file"])
     rows = [json.loads(line) for line in train.read_text().splitlines()]
@@ -101,6 +107,7 @@ def test_another_vocabulary_is_named(whole, recipe, settings):
         run_vqa.main([recipe(), "--output_dir", str(whole), "--resume_from_checkpoint", "true"])
 
 
+@pytest.mark.slow
 def test_steps_that_are_cut_in_another_way_are_allowed_and_logged(whole, recipe, caplog):
     shutil.rmtree(whole / "checkpoint-12")
     again = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1}
@@ -110,6 +117,7 @@ def test_steps_that_are_cut_in_another_way_are_allowed_and_logged(whole, recipe,
     assert json.loads((whole / "trainer_state.json").read_text())["global_step"] == 12
 
 
+@pytest.mark.slow
 def test_early_stopping_goes_on_counting(recipe, tmp_path):
     """Nothing gets better than the first evaluation, so patience 3 ends the run at epoch 4 of 8, resumed or not."""
     folder = tmp_path / "early"

@@ -134,6 +134,7 @@ def test_a_run_that_does_not_know_all_answers_is_refused(recipe, flags):
         run_vqa.main([recipe(), "--balanced_sampling", "0.5", *flags])
 
 
+@pytest.mark.slow
 def test_a_run_draws_by_its_training_answers_and_can_be_resumed(recipe, picture_folder, tmp_path):
     rows = [json.loads(line) for line in (picture_folder / "train.jsonl").read_text().splitlines()]
     write_jsonl(picture_folder / "train.jsonl", [row for row in rows if row["answer"] != "green"])

@@ -248,6 +248,7 @@ def test_without_calibration_the_file_says_nothing_of_it(processor, tmp_path):
 # Runs
 
 
+@pytest.mark.slow
 def test_a_run_calibrates_reports_and_saves(recipe, picture_folder, many, tmp_path, caplog):
     caplog.set_level("INFO")
     out = tmp_path / "out"
@@ -320,6 +321,7 @@ def test_what_cannot_be_calibrated_is_refused_before_training(recipe, tmp_path, 
     assert not (tmp_path / "out" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_small_validation_part_is_no_obstacle(recipe, tmp_path, caplog):
     caplog.set_level("INFO")
     run_vqa.main([recipe(), "--do_eval"])

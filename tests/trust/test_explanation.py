@@ -266,6 +266,7 @@ def test_more_or_less_than_one_question_and_image_are_refused(tiny_model, proces
         explain(source, [image, image], QUESTION)
 
 
+@pytest.mark.slow
 def test_models_without_gradients_are_refused(tiny_model, processor, image):
     model = tiny_model()
     with pytest.raises(ValueError, match="a model with int8 parts has no gradients"):
@@ -375,6 +376,7 @@ def trained(tokenizer):
     return model.eval(), processor
 
 
+@pytest.mark.slow
 def test_the_map_of_a_trained_model_lies_on_what_was_asked_about(trained):
     shares = []
     for picture, answer, mask in squares(20, torch.Generator().manual_seed(1)):

@@ -98,6 +98,7 @@ def test_shares_and_pointing_are_those_counted_by_hand(benchmark):
     assert found == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_benchmark_writes_its_tables_and_its_picture(saved, benchmark, monkeypatch):
     pytest.importorskip("easy_vqa")
     page = saved / "explanation.md"

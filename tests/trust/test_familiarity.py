@@ -143,6 +143,7 @@ def test_half_precision_and_missing_buffers(model, batch, tmp_path):
     assert new.familiarity.whitening.abs().max() == 0
 
 
+@pytest.mark.slow
 def test_onnx_files_flag_and_abstain_too(model, processor, tmp_path):
     """Of 8 bits: the towers' states are near, and the distance is no further off for being computed from them."""
     image, question = Image.new("RGB", (40, 30), "red"), "is it red?"
@@ -169,6 +170,7 @@ def test_one_exported_head_leaves_the_threshold_of_both_behind(model, processor,
     assert "abstention" in processor.calibration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("single", [False, True])
 def test_a_run_learns_what_is_familiar(recipe, picture_folder, many, tmp_path, caplog, single):
     rows = lines_of(picture_folder / "many.jsonl")
@@ -201,6 +203,7 @@ def test_a_run_learns_what_is_familiar(recipe, picture_folder, many, tmp_path, c
         )
 
 
+@pytest.mark.slow
 def test_too_few_training_questions_are_told_and_a_saved_model_learns_later(recipe, many, tmp_path, caplog):
     out, again = tmp_path / "out", tmp_path / "again"
     flags = ["--validation_file", many, "--fit_familiarity"]
