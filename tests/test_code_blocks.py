@@ -55,6 +55,7 @@ NOT_RUN = {
     "accelerate": "starts several processes: tests/training/test_distributed.py does",
     "python": "a benchmark of minutes to hours: tests/test_benchmarks.py runs them",
 }
+pytestmark = pytest.mark.slow
 
 
 def blocks(path, language):

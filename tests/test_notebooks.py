@@ -13,6 +13,7 @@ SHORTER = {
     '"num_train_epochs": 8': '"max_steps": 2',
     "MAX_RISK = 0.15": "MAX_RISK = 0.95",
 }
+pytestmark = pytest.mark.slow
 
 
 def code_cells(path):
