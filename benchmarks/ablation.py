@@ -41,9 +41,9 @@ seeds {seeds}: routed, where the model chooses the head, and oracle, where the t
 what the source design says of its own data: yes/no, open-ended, overall. *Processor* is the processor time of the whole
 run, summed over threads, which other programs on the machine change little, and *memory* the most that its process
 took; {jobs} ran at a time. *Questions/s* are those of this run's
-model answering {images} questions of {tokens} tokens about as many pictures, in turn with all others, alone on the
+model answering {images} questions of {tokens} tokens about as many images, in turn with all others, alone on the
 machine.
-Separate models have no router: nobody tells which of the two to ask; their sizes and times are added, and each has the
+Separate models have no router: nothing chooses between the two; their sizes and times are added, and each has the
 whole budget. So are the sizes and times of an ensemble's members, except that it is trained already and takes the
 memory of answering. A taught model's time is its own, without its teacher's.
 """
@@ -57,7 +57,7 @@ Written by
 
 {machine}.
 Models as configuration builds them, weights at random, so that only size and speed can be compared. *Expected* is what
-the source design says of their size. *Questions/s*: {images} questions of {tokens} tokens about as many pictures, in
+the source design says of their size. *Questions/s*: {images} questions of {tokens} tokens about as many images, in
 turn with the others.
 """
 

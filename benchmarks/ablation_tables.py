@@ -21,7 +21,7 @@ CLAIMS = """
 
 Accuracy of all questions, oracle, in points: the first less the second, of runs of the same seed, mean ± standard
 deviation. A claim holds where the 95 % interval of the mean (Student's t over the seeds) lies above zero, and does not
-hold where it lies below; where it has zero inside, or with one seed, these runs don't tell.
+hold where it lies below; where it has zero inside, or with one seed, it is undecided.
 
 """
 HEAD = [
@@ -73,10 +73,10 @@ def speeds_of(models, rounds=5):
 def verdict_on(points):
     """What differences over seeds say of a claim that they are above zero, by a 95 % interval of their mean."""
     if len(points) < 2:
-        return "not told"
+        return "undecided"
     reach = stats.t.ppf(0.975, len(points) - 1) * stdev(points) / len(points) ** 0.5
     if abs(mean(points)) <= reach:
-        return "not told"
+        return "undecided"
     return "holds" if mean(points) > 0 else "does not hold"
 
 

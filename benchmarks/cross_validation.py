@@ -49,7 +49,7 @@ Each image, with all its questions, is in one of {folds} folds, and a model answ
 wasn't trained on; nothing is chosen by that fold, the last state of training is scored. Seeds {seeds}, of which each
 has {rounds} of the folds, with {scored} questions. Accuracies in % are those of all these questions together, mean ±
 standard deviation over the seeds, routed (the model chooses the head). *Difference* is the arm's accuracy less that of
-the first line, of the same seeds and folds; it is *told* from zero where the 95 % interval of its mean (Student's t
+the first line, of the same seeds and folds; it is *significant* where the 95 % interval of its mean (Student's t
 over the seeds) leaves zero out. *Processor* is the processor time of one training, all threads together.
 
 {machine}; {jobs} runs at a time with one thread each.
@@ -110,7 +110,7 @@ def pooled(found, counts):
     """
     accuracies = {}
     for kind in KINDS:
-        if f"eval_{kind}_accuracy" not in found[0]:  # without training nothing tells what is frequent
+        if f"eval_{kind}_accuracy" not in found[0]:  # without training nothing is known to be frequent
             continue
         for name, figure in TYPES.items():
             right = sum(one[f"eval_{kind}_{figure}"] * count[name] for one, count in zip(found, counts))
@@ -140,12 +140,12 @@ def lines_of(arms, found, seeds, counts):
         points = [one["routed", "all"] for one in accuracies]
         first = first or points
         gains = [b - a for a, b in zip(first, points)]
-        told = "" if points is first else "no" if verdict_on(gains) == "not told" else "yes"
+        significant = "" if points is first else "no" if verdict_on(gains) == "undecided" else "yes"
         seconds = [one["processor_seconds"] for seed in seeds for one in found[name, seed]]
         cells = [spread([one["routed", kind] for one in accuracies]) for kind in TYPES]
         cells += [spread([one["oracle", "all"] for one in accuracies])]
         gain = "" if points is first else f"{mean(gains):+.1f}" + (f" ± {stdev(gains):.1f}" if len(gains) > 1 else "")
-        lines.append([arm["label"], *cells, gain, told, f"{mean(seconds):.0f}"])
+        lines.append([arm["label"], *cells, gain, significant, f"{mean(seconds):.0f}"])
         if points is first:
             majority = [[one["majority", kind] for one in accuracies] for kind in TYPES]
     if first:
@@ -191,7 +191,7 @@ def main():
         seeds=", ".join(map(str, seeds)),
         jobs=args.jobs,
     )
-    head = ["", *TYPES, "all, oracle", "difference", "told", "processor, s"]
+    head = ["", *TYPES, "all, oracle", "difference", "significant", "processor, s"]
     places = [(seed, fold) for seed in seeds for fold in folds[seed]]
 
     def path(name, seed, fold):

@@ -108,7 +108,7 @@ def page(args, medians, seconds, left_out, started):
 
 
 def draw(args, medians):
-    """Two images beside the page, letters large enough for its width: rows and questions per image; and the curves."""
+    """Two plots beside the page, letters large enough for its width: rows and questions per image; and the curves."""
     names = list(dict.fromkeys(name for name, _, _ in medians))
     largest = args.batches[-1]
     figure, (left, right) = plt.subplots(2, 1, figsize=(8, 9), height_ratios=[3, 2], layout="constrained")

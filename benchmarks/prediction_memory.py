@@ -2,7 +2,7 @@
 
 python benchmarks/prediction_memory.py [--sizes 10000 100000] [--output docs/results/prediction_memory.md]
 
-Makes pictures and a file of questions without answers, and predicts each size in a process of its own, with a model of
+Makes images and a file of questions without answers, and predicts each size in a process of its own, with a model of
 random weights and 1,000 answers. Reading, decoding, ranking and writing are those of any run, the towers are small.
 """
 
@@ -23,7 +23,7 @@ PER_IMAGE, SIDE, ANSWERS = 10, 96, 1000
 
 
 def write_questions(folder, count):
-    """Noisy pictures, so that each is a different one, and test.jsonl with ten questions about each."""
+    """Noisy images, so that each is a different one, and test.jsonl with ten questions about each."""
     generator = np.random.default_rng(0)
     with open(folder / "test.jsonl", "w", encoding="utf-8") as file:
         for number in range(count // PER_IMAGE):

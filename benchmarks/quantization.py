@@ -2,7 +2,7 @@
 
 python benchmarks/quantization.py --output docs/results/quantization.md [--vqa_rad FLAGS OF run_vqa.py ...]
 
-Runs are short: easy-VQA 3 epochs of its recipe, VQA-RAD 6 with pictures of 128 pixels. They go to runs/quantization,
+Runs are short: easy-VQA 3 epochs of its recipe, VQA-RAD 6 with images of 128 pixels. They go to runs/quantization,
 and one that is finished already is not run again. FLAGS replace settings of recipes/vqa_rad.yaml, for files in place of
 the Hub's data set and towers.
 """
@@ -35,7 +35,7 @@ Written by
 
 {machine}. Routed accuracy (the model chooses the head) in %, and how it differs from the same model's in fp32, mean ±
 standard deviation over seeds {seeds}. *Same answers* are those that equal the fp32 model's. easy-VQA: 3 epochs of
-its recipe, official test part; VQA-RAD: 6 epochs with pictures of 128 pixels, validation part, whose pictures training
+its recipe, official test part; VQA-RAD: 6 epochs with images of 128 pixels, validation part, whose images training
 doesn't see. All through the pipeline, which pads a batch's questions to the longest.
 """
 

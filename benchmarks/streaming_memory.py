@@ -2,7 +2,7 @@
 
 python benchmarks/streaming_memory.py [--sizes 20000 200000] [--output docs/results/streaming_memory.md]
 
-Makes Parquet files of random pictures, ten questions about each, and trains a tiny model on each size for one epoch, in
+Makes Parquet files of random images, ten questions about each, and trains a tiny model on each size for one epoch, in
 a process of its own. Reading, decoding, shuffling, vocabulary and logs are those of any run, only the towers are small.
 """
 
@@ -27,7 +27,7 @@ COLORS = ["red", "green", "blue", "black"]
 
 
 def write_shards(folder, questions):
-    """Parquet files of `questions` rows with noisy pictures, so that their bytes can't be compressed away."""
+    """Parquet files of `questions` rows with noisy images, so that their bytes can't be compressed away."""
     generator = np.random.default_rng(0)
     for start in range(0, questions, ROWS_PER_FILE):
         table = {"image": [], "question": [], "answer": []}

@@ -53,8 +53,8 @@ How the weights of the yes/no and the open-ended loss are chosen, and what comes
 
 Accuracies are routed (the model chooses the head), in %, mean ± standard deviation over seeds {seeds}. *Weights* are
 those of the last step, yes/no / open-ended, of the first seed. Each run is capped: easy-VQA at 3 epochs of its official
-training part (12 in the recipe), scored on the official test part; VQA-RAD at 6 epochs of pictures of 128 pixels (12 of
-224 in the recipe), scored on the validation part, whose pictures training doesn't see. Of both the last state is
+training part (12 in the recipe), scored on the official test part; VQA-RAD at 6 epochs of images of 128 pixels (12 of
+224 in the recipe), scored on the validation part, whose images training doesn't see. Of both the last state is
 scored, not the best one. *schedule* has the design's weights, 0.5/0.5, 0.3/0.7 and 0.2/0.8, for a third of the run
 each.
 Training took {minutes:.0f} minutes of {jobs} processes at a time on {cores} cores ({machine}, torch {torch}).

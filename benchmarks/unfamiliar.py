@@ -1,4 +1,4 @@
-"""Are questions and pictures of another kind noticed? Two saved models, each asked about the other's data.
+"""Are questions and images of another kind noticed? Two saved models, each asked about the other's data.
 
 python benchmarks/unfamiliar.py --output docs/results/unfamiliar.md \\
     --run easy-VQA runs/easy_vqa recipes/easy_vqa.yaml \\
@@ -16,7 +16,7 @@ from pages import build_parser, command, table, write_page
 from sklearn.metrics import roc_auc_score
 
 FALSE_ALARMS = (0.01, 0.05)
-NOTE = """# Unfamiliar pictures and questions
+NOTE = """# Unfamiliar images and questions
 
 Written by
 
@@ -25,7 +25,7 @@ Written by
 ```
 
 Each model is asked about its own data's test part (validation part, where there is none with answers), which it wasn't
-trained on, and about the other's, up to {most} questions, drawn with seed {seed}; in the mixed cases pictures of one
+trained on, and about the other's, up to {most} questions, drawn with seed {seed}; in the mixed cases images of one
 and questions of the other are paired at random. *Distance* is the Mahalanobis distance of the fused state to the
 training states, *energy* that of the logits of the head that answers, *either* the two together as a saved model's flag
 takes them, *score* one less the answer's score. AUROC: how often a foreign question is the less familiar of a foreign
@@ -39,13 +39,13 @@ def draw(rows, most, rng):
     return rows.select(np.sort(rng.permutation(len(rows))[:most]).tolist())
 
 
-def mixed(pictures, questions, rng):
-    """Pictures of some rows with questions of others, without answers, paired at random."""
-    count = min(len(pictures), len(questions))
+def mixed(images, questions, rng):
+    """Images of some rows with questions of others, without answers, paired at random."""
+    count = min(len(images), len(questions))
     asked = questions["question"][:]
     paired = [asked[place] for place in rng.permutation(len(asked))[:count]]
-    pictures = pictures.select(range(count)).select_columns(["image", "image_key", "row"])
-    return pictures.add_column("question", paired)
+    images = images.select(range(count)).select_columns(["image", "image_key", "row"])
+    return images.add_column("question", paired)
 
 
 def shares_above(values, reference):
@@ -98,9 +98,9 @@ def main():
     for (name, folder, _), own, (other, _, _), foreign in zip(args.run, rows, args.run[::-1], rows[::-1]):
         model, processor = load(folder)
         cases = {
-            f"pictures and questions of {other}": foreign.select_columns(["image", "image_key", "row", "question"]),
-            f"own pictures, questions of {other}": mixed(own, foreign, rng),
-            f"pictures of {other}, own questions": mixed(foreign, own, rng),
+            f"images and questions of {other}": foreign.select_columns(["image", "image_key", "row", "question"]),
+            f"own images, questions of {other}": mixed(own, foreign, rng),
+            f"images of {other}, own questions": mixed(foreign, own, rng),
         }
         ((half, rest),) = halves(own["image_key"], 1, args.seed)
         known = novelties(processor, outputs_of(model, processor, own))

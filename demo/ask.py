@@ -17,7 +17,7 @@ folder = Path(sys.argv[1])
 logging.disable_progress_bar()
 ask = pipeline("visual-question-answering", model=str(folder), trust_remote_code=True)
 
-print("\nThree questions about test pictures, answered by the saved folder in a fresh process:")
+print("\nThree questions about test images, answered by the saved folder in a fresh process:")
 asked = {}
 for line in (folder / "predictions.jsonl").open(encoding="utf-8"):
     row = json.loads(line)
@@ -39,7 +39,7 @@ print(f"\nIn {folder}:")
 for name, meaning in {
     "model.safetensors": "and the files beside it: AutoModel.from_pretrained(folder, trust_remote_code=True)",
     "curves.png": "loss and accuracy over the epochs",
-    "sheet.png": "test pictures with question, answer and score",
+    "sheet.png": "test images with question, answer and score",
     "predictions.jsonl": "an answer for each test question",
     "all_results.json": "every figure",
 }.items():

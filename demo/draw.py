@@ -40,7 +40,7 @@ def draw_curves(folder):
 
 
 def draw_sheet(folder, columns=6, rows=4):
-    """Test pictures chosen by chance, the last row wrongly answered ones if there are any."""
+    """Test images chosen by chance, the last row wrongly answered ones if there are any."""
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").open(encoding="utf-8")]
     lines = [line for line in lines if Path(line["image"]).exists()]
     chance = random.Random(0)

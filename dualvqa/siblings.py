@@ -1,4 +1,4 @@
-"""DualVQA's other two packages have common names: what hides them is told before they are imported."""
+"""DualVQA's other two packages have common names: an error names what hides them before they are imported."""
 
 import importlib.util
 from pathlib import Path

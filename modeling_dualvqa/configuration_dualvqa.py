@@ -116,7 +116,7 @@ def tower_fields(name, config_class, fields, saved=False):
 
 
 def tower_limits(config_class, field, default):
-    """The range of a tower's field: its own, or what its name tells, if the default keeps to it."""
+    """The range of a tower's field: its own, or what its name implies, if the default keeps to it."""
     if issubclass(config_class, CheckedConfig):
         return config_class.limits.get(field)
     limits = next((limits for limits, endings in TOWER_LIMITS.items() if field.endswith(endings)), None)

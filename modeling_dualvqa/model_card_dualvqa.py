@@ -26,6 +26,13 @@ CODE_TABLE = "| file | SHA-256 |\n|---|---|\n"
 CODE_ROW = re.compile(r"^\| `(\w+\.py)` \| `([0-9a-f]{64})` \|\n", re.MULTILINE)
 
 NOTHING = (None, "", [], {})  # what a setting is that wasn't used
+RENAMED = {  # settings in folders that were saved before these had their present names
+    "images read by": "vision tower",
+    "questions read by": "text tower",
+    "parameters that stood still": "frozen parameters",
+    "learned besides": "auxiliary targets",
+    "images": "images",
+}
 
 KINDS = {
     "routed": "the model chooses the head: what a user gets",
@@ -39,8 +46,8 @@ TEXT = """
 
 # {title}
 
-A DualVQA model: a compact classifier that answers questions about pictures. {vision} sees the picture, {text} reads the
-question, the {fusion} fusion joins them, and {heads}.
+A DualVQA model: a compact classifier that answers questions about images. {vision} encodes the image, {text}
+the question, the {fusion} fusion joins them, and {heads}.
 {untrained}
 ## Use
 
@@ -52,7 +59,7 @@ processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)
 pipe = pipeline("visual-question-answering", model="{name}", trust_remote_code=True)
 ```
 
-`pipe(image="picture.png", question="what is shown?", top_k=3)` gives the best answers, each with `answer`, `score` and
+`pipe(image="image.png", question="what is shown?", top_k=3)` gives the best answers, each with `answer`, `score` and
 `question_type`. `trust_remote_code=True` runs the Python files listed below; read them first.
 
 ## Training data
@@ -90,20 +97,20 @@ The Python files that `trust_remote_code=True` executes:
 
 CALIBRATED = (
     "A score is the model's probability, made truer by temperatures that were fitted on {rows} validation questions "
-    "about {images} pictures. The expected calibration error of answers to questions that they weren't fitted on: "
+    "about {images} images. The expected calibration error of answers to questions that they weren't fitted on: "
     "{after:.1%}, without them {before:.1%}."
 )
 ABSTAINS = (
     " Questions whose score is below {threshold:.3f} stay unanswered, so that of the answers given at most {risk:.1%} "
-    "are wrong, if pictures and questions are like those of the validation part; {coverage:.1%} of these were answered."
+    "are wrong, if images and questions are like those of the validation part; {coverage:.1%} of these were answered."
 )
 FLAGS = (
-    "Pictures and questions unlike those it was trained on get an answer all the same. Many of them are flagged as "
+    "Images and questions unlike those it was trained on get an answer all the same. Many of them are flagged as "
     "`unfamiliar`, not all; about 1 % of ordinary questions are flagged too."
 )
 
 UNTRAINED = """
-**Its answers mean nothing yet.** Contrastive pre-training on pictures and texts has trained its towers and projections,
+**Its answers mean nothing yet.** Contrastive pre-training on images and texts has trained its towers and projections,
 but neither fusion nor heads. Train it on questions before asking any.
 """
 
@@ -167,7 +174,7 @@ def limits(record):
     found = (record.get("results") or {}).get("calibration")
     scores = "A score is the model's own probability. It has not been calibrated."
     unfamiliar = (
-        "Pictures and questions unlike those it was trained on get an answer all the same, and nothing warns of it."
+        "Images and questions unlike those it was trained on get an answer all the same, and nothing warns of it."
     )
     if found:
         before, after = found["routed_ece_before"], found["routed_ece_after"]
@@ -229,7 +236,7 @@ def cell(value):
 def data_table(rows):
     if not rows:
         return "Not recorded."
-    lines = ["| part | from | questions | pictures | open-ended answers in the vocabulary |", "|---|---|---|---|---|"]
+    lines = ["| part | from | questions | images | open-ended answers in the vocabulary |", "|---|---|---|---|---|"]
     for row in rows:
         coverage = f"{row['coverage']:.1%}" if row.get("coverage") is not None else ""
         images = "not counted" if row["images"] is None else f"{row['images']:,}"
@@ -239,7 +246,7 @@ def data_table(rows):
 
 
 def settings_table(settings):
-    rows = [(name, value) for name, value in settings or [] if value not in NOTHING]
+    rows = [(RENAMED.get(name, name), value) for name, value in settings or [] if value not in NOTHING]
     if not rows:
         return "Not recorded."
     lines = [f"| {cell(name)} | {cell(value)} |" for name, value in rows]

@@ -50,8 +50,8 @@ class DualVQAPipeline(Pipeline):
     """Answers questions about images.
 
     ```python
-    pipe(image="picture.png", question="is it red?", top_k=3)
-    pipe({"image": "picture.png", "question": ["is it red?", "what color is it?"]})
+    pipe(image="image.png", question="is it red?", top_k=3)
+    pipe({"image": "image.png", "question": ["is it red?", "what color is it?"]})
     ```
 
     An image may be a path, a URL, a PIL image or an array. Each different image and each different question of a batch

@@ -40,7 +40,7 @@ def check_shapes(source, mismatched):
 
     Args:
         source: what the weights are from, for the message.
-        mismatched: (name, shape there, shape in the model) of each, as transformers tells them.
+        mismatched: (name, shape there, shape in the model) of each, as transformers reports them.
 
     Raises:
         ShapeError: there are such tensors.

@@ -1,7 +1,7 @@
-"""Any source of pictures, questions and answers -> a DatasetDict with the canonical columns.
+"""Any source of images, questions and answers -> a DatasetDict with the canonical columns.
 
 Canonical columns: `image` (datasets.Image, not decoded), `question`, `answer` where there are answers, `image_key`
-(hash of the picture's bytes, so one picture has one key whatever its file is called) and `row` (its number in the
+(hash of the image's bytes, so one image has one key whatever its file is called) and `row` (its number in the
 source, from 0). The source's other columns stay beside them.
 """
 

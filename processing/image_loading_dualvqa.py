@@ -15,7 +15,7 @@ from .image_sources_dualvqa import PRESETS, name_of
 TEXT = (str, os.PathLike)
 CONTENT = (bytes, bytearray, memoryview)
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-# EPS starts Ghostscript; the others hold an image whose size their own header doesn't tell.
+# EPS starts Ghostscript; the others hold an image whose size their own header doesn't give.
 REFUSED_FORMATS = ("EPS", "ICO", "ICNS", "BLP")
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {
@@ -210,7 +210,7 @@ def channels_first(shape, layout, found):
         raise ValueError(f"expected an image with 1, 3 or 4 channels, first or last; found {found}")
     if len(fitting) > 1:
         raise ValueError(
-            f"expected an image whose shape tells its channels, found {found}; say which axis they are with "
+            f"expected an image whose shape shows its channels, found {found}; say which axis they are with "
             f"input_data_format='channels_first' or 'channels_last', or give a PIL image"
         )
     return fitting == ["channels_first"]

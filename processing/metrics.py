@@ -96,7 +96,7 @@ class AnswerMetrics:
 
         Args:
             rows: canonical rows. Of others, such as batches that are ready made, the answers are not known: they are
-                taken to be those that are given, and the labels tell when they are not.
+                taken to be those that are given, and the labels show when they are not.
 
         Raises:
             ValueError: rows without answers.

@@ -293,7 +293,7 @@ class DualVQAProcessor(ProcessorMixin):
                 )
 
     def check_model(self, model):
-        """Makes sure that this is the model's processor, as far as sizes can tell, and that both can be worked with.
+        """Makes sure that this is the model's processor, as far as sizes can show, and that both can be worked with.
 
         Raises:
             ValueError: the tokenizer knows tokens that the model doesn't, the vocabulary isn't as large as the head, or

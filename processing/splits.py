@@ -50,8 +50,8 @@ def leakage_report(train, evaluation):
     """How much of an evaluation part was already in the training part.
 
     Returns:
-        A dict: `images`, `images_seen` (different pictures), `questions`, and how many questions have their picture
-        and answer (`image_answer_pairs_seen`), and their picture, question and answer (`examples_seen`) in training.
+        A dict: `images`, `images_seen` (different images), `questions`, and how many questions have their image
+        and answer (`image_answer_pairs_seen`), and their image, question and answer (`examples_seen`) in training.
     """
     pairs = set(zip(train["image_key"][:], map(consensus, train["answer"][:])))
     examples = set(zip(train["image_key"][:], train["question"][:], map(consensus, train["answer"][:])))

@@ -87,10 +87,10 @@ def test_a_claim_holds_where_the_interval_of_the_seeds_does_not_have_zero():
     from ablation_tables import verdict_on
 
     # 95 % interval of a mean of three: 2.48 deviations
-    assert verdict_on([1.0, 2.0, 3.0]) == "not told"
+    assert verdict_on([1.0, 2.0, 3.0]) == "undecided"
     assert verdict_on([2.0, 3.0, 4.0]) == "holds"
     assert verdict_on([-2.0, -3.0, -4.0]) == "does not hold"
-    assert verdict_on([9.0]) == "not told"
+    assert verdict_on([9.0]) == "undecided"
     with pytest.raises(SystemExit, match=r"no row 'ful'; did you mean full\?"):
         check_rows(["ful"], ["full", "concat"])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from modeling_dualvqa.model_card_dualvqa import RENAMED
 from processing.image_loading_dualvqa import load_image
 from processing.image_sources_dualvqa import CHECKED
 
@@ -58,6 +59,7 @@ def render(template, **values):
         "same_image": SAME_IMAGE,
         "level": LEVEL,
         "resamples": RESAMPLES,
+        "renamed": RENAMED,
     }
     return environment.get_template(template).render(**fixed, **values)
 

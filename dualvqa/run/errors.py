@@ -7,7 +7,7 @@ import sys
 
 @contextlib.contextmanager
 def plain_errors():
-    """What the user can mend is told in a line, without a traceback; so is that the user stopped it."""
+    """An error that the user can mend, and an interruption, are one line without a traceback."""
     try:
         yield
     except (ValueError, ImportError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Which settings of a run go together; told before anything large is imported."""
+"""Which settings of a run go together; checked before anything large is imported."""
 
 
 def check_request(settings):

@@ -70,9 +70,9 @@ class DualVQATrainingArguments(AugmentationArguments, FurtherArguments, Training
     freeze_parameters: str | None = field(
         default=None,
         metadata={
-            "help": "Regular expression: parameters in whose name it is found stand still in this run, such as "
-            r"'text_encoder\..*(embeddings|layer\.[0-3]\.)'. Batch-norm statistics and dropout go on; for whole towers "
-            "freeze_vision and freeze_text of the configuration hold these too."
+            "help": "Regular expression: parameters in whose name it is found are frozen in this run, such as "
+            r"'text_encoder\..*(embeddings|layer\.[0-3]\.)'. Batch-norm statistics and dropout go on; freeze_vision "
+            "and freeze_text of the configuration freeze whole towers, and stop these too."
         },
     )
     binary_loss_weight: float | None = field(

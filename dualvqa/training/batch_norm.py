@@ -19,14 +19,14 @@ def use_running_statistics(model):
     Returns:
         A function that takes this back.
     """
-    held, told, adapters = set(), [], bool(getattr(model, "peft_config", None))
+    held, warned, adapters = set(), [], bool(getattr(model, "peft_config", None))
 
     def before(module, inputs):
         values = inputs[0]
         single = values.numel() == values.shape[1]
         if module.training and (single or (adapters and not any(p.requires_grad for p in module.parameters()))):
-            if single and not told:
-                told.append(True)
+            if single and not warned:
+                warned.append(True)
                 logger.warning(
                     "a training batch has a single image, and its feature maps are of one pixel: batch norms take "
                     "their running statistics for such a batch. Larger images, more images in a batch "

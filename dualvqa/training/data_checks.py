@@ -62,7 +62,7 @@ def answers_to_balance(rows, processor):
 
 
 def check_heads(heads, summary, processor):
-    """Refuses training rows that no head learns from; one that learns from none is told.
+    """Refuses training rows that no head learns from, and warns about a head that learns from none.
 
     Raises:
         ValueError: as said.

@@ -8,7 +8,7 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def named(path):
-    """What a full disk refuses is told with the file's name, which the system's error lacks."""
+    """The error of a full disk names the file, which the system's own error lacks."""
     try:
         yield
     except OSError as error:
@@ -17,7 +17,7 @@ def named(path):
 
 @contextlib.contextmanager
 def model_is_kept(folder):
-    """What goes wrong once the model is saved doesn't take it away, and the user is told so."""
+    """An error after the model is saved says that the model is kept."""
     try:
         yield
     except (OSError, ValueError) as error:

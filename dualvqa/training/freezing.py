@@ -1,4 +1,4 @@
-"""Parameters that stand still in a run of training, chosen by their names."""
+"""Parameters that are frozen in a run of training, chosen by their names."""
 
 import logging
 import re
@@ -10,7 +10,7 @@ def freeze_parameters(model, expression):
     """Turns off the gradients of the parameters in whose name the expression is found, wherever in it.
 
     Nothing is thawed, and nothing but parameters is frozen: batch-norm statistics go on moving and dropout goes on
-    dropping. `freeze_encoders` holds these of a whole tower too. Which parameters stand still belongs to the run; a
+    dropping. `freeze_encoders` stops these too, for a whole tower. Which parameters are frozen belongs to the run; a
     saved model comes back with everything trainable but its frozen towers.
 
     Args:
@@ -40,7 +40,7 @@ def freeze_parameters(model, expression):
         parameters[name].requires_grad_(False)
     if len(left) < len(trained):
         logger.info(
-            "freeze_parameters: %s parameters in %d tensors stand still, %s are trained",
+            "freeze_parameters: %s parameters in %d tensors are frozen, %s are trained",
             f"{model.num_parameters() - model.num_parameters(only_trainable=True):,}",
             len(parameters) - len(left),
             f"{model.num_parameters(only_trainable=True):,}",

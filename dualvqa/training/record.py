@@ -1,4 +1,4 @@
-"""What a run tells the model card: where the data came from, how it was trained, what it reached."""
+"""What a run records for the model card: where the data came from, how it was trained, what it reached."""
 
 import dataclasses
 import json
@@ -77,7 +77,7 @@ def describe_settings(start, data_args, training_args):
         "training questions used": f"{data_args.train_fraction:.0%}" if data_args.train_fraction < 1 else None,
         "validation part": held_out(data_args),
         "checkpoint": best
-        and f"that with the best {best} on the validation part, whose own results are therefore too kind",
+        and f"the one with the best {best} on the validation part, whose own results are therefore optimistic",
         "seed": training_args.seed,
         "epochs": training_args.num_train_epochs if training_args.max_steps <= 0 else None,
         "steps": training_args.max_steps if training_args.max_steps > 0 else None,
@@ -85,7 +85,7 @@ def describe_settings(start, data_args, training_args):
         "questions per image": training_args.questions_per_image or None,
         **{f"{task}_loss_weight": getattr(training_args, f"{task}_loss_weight") for task in LOSSES},
         "task weighting": describe_task_weighting(training_args),
-        "learned besides": training_args.auxiliary_columns
+        "auxiliary targets": training_args.auxiliary_columns
         and f"{', '.join(training_args.auxiliary_columns)}, weight {training_args.auxiliary_loss_weight:g}",
         "balanced sampling": training_args.balanced_sampling or None,
         "class weighting": None if training_args.class_weighting == "none" else training_args.class_weighting,

@@ -73,10 +73,10 @@ def choose_threshold(scores, correct, images, max_risk, confidence=0.95):
 
     The promise: among as many new answers at or above the threshold, about other images, at most `max_risk` are wrong,
     with a probability of `confidence`. It is about their observed share, so `prediction_bound` is used where Geifman
-    and El-Yaniv (2017, algorithm 1) bound the true risk. Thresholds are tried in a fixed sequence, from the surest
-    questions down, until one fails, which costs no confidence in a search for a true risk (Angelopoulos et al. 2021,
-    section 2.3); there are two sequences, with half of 1 - `confidence` each. Where they start depends on the numbers
-    of questions and images and on how alike errors about an image are, not on which answers are right.
+    and El-Yaniv (2017, algorithm 1) bound the true risk. Thresholds are tried in a fixed sequence, from the most
+    confident answers down, until one fails, which costs no confidence in a search for a true risk (Angelopoulos et al.
+    2021, section 2.3); there are two sequences, with half of 1 - `confidence` each. Where they start depends on the
+    numbers of questions and images and on how alike errors about an image are, not on which answers are right.
 
     Of that half, half again is kept back: observed shares are no hypotheses that are fixed before the search, and the
     design effect is an estimate. In simulations with up to 20 questions about each of 60 to 800 images, between
@@ -118,7 +118,7 @@ def choose_threshold(scores, correct, images, max_risk, confidence=0.95):
         reached = "they are too few to show a risk that low"
         if bounds:
             bound, number = min((bound, number) for number, bound in bounds.items())
-            reached = f"of the {number} surest answers up to {bound:.1%} may be wrong"
+            reached = f"of the {number} most confident answers up to {bound:.1%} may be wrong"
         raise NoThresholdError(
             f"no score threshold keeps at most {max_risk:.1%} of the answers wrong with {confidence:.0%} confidence: "
             f"found {count} questions about {len(set(images))} images, {wrong.mean() if count else 0:.1%} of them "

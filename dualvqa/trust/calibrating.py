@@ -37,7 +37,7 @@ def in_words(problems):
 def calibrate(trainer, parts, args):
     """Calibrates a trained model on the validation part, and leaves what was found in its processor and weights.
 
-    What can't be found is told, and the rest is kept.
+    It warns about what can't be found, and keeps the rest.
 
     Args:
         trainer: a [`DualVQATrainer`] whose processing class is the model's processor.

@@ -83,11 +83,11 @@ def answer_problems(heads, labels, images, names):
     for head in heads:
         known = np.flatnonzero(np.asarray(labels[head]) >= 0)
         found = {int(labels[head][row]) for row in known}
-        pictures = len({images[row] for row in known})
-        if len(known) < FEWEST_ROWS or pictures < FOLDS:
+        different = len({images[row] for row in known})
+        if len(known) < FEWEST_ROWS or different < FOLDS:
             problems[head] = (
-                f"{len(known)} questions about {pictures} images have an answer that it knows, and {FEWEST_ROWS} about "
-                f"{FOLDS} are needed"
+                f"{len(known)} questions about {different} images have an answer that it knows, and {FEWEST_ROWS} "
+                f"about {FOLDS} are needed"
             )
         elif len(found) < 2:
             problems[head] = f"all {len(known)} questions have the answer {names[head][found.pop()]!r}; two are needed"

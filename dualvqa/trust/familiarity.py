@@ -34,7 +34,7 @@ def fit_gaussian(states):
         rows = np.flatnonzero(~np.isfinite(states).all(axis=1))
         raise ValueError(f"{len(rows)} of {count} training states are not finite, first that of question {rows[0]}")
     if not states.var(axis=0).any():
-        raise ValueError(f"all {count} training states are the same: the model doesn't tell questions apart")
+        raise ValueError(f"all {count} training states are the same: the model doesn't distinguish questions")
     fitted = LedoitWolf().fit(states)
     values, vectors = np.linalg.eigh(fitted.covariance_)
     whitening = vectors / np.sqrt(values)

@@ -52,7 +52,7 @@ def brier_score(probabilities, labels):
 
 
 def risk_coverage(confidences, correct):
-    """The error among those answered, if only the surest are, for every possible number of them.
+    """The error among those answered, if only the most confident are, for every possible number of them.
 
     Questions of one confidence are answered together or not at all.
 

@@ -100,7 +100,13 @@ def test_what_was_not_recorded_is_said_to_be_unknown(tiny_model, tmp_path):
 def test_text_of_users_stays_in_its_cell(tiny_model, tmp_path):
     source = "a|b\n<script>*x*`_y_`[z](http://w) \udce9\\"
     data = [{**RECORD["data"][0], "source": source}]
-    settings = [["seed", 1], ["teacher", []], ["learned besides", None], ["freeze", r"layer\.[0-3]|_a_b"], ["x|y", "v"]]
+    settings = [
+        ["seed", 1],
+        ["teacher", []],
+        ["auxiliary targets", None],
+        ["freeze", r"layer\.[0-3]|_a_b"],
+        ["x|y", "v"],
+    ]
     tiny_model(model_card={**RECORD, "data": data, "settings": settings}).save_pretrained(tmp_path)
     card = tmp_path / "README.md"
     row = r"| train | a\|b &lt;script&gt;\*x\*\`\_y\_\`\[z\](http://w) ?\\ | 1,519 | 267 | 100.0% |"
@@ -109,10 +115,18 @@ def test_text_of_users_stays_in_its_cell(tiny_model, tmp_path):
     assert rows[2:6] == [r"| seed | 1 |", r"| freeze | layer\\.\[0-3\]\|\_a_b |", r"| x\|y | v |", ""]
 
 
+def test_settings_of_older_folders_have_their_present_names(tiny_model, tmp_path):
+    settings = [["pictures read by", "resnet18"], ["parameters that stood still", "layer.0"]]
+    tiny_model(model_card={**RECORD, "settings": settings}).save_pretrained(tmp_path)
+    DualVQAForQuestionAnswering.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+    rows = section(tmp_path / "again" / "README.md", "Training settings")
+    assert "| vision tower | resnet18 |" in rows and "| frozen parameters | layer.0 |" in rows
+
+
 def test_a_run_without_teacher_and_further_columns_has_no_rows_for_them(tmp_path):
     training = DualVQATrainingArguments(str(tmp_path), use_cpu=True)
     names = [name for name, _ in describe_settings(Start(), DataArguments(), training)]
-    assert "seed" in names and not {"teacher", "learned besides", "configuration"} & set(names)
+    assert "seed" in names and not {"teacher", "auxiliary targets", "configuration"} & set(names)
 
 
 def test_a_card_that_a_person_wrote_is_kept(tiny_model, processor, tmp_path):

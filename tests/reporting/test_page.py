@@ -31,7 +31,7 @@ def page(tokenizer, folder):
     rows["image"] = [{"path": str(folder / ("red.png" if n % 2 else "gone.png")), "bytes": None} for n in range(40)]
     processor = DualVQAProcessor(DualVQAImageProcessor(), tokenizer, ["red", "green", EVIL])
     data = [{"part": EVIL, "source": EVIL, "questions": 1, "images": None}]
-    about = {"title": EVIL, "settings": [[EVIL, EVIL]], "data": data}
+    about = {"title": EVIL, "settings": [[EVIL, EVIL], ["pictures read by", "resnet18"]], "data": data}
     plain = {**rows, "answer": [["red" if a == EVIL else a for a in people] for people in rows["answer"]]}
     logits = random_logits(Dataset.from_dict(plain), 8)
     run = EvaluatedRun({"test": Dataset.from_dict(rows)}, {"test": logits}, columns=[EVIL], about=about)
@@ -55,6 +55,10 @@ def test_the_page_needs_no_other_file(page):
     assert len(plots_of(page)) == 9  # three, each for all questions, yes/no and open-ended
     for plot in plots_of(page):
         assert "<svg" in plot and not re.findall('href="(?!#)', plot)
+
+
+def test_settings_of_older_folders_have_their_present_names(page):
+    assert "<td>vision tower</td><td>resnet18</td>" in page
 
 
 def test_contents_lead_somewhere(page):

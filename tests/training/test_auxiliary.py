@@ -114,7 +114,7 @@ def test_a_saved_folder_has_nothing_of_them_but_a_line_in_its_card(recipe, pictu
     run_vqa.main([recipe(), *flags])
     folder = tmp_path / "out"
     assert not [name for name in load_file(folder / "model.safetensors") if "auxiliary" in name]
-    assert "| learned besides | organ, weight 0.3 |" in (folder / "README.md").read_text()
+    assert "| auxiliary targets | organ, weight 0.3 |" in (folder / "README.md").read_text()
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
     assert history[0]["auxiliary_loss"] > 0
     run_vqa.main([recipe(do_train=False), "--do_eval", "--model_name_or_path", str(folder), *flags[:2]])

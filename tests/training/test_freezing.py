@@ -41,7 +41,7 @@ def test_activation_checkpointing_below_a_trained_layer_keeps_its_gradients(mode
     assert still == {name for name in before if re.search(LOWER, name)}
 
 
-def test_the_optimizer_knows_nothing_of_what_stands_still(model, tmp_path):
+def test_the_optimizer_knows_nothing_of_frozen_parameters(model, tmp_path):
     trainer = DualVQATrainer(model, arguments(tmp_path, freeze_parameters=LOWER))
     trainer.freeze_parameters()
     given = {parameter for group in trainer.create_optimizer().param_groups for parameter in group["params"]}
@@ -97,7 +97,7 @@ def test_it_is_of_the_run_and_its_card_but_not_of_the_saved_model(recipe, tmp_pa
     assert all(parameter.requires_grad for parameter in model.parameters())
     frozen = [p.numel() for name, p in model.named_parameters() if re.search(expression, name)]
     left = model.num_parameters() - sum(frozen)
-    assert f"{sum(frozen):,} parameters in {len(frozen)} tensors stand still, {left:,} are trained" in caplog.text
+    assert f"{sum(frozen):,} parameters in {len(frozen)} tensors are frozen, {left:,} are trained" in caplog.text
     settings = dict(json.loads((out / "config.json").read_text())["model_card"]["settings"])
     assert settings["frozen parameters"] == expression
     escaped = r"text_encoder\\.(.\*)(embeddings\|layer\\.0\\.)"

@@ -118,12 +118,12 @@ def test_half_right_counts_as_wrong():
         choose_threshold(np.linspace(0, 1, 400), np.full(400, 0.5), np.arange(400), max_risk=0.3)
 
 
-def test_what_was_found_is_told_where_no_threshold_keeps_the_promise():
+def test_the_error_says_what_was_found_where_no_threshold_keeps_the_promise():
     rng = np.random.default_rng(0)
     message = (
         r"at most 5.0% .* 95% confidence: found 400 questions about 40 images, .*% of them answered wrongly; of the "
     )
-    with pytest.raises(NoThresholdError, match=message + r"\d+ surest answers up to .*% may be wrong"):
+    with pytest.raises(NoThresholdError, match=message + r"\d+ most confident answers up to .*% may be wrong"):
         choose_threshold(rng.uniform(size=400), rng.uniform(size=400) < 0.6, np.arange(400) // 10, max_risk=0.05)
     for count in (0, 1, 8):
         with pytest.raises(NoThresholdError, match=f"found {count} questions .* too few to show a risk that low"):
