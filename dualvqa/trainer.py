@@ -12,9 +12,9 @@ from dualvqa.training.failures import named, only_warned
 from dualvqa.training.teacher import ask_teacher, check_teacher
 from dualvqa.training.trainer import DualHeadTrainer
 from dualvqa.trust.arguments import CalibrationArguments
-from dualvqa.trust.calibrating import calibrate, reason_against
+from dualvqa.trust.calibrating import calibrate, check_possible
 from dualvqa.trust.metrics import score_figures
-from processing import StreamedRows, decoded, ranked_arrays, write_predictions
+from processing import decoded, ranked_arrays, write_predictions
 from processing.python_rows import is_canonical, source_rows
 
 logger = logging.getLogger(__name__)
@@ -95,16 +95,7 @@ class DualVQATrainer(DualHeadTrainer):
             raise ValueError(
                 "the model is not trained yet, and its scores mean nothing: call train() before calibrate()"
             )
-        parts = self.parts()
-        reason = reason_against(parts, self.processing_class, model.config.heads)
-        if reason is None and settings.fit_familiarity and isinstance(parts.get("train"), (StreamedRows, type(None))):
-            found = "a stream" if "train" in parts else "none"
-            reason = f"--fit_familiarity needs a training part that isn't streamed, found {found}; give --train_file"
-        if reason:
-            raise ValueError(
-                f"the scores can't be calibrated: {reason}. Leave out --max_risk, --calibrate true and "
-                f"--fit_familiarity, or give more questions with --validation_file (in Python eval_dataset)"
-            )
+        check_possible(self.parts(), self.processing_class, model.config.heads, settings.fit_familiarity)
 
     def write_predictions(self, rows, path="predictions.jsonl", top_k=5, source=None):
         """Writes the answers to some questions as JSON Lines; see `processing.predictions.write_predictions`.

@@ -2,8 +2,7 @@
 
 import logging
 
-from dualvqa.trust.calibrating import reason_against
-from processing import StreamedRows
+from dualvqa.trust.calibrating import check_possible, reason_against
 
 from .terminal import show_figures
 
@@ -19,18 +18,11 @@ def wants_calibration(run):
     args, data, training = run.settings
     if args.calibrate == "false" or not (training.do_train or args.asks_for_calibration):
         return False
-    reason = reason_against(run.parts, run.processor, run.model.config.heads)
-    if data.pretrain:
-        reason = "--pretrain trains no heads"
-    train = run.parts.get("train")
-    if reason is None and args.fit_familiarity and (train is None or isinstance(train, StreamedRows)):
-        found = "none" if train is None else "a stream"
-        reason = f"--fit_familiarity needs a training part that isn't streamed, found {found}; give --train_file"
-    if reason and args.asks_for_calibration:
-        raise ValueError(
-            f"the scores can't be calibrated: {reason}. Leave out --max_risk, --calibrate true and --fit_familiarity, "
-            f"or give more questions with --validation_file"
-        )
+    heads = run.model.config.heads
+    if args.asks_for_calibration:
+        check_possible(run.parts, run.processor, heads, args.fit_familiarity)
+        return True
+    reason = "--pretrain trains no heads" if data.pretrain else reason_against(run.parts, run.processor, heads)
     if reason:
         logger.info("scores stay as the model gives them: %s", reason)
     return reason is None

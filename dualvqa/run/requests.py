@@ -20,6 +20,8 @@ def check_request(settings):
             "calibration belongs to one saved model: leave out --ensemble_with and --quantization, or --calibrate, "
             "--max_risk and --fit_familiarity"
         )
+    if calibrates and settings.pretrain:
+        raise ValueError("--pretrain trains no heads: leave out --calibrate true, --max_risk and --fit_familiarity")
     if settings.new_answers and not (settings.do_train and settings.model_name_or_path):
         raise ValueError("--new_answers needs --model_name_or_path, the model to go on from, and --do_train")
     if settings.ensemble_with and (settings.do_train or not settings.model_name_or_path):

@@ -6,13 +6,36 @@ import logging
 import torch
 
 from modeling_dualvqa import DualVQAOutput
-from processing import QUESTION_TYPES, AnswerVocabulary, consensus, named_logits
+from processing import QUESTION_TYPES, AnswerVocabulary, StreamedRows, consensus, named_logits
 
 from .abstention import NoThresholdError, choose_threshold
 from .calibration import LabelledLogits, answer_names, answer_problems, before_and_after
 from .familiarity import MOST_STATES, fit_gaussian, fit_limits
 
 logger = logging.getLogger(__name__)
+
+
+def check_possible(parts, processor, heads, fit_familiarity=False):
+    """Refuses a calibration that there are no data for.
+
+    Args:
+        parts: name -> canonical rows.
+        heads: the model's.
+        fit_familiarity: see [`CalibrationArguments`].
+
+    Raises:
+        ValueError: as said.
+    """
+    reason = reason_against(parts, processor, heads)
+    train = parts.get("train")
+    if reason is None and fit_familiarity and (train is None or isinstance(train, StreamedRows)):
+        found = "none" if train is None else "a stream"
+        reason = f"--fit_familiarity needs a training part that isn't streamed, found {found}; give --train_file"
+    if reason:
+        raise ValueError(
+            f"the scores can't be calibrated: {reason}. Leave out --max_risk, --calibrate true and --fit_familiarity, "
+            f"or give more questions with --validation_file, in Python as eval_dataset"
+        )
 
 
 def reason_against(parts, processor, heads):
