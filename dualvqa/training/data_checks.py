@@ -87,10 +87,7 @@ def check_heads(heads, summary, processor):
 
 
 def report_parameters(model):
-    """Logs the number of parameters of each part, and how many of them training changes; of an ensemble that of all."""
-    if not hasattr(model, "parameter_counts"):
-        logger.info("%-20s %12s parameters", "total", f"{sum(p.numel() for p in model.parameters()):,}")
-        return
+    """Logs the number of parameters of each part, and how many of them training changes."""
     for name, count in model.parameter_counts().items():
         logger.info("%-20s %12s parameters", name, f"{count:,}")
     logger.info("%-20s %12s parameters", "trainable", f"{model.num_parameters(only_trainable=True):,}")
