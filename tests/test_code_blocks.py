@@ -43,8 +43,10 @@ SHORTER = [
 ]
 SHORT_RUN = "--max_steps 2 --report_to none --use_cpu --disable_tqdm --per_device_train_batch_size 8".split()
 # Recipes name data and towers that a test doesn't have.
-SMALL_DATA = "--train_file train.jsonl --test_file test.jsonl --image_dir photos --validation_fraction 0.25".split()
-SMALL_DATA += ["--image_size", "32"]
+SMALL_DATA = (
+    "--train_file train.jsonl --validation_file checked.jsonl --test_file test.jsonl --image_dir photos".split()
+)
+RECIPES = [path.stem for path in (ROOT / "recipes").glob("*.yaml")]
 # Commands whose files and flags are checked instead, and why.
 NOT_RUN = {
     "pip": "installs",
@@ -228,8 +230,10 @@ def run_command(words):
 
     if words[0] == "export":  # see above
         return
+    named = [word for word in words[1:3] if word.endswith(".yaml") or (word == words[1] and word in RECIPES)]
+    words = [*words, *(SMALL_DATA if named else [])]
     if words[0] == "train":
-        words = [*words, *SHORT_RUN, *(SMALL_DATA if not words[1].startswith("-") else [])]
+        words += [*SHORT_RUN, *(["--image_size", "32"] if named else [])]
     assert main(words) in (None, 0), words
 
 
