@@ -41,7 +41,10 @@ SHORTER = [
     (r'(text="distilbert-base-uncased")(?!, image_size|, num)', r"\1, image_size=32"),
     (r"folder or repo id", "runs/mine"),
 ]
-SHORT_RUN = "--max_steps 2 --report_to none --use_cpu --disable_tqdm --per_device_train_batch_size 8".split()
+SHORT_RUN = (
+    "--max_steps 2 --report_to none --use_cpu --disable_tqdm --per_device_train_batch_size 8 --push_to_hub false"
+)
+SHORT_RUN = SHORT_RUN.split()
 # Recipes name data and towers that a test doesn't have.
 SMALL_DATA = (
     "--train_file train.jsonl --validation_file checked.jsonl --test_file test.jsonl --image_dir photos".split()
