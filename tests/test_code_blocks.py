@@ -44,7 +44,7 @@ SHORTER = [
 SHORT_RUN = (
     "--max_steps 2 --report_to none --use_cpu --disable_tqdm --per_device_train_batch_size 8 --push_to_hub false"
 )
-SHORT_RUN = SHORT_RUN.split()
+SHORT_RUN = [*SHORT_RUN.split(), "--push_to_hub", "false"]
 # Recipes name data and towers that a test doesn't have.
 SMALL_DATA = (
     "--train_file train.jsonl --validation_file checked.jsonl --test_file test.jsonl --image_dir photos".split()
