@@ -33,7 +33,6 @@ PAGES = [
 ]
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
 COLORS = ["red", "green", "blue"]
-KINDS = {"kind": "shape", "phrase_type": "freeform", "organ": "HEAD", "question_type": "COLOR"}  # columns of recipes
 TINY = {"fusion_hidden_size": 16, "fusion_num_attention_heads": 2}
 # What stands in the text and what is run in its place.
 SHORTER = [
@@ -92,8 +91,11 @@ def folder(tmp_path_factory):
     for number in range(60):  # enough to calibrate with
         color = COLORS[number % 3]
         Image.new("RGB", (24 + number, 24), color).save(folder / f"photos/{number}.png")
+        # The further columns are those that recipes name.
+        kinds = {"kind": "shape", "phrase_type": "freeform", "question_type": color}
+        kinds["organ"] = ["HEAD", "CHEST"][number % 2]
         for question, answer in (("what color is it?", color), ("is it red?", "yes" if color == "red" else "no")):
-            rows.append({"image": f"{number}.png", "question": question, "answer": answer, **KINDS})
+            rows.append({"image": f"{number}.png", "question": question, "answer": answer, **kinds})
     shutil.copy(folder / "photos/0.png", folder / "photo.png")
     for name in ("train", "test", "checked"):
         write_jsonl(folder / f"{name}.jsonl", rows)

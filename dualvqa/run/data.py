@@ -34,7 +34,8 @@ def leave_out_columns(run):
     """Leaves out the columns that a recipe names and the data lack, with a warning each."""
     for setting, parts in (("auxiliary_columns", ("train",)), ("report_columns", REPORTED)):
         asked = getattr(run.settings.training, setting)
-        columns = {column for part in parts if part in run.parts for column in run.parts[part].column_names or ()}
+        found = [getattr(run.parts[part], "column_names", None) for part in parts if part in run.parts]
+        columns = {column for names in found for column in names or ()}  # those of a stream aren't known
         lacking = [column for column in asked if column not in columns]
         if lacking and setting in run.settings.data.from_recipe and columns:
             logger.warning("the data have no column %s: %s of the recipe goes without", ", ".join(lacking), setting)
