@@ -16,7 +16,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
-from conftest import TEXT
+from helpers import TEXT
 
 import dualvqa
 from dualvqa.shipped import shipped
@@ -117,7 +117,9 @@ def test_the_description_has_neither_relative_links_nor_images(wheel):
     assert not re.search(r"!\[[^\]]*\]\((?!https://)", prose)
 
 
-def test_it_trains_predicts_and_reports_from_another_folder(installed, picture_folder, tmp_path):
+def test_it_trains_predicts_and_reports_from_a_folder_with_a_package_of_the_same_name(
+    installed, picture_folder, tmp_path
+):
     recipe = {
         "train_file": "train.jsonl",
         "test_file": "train.jsonl",
@@ -134,10 +136,11 @@ def test_it_trains_predicts_and_reports_from_another_folder(installed, picture_f
         "config": {"fusion_hidden_size": 16, "text_config": TEXT},
     }
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
-    code = "import dualvqa, dualvqa.run.main as m; m.main(['own.yaml']); print('used', dualvqa.__file__)"
-    status, printed = call([sys.executable, "-c", code], tmp_path, PYTHONPATH=str(installed))
+    (tmp_path / "processing").mkdir()
+    (tmp_path / "processing" / "__init__.py").touch()
+    command = [sys.executable, installed / "bin" / "dualvqa", "train", "own.yaml"]
+    status, printed = call(command, tmp_path, PYTHONPATH=str(installed))
     assert status == 0, printed
-    assert f"used {installed / 'dualvqa'}" in printed
     assert {"model.safetensors", "report.html", "README.md"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == 16
     assert json.loads((tmp_path / "out" / "report.json").read_text())

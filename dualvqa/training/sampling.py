@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, WeightedRandomSampler
 
 IGNORE_INDEX = -100
 MEGABATCH = 50  # batches whose questions are sorted by length, as many as transformers takes
@@ -42,7 +42,7 @@ class ImageGroupedSampler(Sampler):
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         drawn = range(len(self.images))
         if self.weights is not None:
-            drawn = torch.multinomial(self.weights, len(drawn), replacement=True, generator=generator).tolist()
+            drawn = list(WeightedRandomSampler(self.weights, len(drawn), generator=generator))
         by_image, groups = defaultdict(list), []
         for row in drawn:
             by_image[self.images[row]].append(row)
