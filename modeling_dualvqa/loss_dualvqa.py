@@ -48,7 +48,7 @@ def count_valid(labels):
     return (labels != IGNORE_INDEX).sum().float()
 
 
-def dual_head_loss(logits, labels, weights, counts=None, gamma=2.5, alphas=None, label_smoothing=0.0):
+def dual_head_loss(logits, labels, weights, counts=None, alphas=None, **focal):
     """Sum over the tasks of weight * focal loss / count; plain cross-entropy for the question-type router.
 
     Args:
@@ -57,9 +57,8 @@ def dual_head_loss(logits, labels, weights, counts=None, gamma=2.5, alphas=None,
         weights: dict task -> float.
         counts: dict task -> number of valid rows in the whole effective batch; those of this batch when left out.
             Because sums are divided by them, cutting a batch into pieces doesn't change the gradient of the whole.
-        gamma: focusing parameter of the two heads.
         alphas: dict task -> (N_task,) class weights, for the tasks that have some.
-        label_smoothing: of the two heads.
+        focal: `gamma` and `label_smoothing` of the two heads, see `focal_loss`.
 
     Returns:
         The loss and a dict task -> its unweighted part.
@@ -69,8 +68,8 @@ def dual_head_loss(logits, labels, weights, counts=None, gamma=2.5, alphas=None,
         if scores is None or labels.get(task) is None:
             continue
         count = count_valid(labels[task]) if counts is None else counts[task]
-        shape = (0.0,) if task == "question_type" else (gamma, (alphas or {}).get(task), label_smoothing)
-        total = focal_loss(scores, labels[task], *shape)
+        options = {"gamma": 0.0} if task == "question_type" else {"alpha": (alphas or {}).get(task), **focal}
+        total = focal_loss(scores, labels[task], **options)
         parts[task] = total / count.clamp(min=1)
     return sum(weights[task] * part for task, part in parts.items()), parts
 

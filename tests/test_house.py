@@ -62,18 +62,6 @@ TOP_TESTS = {
     "test_real_material.py": "a run on real images and towers",
 }
 
-# What breaks a rule today. An entry that no longer does fails the test: take it off.
-OFFENDERS = {
-    "long_files": {},
-    "long_signatures": {
-        "modeling_dualvqa/loss_dualvqa.py:dual_head_loss",
-        "tests/training/test_embeddings.py:test_a_folder_that_can_not_be_written",
-        "tests/training/test_embeddings.py:test_one_frozen_tower_is_run_once_while_the_other_learns",
-        "tests/training/test_embeddings.py:test_what_is_damaged_is_computed_again",
-        "tests/training/test_image_cache.py:test_bounds_of_size",
-    },
-}
-
 
 @functools.cache
 def sources():
@@ -224,10 +212,8 @@ RULES = (long_files, long_signatures, upward_imports, imports_of_tests, shipped_
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_tree_keeps(rule):
-    known, found = OFFENDERS.get(rule.__name__, set()), dict(rule())
-    new = [f"{place} {message}" for place, message in found.items() if place not in known]
-    assert not new, "\n".join(new)
-    assert not known - found.keys(), f"take off OFFENDERS: {sorted(known - found.keys())}"
+    offenders = [f"{place} {message}" for place, message in rule()]
+    assert not offenders, "\n".join(offenders)
 
 
 def test_modules_do_not_import_each_other_in_circles():

@@ -68,7 +68,7 @@ class Objective:
     """
 
     def __init__(self, config, args, answer_counts=None):
-        self.focal_gamma, self.label_smoothing = config.focal_gamma, args.label_smoothing_factor
+        self.focal = {"gamma": config.focal_gamma, "label_smoothing": args.label_smoothing_factor}
         self.load_balancing_weight = config.load_balancing_loss_weight
         self.auxiliary_weight = args.auxiliary_loss_weight
         self.distillation = args.distillation_weight, args.distillation_temperature
@@ -99,7 +99,7 @@ class Objective:
         """The loss and its parts: see `dual_head_loss`."""
         found = {task: scores for task, scores in logits.items() if scores is not None}
         alphas = {task: alpha.to(found[task].device) for task, alpha in self.alphas.items() if task in found}
-        return dual_head_loss(found, labels, self.weights(), counts, self.focal_gamma, alphas, self.label_smoothing)
+        return dual_head_loss(found, labels, self.weights(), counts, alphas, **self.focal)
 
     def of_batch(self, outputs, labels, batch, counts=None):
         """The [`StepLoss`] of a micro-batch.

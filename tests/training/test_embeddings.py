@@ -18,6 +18,12 @@ def parts(picture_folder):
 
 
 @pytest.fixture
+def embed(processor, parts, tmp_path):
+    """Embeds the parts with a model, in `embeddings` or another folder of this test."""
+    return lambda model, folder="embeddings": embed_parts(model, VQACollator(processor), parts, str(tmp_path / folder))
+
+
+@pytest.fixture
 def frozen(tiny_model):
     return lambda **fields: tiny_model(freeze_vision=True, freeze_text=True, **fields)
 
@@ -52,8 +58,9 @@ def test_a_batch_of_embeddings_answers_as_one_of_pixels(frozen, processor, parts
         torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("tower, name, left", [("vision", "image", "input_ids"), ("text", "text", "pixel_values")])
-def test_one_frozen_tower_is_run_once_while_the_other_learns(tiny_model, processor, parts, tmp_path, tower, name, left):
+@pytest.mark.parametrize("case", [("vision", "image", "input_ids"), ("text", "text", "pixel_values")])
+def test_one_frozen_tower_is_run_once_while_the_other_learns(tiny_model, processor, parts, tmp_path, case):
+    tower, name, left = case
     model = tiny_model(**{f"freeze_{tower}": True}).eval()
     collator, rows = VQACollator(processor), list(parts["train"])[:7]
     stored = embed_parts(model, collator, parts, str(tmp_path), towers=[tower])
@@ -116,7 +123,7 @@ NOT_AS_WRITTEN = "index.json is not as it was written"
 
 
 @pytest.mark.parametrize(
-    "damage, message",
+    "case",
     [
         (flip_a_byte, "damaged"),
         (cut_the_index, "computed again"),
@@ -129,13 +136,13 @@ NOT_AS_WRITTEN = "index.json is not as it was written"
         (index_of("[" * 100_000), "computed again"),
     ],
 )
-def test_what_is_damaged_is_computed_again(frozen, processor, parts, tmp_path, encoded, caplog, damage, message):
-    model, folder = frozen(), tmp_path / "embeddings"
-    embed_parts(model, VQACollator(processor), parts, str(folder))
+def test_what_is_damaged_is_computed_again(frozen, embed, encoded, tmp_path, caplog, case):
+    model, folder, (damage, message) = frozen(), tmp_path / "embeddings", case
+    embed(model)
     before = load_file(folder / "images" / "0.safetensors")["embeddings"].clone()
     damage(folder)
     counts = encoded(model)
-    embed_parts(model, VQACollator(processor), parts, str(folder))
+    embed(model)
     assert message in caplog.text and counts == {"images": 8, "questions": 0}
     assert torch.equal(load_file(folder / "images" / "0.safetensors")["embeddings"], before)
 
@@ -163,12 +170,12 @@ def test_small_shards_hold_the_same(frozen, processor, parts, tmp_path, monkeypa
         assert all(map(torch.equal, store.get(store.places), other.get(store.places)))
 
 
-@pytest.mark.parametrize("bound, kept", [(2**30, True), (1000, False)])
-def test_a_folder_that_can_not_be_written(frozen, processor, parts, tmp_path, monkeypatch, caplog, bound, kept):
+@pytest.mark.parametrize("bound", [2**30, 1000])
+def test_a_folder_that_can_not_be_written(frozen, embed, tmp_path, monkeypatch, caplog, bound):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(embeddings, "MEMORY_BYTES", bound)
     monkeypatch.setattr(embeddings, "SHARD_BYTES", 2000)
-    stored = embed_parts(frozen(), VQACollator(processor), parts, str(tmp_path / "file" / "embeddings"))
+    stored, kept = embed(frozen(), "file/embeddings"), bound > 1000
     assert (stored is not None) == kept
     assert ("stay in memory" if kept else "too large for memory") in caplog.text
 

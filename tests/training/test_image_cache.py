@@ -131,8 +131,9 @@ def test_a_file_that_fails_leaves_nothing(processor, rows, tmp_path, monkeypatch
     assert not list((tmp_path / "cache").iterdir())
 
 
-@pytest.mark.parametrize("free, limit, message", [(10**12, 1e-6, "--image_cache_gib 1e-06"), (100, 8, "free")])
-def test_bounds_of_size(free, limit, message, processor, rows, tmp_path, monkeypatch, log):
+@pytest.mark.parametrize("case", [(10**12, 1e-6, "--image_cache_gib 1e-06"), (100, 8, "free")])
+def test_bounds_of_size(processor, rows, tmp_path, monkeypatch, log, case):
+    free, limit, message = case
     usage = type(shutil.disk_usage("."))
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: usage(free, 0, free))
     fill(rows, VQACollator(processor), tmp_path / "cache", limit)

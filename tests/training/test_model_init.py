@@ -117,7 +117,7 @@ def test_a_search_trains_with_what_each_trial_tries(build, rows, tmp_path, monke
 
     trainer.hyperparameter_search(hp_space=space, n_trials=2, backend="optuna")
     (first, of_first), (second, of_second) = seen
-    assert (first.focal_gamma, second.focal_gamma) == (0.0, 2.5)
+    assert (first.focal["gamma"], second.focal["gamma"]) == (0.0, 2.5)
     assert first.weights()["binary"] == 0.5
     assert 0 < abs(second.weights()["binary"] - 1.5) < 0.1  # learned from there
     for names, tower in ((of_first, "vision_encoder"), (of_second, "text_encoder")):
