@@ -1,17 +1,14 @@
-"""Explanations against what can be computed by hand, and against a model that is known to look at the right place."""
-
-import copy
+"""Explanations against what can be computed by hand."""
 
 import numpy as np
 import pytest
 import torch
-from helpers import ANSWERS, TEXT
-from scipy.stats import spearmanr
+from helpers import ANSWERS
 
 from dualvqa.deployment.ensemble import EnsemblePipeline
 from dualvqa.deployment.optimize import optimize_for_inference
 from dualvqa.trust.explanation import as_grid, explain, grad_cam, gradient_times_input, grid_of, group_tokens, layer_cam
-from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline
+from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 from modeling_dualvqa.encoders_dualvqa import with_pooled
 from modeling_dualvqa.fusion_dualvqa import FUSIONS
 from processing import DualVQAImageProcessor, DualVQAProcessor
@@ -339,64 +336,3 @@ def test_half_precision_gives_nearly_the_same(tiny_model, tall, image, dtype):
     for name in ("attention_map", "token_scores"):
         exact = getattr(expected, name)
         np.testing.assert_allclose(getattr(found, name), exact, atol=0.1 * np.abs(exact).max(), err_msg=name)
-
-
-# A model that is known to look at the right place
-
-
-def squares(count, chance):
-    """Grey pictures with a square of 16 pixels in one of the answers' colours: a list of (picture, answer, mask)."""
-    made = []
-    for _ in range(count):
-        number, (top, left) = torch.randint(3, (), generator=chance), 8 * torch.randint(7, (2,), generator=chance)
-        mask = torch.zeros(64, 64, dtype=torch.bool)
-        mask[top : top + 16, left : left + 16] = True
-        color = 255 * torch.eye(3, dtype=torch.uint8)[number]
-        picture = torch.where(mask, color[:, None, None], torch.tensor(128, dtype=torch.uint8))
-        made.append((picture, ANSWERS[number], mask.numpy()))
-    return made
-
-
-@pytest.fixture(scope="module")
-def trained(tokenizer):
-    """A small ResNet that sees 8 x 8 places, taught in a second or two to name a square's colour, and its processor."""
-    torch.manual_seed(0)
-    text = {**TEXT, "vocab_size": len(tokenizer), "max_position_embeddings": 16}
-    fields = {"fusion_type": "product", "fusion_hidden_size": 16, "heads": ["open_ended"], "open_ended_head_sizes": []}
-    fields |= {"fusion_dropout": 0.0, "fusion_num_attention_heads": 2, "num_answers": 3, "focal_gamma": 0.0}
-    model = DualVQAForQuestionAnswering(DualVQAConfig(vision_config=RESNET, text_config=text, **fields)).train()
-    processor = DualVQAProcessor(DualVQAImageProcessor(size={"height": 64, "width": 64}), tokenizer, ANSWERS)
-    optimizer, chance = torch.optim.AdamW(model.parameters(), lr=5e-3), torch.Generator().manual_seed(0)
-    for _ in range(60):
-        pictures, answers, _ = zip(*squares(32, chance))
-        inputs = processor(images=list(pictures), text=[QUESTION] * 32, return_tensors="pt")
-        model(**inputs, open_ended_labels=torch.tensor([ANSWERS.index(answer) for answer in answers])).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return model.eval(), processor
-
-
-@pytest.mark.slow
-def test_the_map_of_a_trained_model_lies_on_what_was_asked_about(trained):
-    shares = []
-    for picture, answer, mask in squares(20, torch.Generator().manual_seed(1)):
-        found = explain(trained, picture, QUESTION)
-        assert found.answer == answer and found.image_map.shape == (8, 8)
-        pixels = np.kron(found.image_map, np.ones((8, 8)))
-        assert mask.flat[pixels.argmax()]  # the pointing game
-        shares.append(pixels[mask].sum() / pixels.sum())
-    assert min(shares) > 2.5 * mask.mean()  # a map that is the same everywhere has once that
-
-
-def test_the_map_goes_when_weights_are_random(trained):
-    """Adebayo et al. 2018; an edge detector's map would stay, with a rank correlation of 1."""
-    model, processor = trained
-    correlations = []
-    for seed in range(3):
-        torch.manual_seed(seed)
-        fresh = DualVQAForQuestionAnswering(copy.deepcopy(model.config)).eval()
-        for picture, answer, _ in squares(10, torch.Generator().manual_seed(1)):
-            maps = [explain((one, processor), picture, QUESTION, answer).image_map for one in (model, fresh)]
-            if maps[1].any():
-                correlations.append(spearmanr(*map(np.ravel, maps)).statistic)
-    assert len(correlations) >= 10 and abs(np.mean(correlations)) < 0.4
