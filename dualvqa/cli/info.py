@@ -92,7 +92,7 @@ def page(folder, found):
     yield f"{folder}: {'a DualVQA model that is only pre-trained' if found['pretraining'] else 'a DualVQA model'}"
     vision, text, fusion = found["vision"], found["text"], found["fusion"]
     size = f", images of {vision['image_size']} pixels" if vision["image_size"] else ""
-    layers = f", {text['layers']} layers" if text["layers"] else ""
+    layers = f", {text['layers']} layer{'s' * (text['layers'] > 1)}" if text["layers"] else ""
     yield from table(
         "model",
         {

@@ -1,11 +1,8 @@
 """One run, from its settings to its push: the table of contents."""
 
 import contextlib
-import logging
 import sys
-import warnings
 
-import datasets
 from accelerate import PartialState
 
 from .arguments import parse_arguments
@@ -17,6 +14,7 @@ from .evaluate import evaluate
 from .flags import check_flags
 from .model import build, load
 from .predict import predict
+from .quiet import quiet
 from .report import report
 from .state import Run
 from .train import prepare_trainer, train
@@ -26,9 +24,8 @@ STAGES = (check_settings, load, read_data, build, prepare_trainer, train, evalua
 
 def main(argv=None):
     """Runs what the command line asks for, without `argv` that of this process; gives the [`Run`]."""
-    with plain_errors(), contextlib.ExitStack() as held:
+    with plain_errors(), quiet(), contextlib.ExitStack() as held:
         argv = sys.argv[1:] if argv is None else argv
-        be_quiet()
         check_flags(argv)
         run = Run(parse_arguments(argv), held)
         for stage in STAGES:
@@ -36,16 +33,6 @@ def main(argv=None):
         if run.settings.training.push_to_hub:
             run.trainer.push_to_hub()
         return run
-
-
-def be_quiet():
-    """Shows the run's own log, and of other libraries what a user can do something about."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    for name in ("httpx", "datasets", "filelock"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # Of images whose EXIF block is malformed: they are read all the same, and it names no file.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
-    datasets.disable_progress_bars()
 
 
 def stop_processes():

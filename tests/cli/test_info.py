@@ -42,7 +42,7 @@ def test_a_folder_tells_what_it_is_and_what_it_reached(saved, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     for said in (
         "vision tower mobilenet_v3_small, images of 32 pixels",
-        "text tower distilbert, 1 layers",
+        "text tower distilbert, 1 layer fusion",
         "answers 3: red, green, blue",
         "train 1,200 questions, from a.jsonl, 97.5% of the open-ended answers known",
         "settings: epochs 3",
