@@ -36,10 +36,10 @@ def rows_of(flags):
 
 def load(folder):
     """The model and the processor of a saved folder."""
-    from dualvqa.run.model import load
+    from dualvqa import load_model
 
     try:
-        return load(folder)
+        return load_model(folder)
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
 

@@ -126,7 +126,9 @@ def embed_parts(model, collator, parts, folder, towers=("vision", "text"), batch
     def image_items():
         for part, rows in parts.items():
             numbers = [number for of_part, number in rows_of_images.values() if of_part == part]
-            loader = DataLoader(rows.select(numbers), batch_size, collate_fn=UnchangedRows(collator))
+            # A generator of its own: the loader draws a seed, and training goes on as if nothing had been drawn.
+            own = torch.Generator()
+            loader = DataLoader(rows.select(numbers), batch_size, collate_fn=UnchangedRows(collator), generator=own)
             keys = iter(rows.select(numbers)["image_key"])
             for batch in loader:
                 for embedding in model.encode_images(batch["pixel_values"].to(device)).cpu():
