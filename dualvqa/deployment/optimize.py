@@ -1,6 +1,7 @@
 """A model made ready to answer on a CPU: batch norms folded, int8 linear layers, compiled towers."""
 
 import copy
+import warnings
 
 import torch
 from torch import nn
@@ -61,10 +62,10 @@ def check_quantization(quantization, device):
         raise ValueError(
             f"int8 quantisation runs on a CPU, the model is on {device}; move it there, or use dtype= there"
         )
-    if not torch.backends.mkldnn.is_available():
+    engines = [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
+    if not engines:
         raise ValueError(
-            "int8 quantisation needs a torch with oneDNN, and this build has none; dualvqa.export_onnx writes an int8 "
-            "model for ONNX Runtime, which doesn't need it"
+            "int8 quantisation needs one of torch's engines (x86, onednn, qnnpack), and this build has none"
         )
 
 
@@ -125,40 +126,25 @@ def row_scales(weight):
 
 
 class Int8Linear(nn.Module):
-    """A linear layer with 8-bit weights, one scale per output, and activations quantised as they come.
-
-    oneDNN multiplies them, as in torch.compile's own int8 models: it takes plain tensors, where the rest of torch's
-    int8 needs quantised ones, which torch is going to remove.
-    """
+    """A linear layer with 8-bit weights, one scale per output, and activations quantised as they come."""
 
     def __init__(self, linear):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach().float()
-        scales = row_scales(weight)
-        rows = (weight / scales[:, None]).round().to(torch.int8)  # (out, in)
-        self.register_buffer("packed", torch.ops.onednn.qlinear_prepack(rows, None))
-        self.register_buffer("scales", scales)
-        self.register_buffer("zeros", torch.zeros(self.out_features, dtype=torch.int32))
-        self.register_buffer("sums", rows.sum(dim=1) * scales)
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float())
+        zeros = torch.zeros(len(weight), dtype=torch.long)
+        with warnings.catch_warnings():
+            # torch is going to remove them one day. What it has in their place takes two to three times as long for one
+            # question: see CONTRIBUTING.md.
+            warnings.filterwarnings("ignore", message="torch.quantize_per_tensor, torch.quantize_per_channel")
+            quantized = torch.quantize_per_channel(weight, row_scales(weight).double(), zeros, 0, torch.qint8)
+        bias = None if linear.bias is None else linear.bias.detach().float()
+        self.packed = torch.ops.quantized.linear_prepack(quantized, bias)
         # Without VNNI instructions, sums of two 8-bit products can overflow: 7 bits for activations then.
-        self.largest = 255 if torch.cpu._is_vnni_supported() else 127
+        self.reduce_range = torch.backends.quantized.engine in ("x86", "fbgemm") and not torch.cpu._is_vnni_supported()
 
-    @torch.compiler.disable  # the compiler takes packed weights only where it has made them itself
     def forward(self, states):
-        low, high = torch.aminmax(states.float())
-        low, high = low.clamp(max=0), high.clamp(min=0)  # zero is one of the steps
-        step = ((high - low) / self.largest).clamp(min=1e-8)
-        zero = (-low / step).round()
-        quantized = (states.float() / step + zero).round_().clamp_(0, self.largest).to(torch.uint8)
-        # What `zero` adds to each sum is taken off with the bias: oneDNN would add the weights up anew every time.
-        bias = -step * zero * self.sums if self.bias is None else self.bias - step * zero * self.sums
-        result = torch.ops.onednn.qlinear_pointwise.tensor(
-            quantized.reshape(-1, self.in_features), step[None], self.zeros[:1], self.packed, self.scales, self.zeros,
-            bias, 1.0, 0, torch.float32, "none", [], "",
-        )  # fmt: skip
-        return result.view(*states.shape[:-1], self.out_features).to(states.dtype)
+        return torch.ops.quantized.linear_dynamic(states.float(), self.packed, self.reduce_range).to(states.dtype)
 
 
 class Int8Embedding(nn.Module):
