@@ -26,7 +26,8 @@ LONG_SIGNATURES = {
 # Each may import itself and what stands in the lines after its own, and nothing else of the project.
 LAYERS = (
     ("tests",),
-    ("run_vqa", "benchmarks", "demo", "dualvqa"),  # `dualvqa`: its __init__.py, the public names
+    ("run_vqa", "benchmarks", "demo"),
+    ("dualvqa",),  # its __init__.py: the public names
     ("dualvqa.cli",),
     ("dualvqa.run",),
     ("dualvqa.trainer",),
