@@ -1,6 +1,7 @@
 """What goes wrong in a run, in a line."""
 
 import contextlib
+import os
 import signal
 import sys
 
@@ -28,3 +29,19 @@ class Terminated(KeyboardInterrupt):
 def raise_terminated(number, frame):
     """A handler of SIGTERM, so that what is half written is cleared away."""
     raise Terminated("terminated")
+
+
+def leave(number, frame):
+    os.write(2, b"\ninterrupted\n")  # print() may not be used in here
+    os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def leaving_at_once():
+    """While large libraries are imported a signal ends the process: they make errors of their own of an interrupt."""
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

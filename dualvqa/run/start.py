@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from .errors import plain_errors, raise_terminated
+from .errors import leaving_at_once, plain_errors, raise_terminated
 from .flags import check_flags
 from .help import help_page
 
@@ -28,8 +28,8 @@ def start(argv=None, program="run_vqa.py", about=ABOUT, usage=USAGE):
     try:
         with plain_errors():
             check_flags(argv)
-            from .main import main, stop_processes
-
+            with leaving_at_once():
+                from .main import main, stop_processes
             main(argv)
             stop_processes()
     finally:
