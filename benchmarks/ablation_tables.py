@@ -148,12 +148,20 @@ def draw(rows, seeds, shares, path):
                 label=None if place else label,
             )
         if row.expected:
-            axis.plot(row.expected[2], place, "x", color="gray", label=None if place else "expected, all")
-    handles, labels = axis.get_legend_handles_labels()
+            axis.plot(row.expected[2], place, "x", color="gray", label="expected, all")
+    labelled = dict(zip(*axis.get_legend_handles_labels()[::-1]))  # each once, whichever row has it
     axis.set_yticks(range(len(done)), [row.label for row in done])
     axis.set_xlabel("accuracy, oracle head, % (mean ± standard deviation)")
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8, frameon=False)
+    axis.legend(
+        labelled.values(),
+        labelled.keys(),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=4,
+        fontsize=8,
+        frameon=False,
+    )
     figure.tight_layout()
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)

@@ -2,7 +2,7 @@
 
 python benchmarks/explanation.py --model runs/easy_vqa --output docs/results/explanation.md
 
-Writes the tables to the output, and examples chosen by chance to the picture beside it. A few minutes on a CPU.
+Writes the tables to the output, and examples chosen by chance to the plot beside it. A few minutes on a CPU.
 """
 
 import copy
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from matplotlib.figure import Figure
 
 from dualvqa.trust.explanation import explain
-from dualvqa.trust.explanation_drawing import as_picture, draw_map, draw_words, lay_out
+from dualvqa.trust.explanation_drawing import as_pixels, draw_map, draw_words, lay_out
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DualVQAProcessor
 
@@ -36,57 +36,58 @@ Written by
 
 {machine}.
 
-{pictures} test pictures of easy-VQA chosen by chance, one question by chance about each, the model's own
+{images} test images of easy-VQA chosen by chance, one question by chance about each, the model's own
 answer explained; {right:.1f} % of these answers are right.
 
 ## Does the map lie on the shape?
 
-Pictures are {size} pixels wide; maps have {grids} places. *Share on the shape* is the mean share of a map's mass on the
-pixels that differ from the background's colour. A map that is the same everywhere has *uniform*; *another picture* is
+Images are {size} pixels wide; maps have {grids} places. *Share on the shape* is the mean share of a map's mass on the
+pixels that differ from the background's colour. A map that is the same everywhere has *uniform*; *another image* is
 the share of a map that belongs to one, what a habit of looking at the middle gains; *best* is the most that any map of
 that grid could have. *Near it* counts the pixels within one place of the map's grid as well. *Pointing* is how often
 the place with the map's maximum touches the shape (Zhang et al. 2016, with a place as tolerance), *by chance* how many
 of the places do. A map that is 0 everywhere has no share and points nowhere. *Random weights* are the maps of the same
-answers by a model that has learned nothing: what there is to see in the picture alone.
+answers by a model that has learned nothing: what there is to see in the image alone.
 
 {shares}
 ## Does it depend on what was learned?
 
 Spearman's rank correlation of the places' values (of the words' scores) with those of the trained model, for the same
-picture, question and answer: mean ± standard deviation over {pictures} pictures and {seeds} random starts. A map that
+image, question and answer: mean ± standard deviation over {images} images and {seeds} random starts. A map that
 only shows edges would stay as it is when weights are random (Adebayo et al. 2018); one that looks the same for *another
-picture* shows nothing of this one. Batch-norm statistics of random towers are those of the pictures. Maps that are the
+image* shows nothing of this one. Batch-norm statistics of random towers are those of the images. Maps that are the
 same everywhere have no ranks and are left out: {left_out}.
 
 {correlations}
-Examples, the first of the {pictures} pictures. Words have their gradient times input, in units of the logit, blue where
+Examples, the first of the {images} images. Words have their gradient times input, in units of the logit, blue where
 it speaks for the answer and red where against it; questions in red are wrongly answered.
 
-![Test pictures with their maps and words]({sheet})
+![Test images with their maps and words]({sheet})
 """
 MAPS = {"Grad-CAM": "image_map", "LayerCAM": "detail_map", "attention": "attention_map"}
+CHARACTERS = 66  # of words, beside one another
 
 
 def asked(count, seed):
-    """`count` test pictures chosen by chance, as (path, question, answer), one question by chance about each."""
+    """`count` test images chosen by chance, as (path, question, answer), one question by chance about each."""
     try:
         import easy_vqa
     except ImportError as error:
-        raise SystemExit("error: easy-VQA's pictures come with its package: pip install easy-vqa") from error
-    by_picture = {}
-    for question, answer, picture in zip(*easy_vqa.get_test_questions()):
-        by_picture.setdefault(picture, []).append((question, answer))
-    if not 2 <= count <= len(by_picture):
-        raise SystemExit(f"error: expected --pictures from 2 to {len(by_picture)}, found {count}")
+        raise SystemExit("error: easy-VQA's images come with its package: pip install easy-vqa") from error
+    by_image = {}
+    for question, answer, image in zip(*easy_vqa.get_test_questions()):
+        by_image.setdefault(image, []).append((question, answer))
+    if not 2 <= count <= len(by_image):
+        raise SystemExit(f"error: expected --images from 2 to {len(by_image)}, found {count}")
     paths, chance = easy_vqa.get_test_image_paths(), random.Random(seed)
-    return [(paths[picture], *chance.choice(by_picture[picture])) for picture in chance.sample(list(by_picture), count)]
+    return [(paths[image], *chance.choice(by_image[image])) for image in chance.sample(list(by_image), count)]
 
 
-def shape_mask(picture):
+def shape_mask(image):
     """(H, W, 3) -> (H, W), true where a pixel isn't of the background's colour, the commonest of the border."""
-    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     colors, counts = np.unique(border, axis=0, return_counts=True)
-    return (picture != colors[counts.argmax()]).any(axis=-1)
+    return (image != colors[counts.argmax()]).any(axis=-1)
 
 
 def over_pixels(values, mask):
@@ -110,7 +111,7 @@ def touched(mask, grid):
 
 
 def localisation(maps, masks):
-    """What the table says of maps (h, w) and the masks (H, W) of their shapes, in %; of pictures one after another."""
+    """What the table says of maps (h, w) and the masks (H, W) of their shapes, in %; of images one after another."""
     found = {name: [] for name in ("on", "uniform", "other", "best", "near", "near uniform", "points", "chance")}
     for number, (values, mask) in enumerate(zip(maps, masks)):
         wide, places = near(mask, values.shape), touched(mask, values.shape)
@@ -174,51 +175,51 @@ def randomisation(model, processor, rows, found, seeds):
             untrained = of_changed  # in the end that of a model that is random everywhere
             for kind, values in correlate(found, of_changed).items():
                 correlations.setdefault(part, {}).setdefault(kind, []).extend(values)
-    correlations["trained, another picture"] = correlate(found, found[1:] + found[:1], same_question=False)
+    correlations["trained, another image"] = correlate(found, found[1:] + found[:1], same_question=False)
     return correlations, untrained
 
 
 def draw_sheet(rows, found, path, count):
-    """One example a line: the image, its maps, and the words."""
+    """Two lines an example: the image with its maps, and the words. As wide as a page, so letters stay readable."""
     kinds = [kind for kind, name in MAPS.items() if getattr(found[0], name) is not None]
-    figure = Figure(figsize=(1.6 * (1 + len(kinds)) + 7, 1.75 * count), layout="constrained")
-    ratios = [1] * (1 + len(kinds)) + [4.4]
-    axes = figure.subplots(count, len(ratios), gridspec_kw={"width_ratios": ratios}, squeeze=False)
-    words = [lay_out(one, 66) for one in found[:count]]
-    for (source, _, truth), one, lines, places in zip(rows, found, words, axes):
-        picture = as_picture(source)
-        places[0].imshow(picture)
+    words = [lay_out(one, CHARACTERS) for one in found[:count]]
+    heights = [height for lines in words for height in (2.0, 0.35 + 0.42 * len(lines))]
+    figure = Figure(figsize=(8, sum(heights) + 0.8), layout="constrained")
+    grid = figure.add_gridspec(2 * count, 1 + len(kinds), height_ratios=heights)
+    for number, ((source, _, truth), one, lines) in enumerate(zip(rows, found, words)):
+        places = [figure.add_subplot(grid[2 * number, column]) for column in range(1 + len(kinds))]
+        pixels = as_pixels(source)
+        places[0].imshow(pixels)
         for place, kind in zip(places[1:], kinds):
-            shown = draw_map(place, picture, getattr(one, MAPS[kind]))
-        draw_words(places[-1], lines, 66)
-        places[-1].set_ylim(0.95 - max(map(len, words)), 0.95)
-        right = one.answer == truth
-        title = f"{one.question}  →  {one.answer} ({one.score:.0%})" + ("" if right else f", right: {truth}")
-        places[-1].set_title(title, fontsize="medium", loc="left", color="black" if right else "firebrick")
-        for place in places:
+            shown = draw_map(place, pixels, getattr(one, MAPS[kind]))
+        for place, name in zip(places, ["image", *kinds]):
+            place.set_title(name, fontsize="small")
+        below = figure.add_subplot(grid[2 * number + 1, :])
+        draw_words(below, lines, CHARACTERS)
+        correct = one.answer == truth
+        title = f"{one.question}  →  {one.answer} ({one.score:.0%})" + ("" if correct else f", correct: {truth}")
+        below.set_title(title, fontsize="medium", loc="left", color="black" if correct else "firebrick")
+        for place in (*places, below):
             place.set_axis_off()
-    for place, kind in zip(axes[0], ["image", *kinds]):
-        place.set_title(kind, fontsize="medium")
-    maps = axes[:, 1 : 1 + len(kinds)]
-    figure.colorbar(shown, ax=maps, location="bottom", pad=0.01, aspect=30, label="0 .. 1 of the map's maximum")
-    figure.savefig(path, dpi=110)
+    figure.colorbar(shown, ax=figure.axes, location="bottom", pad=0.01, aspect=30, label="0 .. 1 of the map's maximum")
+    figure.savefig(path, dpi=150)
 
 
 def main():
     parser = build_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="saved folder of a model trained on easy-VQA")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3, help="random starts")
-    parser.add_argument("--examples", type=int, default=6, help="in the picture")
+    parser.add_argument("--examples", type=int, default=6, help="in the plot")
     args = parser.parse_args()
-    rows = asked(args.pictures, seed=0)
+    rows = asked(args.images, seed=0)
     if not (args.model / "config.json").is_file():
         raise SystemExit(f"error: expected a saved model in {args.model}, found no config.json; `make demo` trains one")
     model = DualVQAForQuestionAnswering.from_pretrained(args.model)
     processor = DualVQAProcessor.from_pretrained(args.model)
     found = [explain((model, processor), path, question) for path, question, _ in rows]
-    masks = [shape_mask(as_picture(path)) for path, _, _ in rows]
+    masks = [shape_mask(as_pixels(path)) for path, _, _ in rows]
     correlations, untrained = randomisation(model, processor, rows, found, args.seeds)
     lines = []
     for kind, name in MAPS.items():
@@ -230,7 +231,7 @@ def main():
                 zero = sum(not values.any() for values in maps)
                 shares = localisation(maps, [masks[number] for number in chosen])
                 lines.append([kind, label, len(maps), zero, *(f"{share:.1f}" for share in shares.values())])
-    head = ["map", "questions", "maps", "0 everywhere", "share on the shape, %", "uniform", "another picture", "best"]
+    head = ["map", "questions", "maps", "0 everywhere", "share on the shape, %", "uniform", "another image", "best"]
     head += ["near it, %", "uniform", "pointing, %", "by chance"]
     kinds = list(correlations["everything random"])
     cells, left_out = [], []
@@ -247,7 +248,7 @@ def main():
     text = NOTE.format(
         command=command(),
         machine=machine(),
-        pictures=len(rows),
+        images=len(rows),
         right=100 * np.mean([one.answer == answer for one, (_, _, answer) in zip(found, rows)]),
         size=masks[0].shape[1],
         grids=", ".join(f"{size} ({kind})" for kind, size in grids.items()),

@@ -31,15 +31,15 @@ def plot_series(axes, history, series):
 def draw_curves(folder):
     """Training loss of each head, and accuracy on the validation images."""
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
     plot_series(left, history, LOSSES)
     left.set(title="training loss", yscale="log")
     plot_series(right, history, ACCURACIES)
-    right.set(title="accuracy on validation images (routed)", ylim=(None, 1.005))
-    figure.savefig(folder / "curves.png", dpi=120)
+    right.set(title="routed accuracy, validation images", ylim=(None, 1.005))
+    figure.savefig(folder / "curves.png", dpi=150)
 
 
-def draw_sheet(folder, columns=6, rows=4):
+def draw_sheet(folder, columns=4, rows=6):
     """Test images chosen by chance, the last row wrongly answered ones if there are any."""
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").open(encoding="utf-8")]
     lines = [line for line in lines if Path(line["image"]).exists()]
@@ -47,7 +47,7 @@ def draw_sheet(folder, columns=6, rows=4):
     wrong = [line for line in lines if "source_answer" in line and line["source_answer"] != line["answer"]]
     wrong = chance.sample(wrong, min(columns, len(wrong)))
     chosen = chance.sample(lines, min(columns * rows - len(wrong), len(lines))) + wrong
-    figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.6 * rows), layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(2 * columns, 2.3 * rows), layout="constrained")
     for place in axes.flat:
         place.axis("off")
     for place, line in zip(axes.flat, chosen):
@@ -55,8 +55,8 @@ def draw_sheet(folder, columns=6, rows=4):
         right = line.get("source_answer", line["answer"]) == line["answer"]
         truth = "" if right else f"\n(right: {line['source_answer']})"
         title = f"{wrap(line['question'])}\n{line['answer']}  {line['score']:.0%}{truth}"
-        place.set_title(title, fontsize=8, color="black" if right else "firebrick")
-    figure.savefig(folder / "sheet.png", dpi=120)
+        place.set_title(title, fontsize=9, color="black" if right else "firebrick")
+    figure.savefig(folder / "sheet.png", dpi=150)
 
 
 def wrap(question, width=26):

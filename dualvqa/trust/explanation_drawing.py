@@ -1,4 +1,4 @@
-"""An explanation as a picture: its maps over the image, its words in the colour of their scores."""
+"""An explanation as a plot: its maps over the image, its words in the colour of their scores."""
 
 import math
 import textwrap
@@ -17,6 +17,7 @@ OVERLAY = colormaps["viridis"](np.linspace(0, 1, 256))
 OVERLAY[:, 3] = np.linspace(0.3, 0.85, 256)
 OVERLAY = ListedColormap(OVERLAY)
 PANEL = 3.1  # inches
+COLUMNS = 2  # of panels
 CHARACTERS = 33  # of the words below, per panel
 LEGEND = "gradient × input of the words, in units of the logit: blue for the answer, red against it"
 
@@ -33,22 +34,23 @@ def draw_explanation(explanation, image, path=None):
     Returns:
         The matplotlib Figure.
     """
-    picture = as_picture(image)
+    pixels = as_pixels(image)
     maps = {"Grad-CAM": explanation.image_map, "LayerCAM": explanation.detail_map}
     maps["attention of the question"] = explanation.attention_map
     maps = {name: values for name, values in maps.items() if values is not None}
     panels = 1 + len(maps)
-    lines = lay_out(explanation, CHARACTERS * panels)
-    heights = (0.9 + PANEL, 0.3 + 0.5 * len(lines))
-    figure = Figure(figsize=(PANEL * panels + 0.9, sum(heights)), layout="constrained")
+    rows, columns = math.ceil(panels / COLUMNS), COLUMNS  # a page is about as wide as two panels
+    lines = lay_out(explanation, CHARACTERS * columns)
+    heights = (0.9 + PANEL * rows, 0.3 + 0.5 * len(lines))
+    figure = Figure(figsize=(PANEL * columns + 0.9, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     title = f"{explanation.question}  →  {explanation.answer} ({explanation.score:.1%})"
-    above.suptitle(textwrap.fill(title, CHARACTERS * panels), parse_math=False)
-    places = above.subplots(1, panels)
-    places[0].imshow(picture)
+    above.suptitle(textwrap.fill(title, CHARACTERS * columns), parse_math=False)
+    places = above.subplots(rows, columns, squeeze=False).flatten()
+    places[0].imshow(pixels)
     places[0].set_title("image", fontsize="medium")
     for axes, (name, values) in zip(places[1:], maps.items()):
-        shown = draw_map(axes, picture, values)
+        shown = draw_map(axes, pixels, values)
         height, width = values.shape
         size = f"{height} × {width}" if values.any() else "0 everywhere"
         axes.set_title(f"{name}, {size}", fontsize="medium")
@@ -57,21 +59,21 @@ def draw_explanation(explanation, image, path=None):
     above.colorbar(shown, ax=places, shrink=0.75, label="0 .. 1 of the map's maximum")
     words = below.subplots()
     words.set_title(LEGEND, fontsize="small", loc="left")
-    draw_words(words, lines, CHARACTERS * panels)
+    draw_words(words, lines, CHARACTERS * columns)
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
 
 
-def as_picture(image):
+def as_pixels(image):
     """(H, W, 3) of an image of any kind, upright and as a person sees it."""
     return np.asarray(load_image(image))
 
 
-def draw_map(axes, picture, values):
-    """A map (h, w) over the picture in grey, as shares of its maximum; each place of the grid is one tile."""
-    height, width = picture.shape[:2]
-    axes.imshow(Image.fromarray(picture).convert("L"), cmap="gray", vmin=0, vmax=255)
+def draw_map(axes, pixels, values):
+    """A map (h, w) over the image in grey, as shares of its maximum; each place of the grid is one tile."""
+    height, width = pixels.shape[:2]
+    axes.imshow(Image.fromarray(pixels).convert("L"), cmap="gray", vmin=0, vmax=255)
     shares = values / (values.max() or 1)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     return axes.imshow(shares, cmap=OVERLAY, vmin=0, vmax=1, extent=extent, interpolation="nearest")

@@ -103,7 +103,7 @@ def test_the_benchmark_writes_its_tables_and_its_picture(saved, benchmark, monke
     pytest.importorskip("easy_vqa")
     page = saved / "explanation.md"
     monkeypatch.setattr(sys, "argv", ["explanation.py", "--model", str(saved / "model"), "--output", str(page)])
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--pictures", "3", "--seeds", "1", "--examples", "2"])
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--images", "3", "--seeds", "1", "--examples", "2"])
     benchmark.main()
     lines = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     first = [line[0].removeprefix("| ") for line in lines]
