@@ -27,11 +27,11 @@ CODE_ROW = re.compile(r"^\| `(\w+\.py)` \| `([0-9a-f]{64})` \|\n", re.MULTILINE)
 
 NOTHING = (None, "", [], {})  # what a setting is that wasn't used
 RENAMED = {  # settings in folders that were saved before these had their present names
-    "images read by": "vision tower",
+    "pictures read by": "vision tower",
     "questions read by": "text tower",
     "parameters that stood still": "frozen parameters",
     "learned besides": "auxiliary targets",
-    "images": "images",
+    "pictures": "images",
 }
 
 KINDS = {

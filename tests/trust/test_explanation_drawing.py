@@ -98,8 +98,16 @@ def test_shares_and_pointing_are_those_counted_by_hand(benchmark):
     assert found == pytest.approx(expected)
 
 
+@pytest.fixture
+def saved(tiny_model, processor, tmp_path):
+    """A folder with a saved model in `model`."""
+    tiny_model(fusion_type="cross_attention").save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    return tmp_path
+
+
 @pytest.mark.slow
-def test_the_benchmark_writes_its_tables_and_its_picture(saved, benchmark, monkeypatch):
+def test_the_benchmark_writes_its_tables_and_its_plot(saved, benchmark, monkeypatch):
     pytest.importorskip("easy_vqa")
     page = saved / "explanation.md"
     monkeypatch.setattr(sys, "argv", ["explanation.py", "--model", str(saved / "model"), "--output", str(page)])
