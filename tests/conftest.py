@@ -2,9 +2,13 @@
 
 import gc
 import os
+import shutil
+import tempfile
 
 # Tiny models are slower with several threads, and several threads don't add in the same order every time.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # also of the processes that tests start
+# The code of saved folders is copied there to be imported: tests that run at once would write the same files.
+MODULES = os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="modules-")
 
 import numpy as np
 import pytest
@@ -33,6 +37,7 @@ def pytest_collection_finish():
 
 def pytest_unconfigure():
     gc.unfreeze()
+    shutil.rmtree(MODULES, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
@@ -114,10 +119,37 @@ def picture_folder(tmp_path):
 @pytest.fixture
 def recipe(picture_folder, tmp_path):
     """A recipe that trains for two steps on the pictures, and its output folder."""
-    settings = {
-        "train_file": str(picture_folder / "train.jsonl"),
-        "image_dir": str(picture_folder),
-        "output_dir": str(tmp_path / "out"),
+    path = tmp_path / "recipe.yaml"
+
+    def write(**changes):
+        path.write_text(yaml.safe_dump({**short_run(picture_folder), **changes}))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """The output folder of a run of that recipe; it is read only."""
+    from dualvqa.run import main as run_vqa
+
+    folder = write_pictures(tmp_path_factory.mktemp("trained"))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(short_run(folder)))
+    run_vqa.main([str(folder / "recipe.yaml")])
+    return folder / "out"
+
+
+@pytest.fixture
+def trained(trained_run, tmp_path):
+    """A copy of it that may be written into, where the recipe writes too."""
+    return shutil.copytree(trained_run, tmp_path / "out")
+
+
+def short_run(folder):
+    return {
+        "train_file": str(folder / "train.jsonl"),
+        "image_dir": str(folder),
+        "output_dir": str(folder / "out"),
         "image_size": 32,
         "validation_fraction": 0.25,
         "max_steps": 2,
@@ -129,13 +161,6 @@ def recipe(picture_folder, tmp_path):
         "do_train": True,
         "config": TINY,
     }
-    path = tmp_path / "recipe.yaml"
-
-    def write(**changes):
-        path.write_text(yaml.safe_dump({**settings, **changes}))
-        return str(path)
-
-    return write
 
 
 @pytest.fixture

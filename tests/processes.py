@@ -6,7 +6,9 @@ at once and is as clean.
 
 import multiprocessing
 import os
+import runpy
 import socket
+import sys
 import tempfile
 from typing import NamedTuple
 
@@ -24,6 +26,8 @@ class Ended(NamedTuple):
 
 
 def work(function, arguments, environment, output):
+    for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:  # of trainings before
+        del os.environ[name]
     os.environ.update(environment)
     with open(output, "ab") as file:
         for stream in (1, 2):
@@ -57,3 +61,16 @@ def forked(function, *arguments, processes=1, environment=None):
             process.join()
         codes = [process.exitcode for process in running]
         return Ended(next((code for code in codes if code), 0), output.read().decode())
+
+
+def run_script(path, *arguments):
+    """Runs a script as its command line does, in a forked process; gives what it printed."""
+    ended = forked(as_main, str(path), list(map(str, arguments)))
+    assert ended.code == 0, ended.output
+    return ended.output
+
+
+def as_main(path, arguments):
+    sys.argv = [path, *arguments]
+    sys.path.insert(0, os.path.dirname(path))
+    runpy.run_path(path, run_name="__main__")

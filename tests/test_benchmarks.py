@@ -1,18 +1,19 @@
 """The benchmarks run, at sizes that say nothing of what they measure."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 import torch
 from helpers import ROOT
+from processes import run_script
 
 
 def benchmark(name, *flags):
-    subprocess.run([sys.executable, str(ROOT / f"benchmarks/{name}.py"), *map(str, flags)], check=True)
+    run_script(ROOT / f"benchmarks/{name}.py", *flags)
 
 
+@pytest.mark.slow
 def test_inference_writes_a_row_for_each_model_and_both_plots(tmp_path):
     page = tmp_path / "inference.md"
     benchmark("inference", "--output", page, "--quick", "--rows", "ours", "CLIP ViT-B/32")
@@ -23,6 +24,7 @@ def test_inference_writes_a_row_for_each_model_and_both_plots(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"inference.md", "inference.png", "inference_scaling.png"}
 
 
+@pytest.mark.slow
 def test_training_measures_plain_and_ours_in_both_modes(picture_folder, tmp_path):
     page = tmp_path / "training_speed.md"
     files = ["--train_file", picture_folder / "train.jsonl", "--image_dir", picture_folder]
@@ -33,6 +35,7 @@ def test_training_measures_plain_and_ours_in_both_modes(picture_folder, tmp_path
     assert page.with_suffix(".png").exists()
 
 
+@pytest.mark.slow
 def test_ablation_goes_on_where_it_stopped(picture_folder, tmp_path):
     page, runs = tmp_path / "ablation.md", tmp_path / "runs"
     files = ["--train_file", picture_folder / "train.jsonl", "--image_dir", picture_folder, "--image_size", 32]
@@ -60,6 +63,7 @@ arms:
 """
 
 
+@pytest.mark.slow
 def test_cross_validation_scores_every_question_once_for_each_seed(picture_folder, tmp_path):
     page, plan, runs = tmp_path / "parts.md", tmp_path / "plan.yaml", tmp_path / "runs"
     plan.write_text(PLAN)
@@ -95,6 +99,7 @@ def test_a_claim_holds_where_the_interval_of_the_seeds_does_not_have_zero():
         check_rows(["ful"], ["full", "concat"])
 
 
+@pytest.mark.slow
 def test_reliability_is_measured_of_saved_folders(picture_folder, tmp_path, tiny_model, processor):
     folders = {}
     for name, familiar in (("one", True), ("other", False)):
@@ -115,6 +120,7 @@ def test_reliability_is_measured_of_saved_folders(picture_folder, tmp_path, tiny
     assert scores == ["distance", "energy", "either", "score"] * 3 + ["energy", "score"] * 3
 
 
+@pytest.mark.slow
 def test_memory_of_an_image_is_measured(tmp_path):
     page = tmp_path / "image_memory.md"
     benchmark("image_memory", "--width", 3000, "--height", 2000, "--kinds", "PNG", "--output", page)

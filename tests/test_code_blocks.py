@@ -206,6 +206,7 @@ def load_pipeline(folder):
 
 
 @with_blocks("python")
+@pytest.mark.slow
 def test_python_blocks_run_in_their_order(page, here, seen):
     names = names_of_earlier_blocks(here)
     for number, code in enumerate(blocks(page, "python"), 1):
@@ -218,6 +219,7 @@ def test_python_blocks_run_in_their_order(page, here, seen):
 
 
 @with_blocks("bash")
+@pytest.mark.slow
 def test_commands_run_or_name_files_and_flags_that_are_there(page, here):
     for code in blocks(page, "bash"):
         found = commands(code)

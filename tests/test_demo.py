@@ -1,13 +1,13 @@
 """The demo's drawings and questions, on a run of two steps."""
 
-import subprocess
-import sys
-
 import pytest
 from helpers import ROOT
 from PIL import Image
+from processes import run_script
 
 from dualvqa.run import main as run_vqa
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -22,21 +22,15 @@ def run_folder(tmp_path_factory):
     return folder
 
 
-def call(script, folder):
-    done = subprocess.run([sys.executable, ROOT / "demo" / script, folder], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_draws_curves_and_a_sheet(run_folder):
-    call("draw.py", run_folder)
+    run_script(ROOT / "demo" / "draw.py", run_folder)
     for name in ("curves.png", "sheet.png"):
         with Image.open(run_folder / name) as picture:
             assert picture.width > 800 and len(picture.convert("L").getcolors(256)) > 20
 
 
 def test_asks_three_questions_and_prints_what_was_reached(run_folder):
-    shown = call("ask.py", run_folder)
+    shown = run_script(ROOT / "demo" / "ask.py", run_folder)
     assert shown.count("(right: ") == 3
     assert "routed" in shown and "majority" in shown and "sheet.png" in shown
 

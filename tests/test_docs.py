@@ -54,6 +54,7 @@ def test_relative_links_of_readme_and_pages_lead_somewhere():
             assert (path.parent / link).exists(), f"{path.name}: {link}"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sphinx.deprecation.RemovedInSphinx11Warning")  # theirs, not the pages'
 def test_the_site_builds_without_a_warning(tmp_path):
     from sphinx.application import Sphinx

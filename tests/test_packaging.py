@@ -21,6 +21,7 @@ from helpers import TEXT
 import dualvqa
 from dualvqa.shipped import shipped
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("dualvqa", "modeling_dualvqa", "processing")
 SOURCES = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md")

@@ -60,6 +60,7 @@ def make_trainer(data, arguments):
     return make
 
 
+@pytest.mark.slow
 def test_the_ten_lines_leave_what_a_run_leaves(make_trainer, data, tmp_path, recipe, monkeypatch):
     trainer = make_trainer()
     trainer.train()
@@ -91,6 +92,7 @@ def test_the_ten_lines_leave_what_a_run_leaves(make_trainer, data, tmp_path, rec
     assert left <= {path.name for path in folder.iterdir()} | {"checkpoint-2"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_as_a_run_on_files(recipe, picture_folder, tmp_path):
     flags = ["--validation_fraction", "0", "--output_dir", str(tmp_path / "files")]
     run = run_vqa.main([recipe(), *flags])
@@ -151,6 +153,7 @@ def test_own_metrics_and_callbacks_work(make_trainer, data, arguments):
     assert len(answers_of(trainer.predict(data["test"][:4]), trainer.processing_class, top_k=2)[0]) == 2
 
 
+@pytest.mark.slow
 def test_every_searched_argument_takes_effect(data, arguments):
     optuna = pytest.importorskip("optuna")  # part of the extra `test`
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -202,6 +205,7 @@ def bert(tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["distilbert", "bert"])
 def test_adapters_train_on_any_text_tower(family, bert, data, arguments, tmp_path):
     """MiniLM is a BERT; the regular expression names the linear layers of every transformers text tower."""

@@ -7,6 +7,7 @@ import pytest
 from dualvqa.cli import main
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_evaluated_asked_for_predictions_and_calibrated(recipe, test_file, tmp_path, capsys):
     out = tmp_path / "out"
     main(["train", recipe(do_train=False), "--validation_fraction", "0.5"])

@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from PIL import Image
+from towers import vision_config
 
 from dualvqa.cli import main
 from dualvqa.deployment.onnx_export import MANIFEST, export_onnx, file_hash
@@ -12,12 +13,18 @@ from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
 
+# An export takes as long as there are layers: those of MobileNet are exported once, otherwise a ResNet of two blocks.
+SMALL = {"vision_config": vision_config("resnet")}
+
+
 @pytest.fixture(params=["attention", "cross_attention", "experts"])
 def model(request, tiny_model):
-    fields = {"fusion_type": request.param}
+    if request.param == "attention":
+        return tiny_model()
+    fields = {}
     if request.param == "experts":  # and the image attends back
-        fields = {"fusion_type": "cross_attention", "fusion_bidirectional": True, "fusion_num_experts": 3}
-    return tiny_model(**fields)
+        fields = {"fusion_bidirectional": True, "fusion_num_experts": 3}
+    return tiny_model(fusion_type="cross_attention", **fields, **SMALL)
 
 
 @pytest.fixture
@@ -34,6 +41,7 @@ def others():
     return one, many
 
 
+@pytest.mark.slow
 def test_files_answer_as_the_model_does(model, processor, batch, others, tmp_path):
     export_onnx(model, tmp_path, processor, parts=("vision", "text", "heads", "model"))
     whole = OnnxModel.from_pretrained(tmp_path, threads=1)
@@ -52,8 +60,9 @@ def test_files_answer_as_the_model_does(model, processor, batch, others, tmp_pat
         assert found[0]["question_type"] == expected[0]["question_type"]
 
 
+@pytest.mark.slow
 def test_images_are_of_the_processors_size(tiny_model, processor, tmp_path):
-    model = tiny_model()
+    model = tiny_model(**SMALL)
     processor.image_processor.size = {"height": 48, "width": 64}
     export_onnx(model, tmp_path, processor)
     image, question = Image.new("RGB", (90, 70), "red"), "is it red?"
@@ -63,8 +72,9 @@ def test_images_are_of_the_processors_size(tiny_model, processor, tmp_path):
     assert found[0]["score"] == pytest.approx(expected[0]["score"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_one_head_alone_from_a_saved_folder(tiny_model, processor, batch, tmp_path):
-    model = tiny_model()
+    model = tiny_model(**SMALL)
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
     main(["export", str(tmp_path / "model"), str(tmp_path / "onnx"), "--heads", "binary"])
@@ -82,6 +92,7 @@ def test_one_head_alone_from_a_saved_folder(tiny_model, processor, batch, tmp_pa
     assert DualVQAForQuestionAnswering.from_pretrained(tmp_path / "model").config.heads == ["binary", "open_ended"]
 
 
+@pytest.mark.slow
 def test_int8_files_are_near_and_smaller(tiny_model, batch, tmp_path):
     model = tiny_model(
         text_config={"model_type": "distilbert", "dim": 128, "hidden_dim": 512, "n_layers": 1, "n_heads": 2}

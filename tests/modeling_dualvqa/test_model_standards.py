@@ -5,8 +5,9 @@ import warnings
 
 import pytest
 import torch
-from helpers import FUSIONS, LOGITS, assert_same_logits, load
+from helpers import FUSIONS, LOGITS, VISION, assert_same_logits, load
 from torch import nn
+from towers import vision_config
 from transformers.utils import logging
 
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAOutput
@@ -15,6 +16,13 @@ from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAOutput
 @pytest.fixture(params=FUSIONS)
 def model(request, tiny_model):
     return tiny_model(fusion_type=request.param)
+
+
+@pytest.fixture(params=FUSIONS)
+def traced(request, tiny_model):
+    """Tracing takes as long as there are layers: those of MobileNet once, otherwise a ResNet of two blocks."""
+    vision = VISION if request.param == "attention" else vision_config("resnet")
+    return tiny_model(fusion_type=request.param, vision_config=vision)
 
 
 @pytest.fixture
@@ -32,6 +40,7 @@ def checkpoint_activations(model):
 # Initialisation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["mobilenet_v3_small", "resnet18", "convnext_tiny", "swin_t"])
 def test_missing_weights_start_like_those_of_a_new_model(tiny_config, architecture):
     config = tiny_config(vision_config={"architecture": architecture, "image_size": 64})
@@ -276,7 +285,9 @@ def test_token_embeddings_can_be_resized(model, batch, tmp_path):
     assert_same_logits(before, load(tmp_path)(**batch))
 
 
-def test_compiles_in_one_graph(model, batch, labels):
+@pytest.mark.slow
+def test_compiles_in_one_graph(traced, batch, labels):
+    model = traced
     # The graph is what is asked for; a code generator would add a minute and show nothing more.
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
@@ -284,7 +295,9 @@ def test_compiles_in_one_graph(model, batch, labels):
         torch.testing.assert_close(model(**batch, **labels).loss, compiled(**batch, **labels).loss)
 
 
-def test_exports_with_any_number_of_questions_tokens_and_images(model, batch):
+@pytest.mark.slow
+def test_exports_with_any_number_of_questions_tokens_and_images(traced, batch):
+    model = traced
     dims = {name: torch.export.Dim(name, min=2, max=64) for name in ("questions", "images")}
     tokens = torch.export.Dim("tokens", min=2, max=16)
     shapes = {

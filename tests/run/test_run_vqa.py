@@ -76,9 +76,8 @@ print(json.dumps(answers))
 
 
 @pytest.mark.slow
-def test_goes_on_from_a_saved_folder(recipe, test_file, tmp_path, caplog):
-    run_vqa.main([recipe()])
-    first = str(tmp_path / "out")
+def test_goes_on_from_a_saved_folder(trained, recipe, test_file, tmp_path, caplog):
+    first = str(trained)
     again = str(tmp_path / "again")
     run_vqa.main([recipe(), "--model_name_or_path", first, "--output_dir", again, "--max_question_length", "12"])
     told = next(line for line in caplog.messages if line.startswith("the saved model keeps its own towers"))
@@ -107,9 +106,8 @@ def test_a_run_leaves_the_complete_folder_and_its_card_says_what_was_reached(rec
 
 
 @pytest.mark.slow
-def test_goes_on_with_other_answers(recipe, picture_folder, tmp_path):
-    run_vqa.main([recipe()])
-    first, again = tmp_path / "out", tmp_path / "again"
+def test_goes_on_with_other_answers(trained, recipe, picture_folder, tmp_path):
+    first, again = trained, tmp_path / "again"
     before = load_file(first / "model.safetensors")
     names = {"red": "crimson", "green": "emerald", "blue": "azure"}
     rows = [
@@ -132,8 +130,7 @@ def test_goes_on_with_other_answers(recipe, picture_folder, tmp_path):
     assert "| continued from | out |" in (again / "README.md").read_text()
 
 
-def test_a_processor_of_another_model_is_refused(recipe, tmp_path):
-    run_vqa.main([recipe()])
+def test_a_processor_of_another_model_is_refused(trained, recipe, tmp_path):
     settings = json.loads((tmp_path / "out" / "processor_config.json").read_text())
     settings["answers"].append("purple")
     (tmp_path / "out" / "processor_config.json").write_text(json.dumps(settings))

@@ -161,7 +161,6 @@ def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path
             torch.testing.assert_close(logits[head][place], expected[f"{head}_logits"][0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags, message",
     [
@@ -174,8 +173,7 @@ def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path
         (["--teacher", "TEACHER", "--model_name_or_path", "TEACHER", "--do_train", "false", "--do_eval"], "needs"),
     ],
 )
-def test_what_does_not_fit_is_named(recipe, tmp_path, flags, message):
-    teacher = str(tmp_path / "teacher")
-    run_vqa.main([recipe(max_steps=1), "--output_dir", teacher])
+def test_what_does_not_fit_is_named(trained_run, recipe, flags, message):
+    teacher = str(trained_run)
     with pytest.raises((SystemExit, ValueError, OSError), match=message):
         run_vqa.main([recipe(), *[teacher if flag == "TEACHER" else flag for flag in flags]])

@@ -51,6 +51,7 @@ def names(folder):
 
 
 # 4: a checkpoint more. 5: the step is the last of its epoch, after which there is an evaluation. 7: one is due anyway.
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [4, 5, 7])
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(recipe, interrupt, tmp_path, capsys, step):
     settings = {"save_total_limit": 2, "average_checkpoints": 2, "save_steps": 4, "eval_strategy": "epoch"}
@@ -92,6 +93,7 @@ def test_a_second_interrupt_stops_at_once(recipe, interrupt, tmp_path, capsys):
     assert not all_checkpoints(tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_process_that_is_stopped_from_outside_says_how_to_go_on(recipe, tmp_path, number, code):
     out = tmp_path / "out"
@@ -113,6 +115,7 @@ def test_a_process_that_is_stopped_from_outside_says_how_to_go_on(recipe, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_before_training_nothing_is_kept_and_there_is_no_traceback(recipe, tmp_path):
     command = [sys.executable, ROOT / "run_vqa.py", recipe(), "--output_dir", tmp_path / "out"]
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:

@@ -1,15 +1,12 @@
 import copy
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from helpers import ROOT
 from huggingface_hub import ModelCard
+from processes import forked
 from training_helpers import ROWS, first_gradients
 from training_helpers import training_arguments as arguments
 from transformers import Trainer, TrainingArguments, default_data_collator
@@ -163,20 +160,11 @@ def test_a_few_rows_are_repeated_often_enough_for_many_processes():
     assert list(ImageGroupedSampler(range(1), 1, seed=0, multiple=4)) == [0, -1, -1, -1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the launcher does what it should")
 def test_processes_that_would_train_alone_are_refused(tmp_path):
-    script = tmp_path / "alone.py"
-    script.write_text("from modeling_dualvqa import DualVQATrainingArguments as A\nA(output_dir='out')\n")
-    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
-    done = subprocess.run(
-        [*launch, "--num_processes", "2", "--main_process_port", "0", str(script)],
-        env={**inherited, "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode and "2 processes were started" in done.stderr and "add --use_cpu" in done.stderr
+    ended = forked(DualVQATrainingArguments, str(tmp_path / "out"), processes=2)
+    assert ended.code and "2 processes were started" in ended.output and "add --use_cpu" in ended.output
 
 
 def test_half_precision_that_has_no_effect_is_refused(tmp_path):
