@@ -173,7 +173,8 @@ def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path
         (["--teacher", "TEACHER", "--model_name_or_path", "TEACHER", "--do_train", "false", "--do_eval"], "needs"),
     ],
 )
-def test_what_does_not_fit_is_named(trained_run, recipe, flags, message):
+def test_what_does_not_fit_is_named(trained_run, recipe, monkeypatch, flags, message):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # it would be asked for "nowhere" many times
     teacher = str(trained_run)
     with pytest.raises((SystemExit, ValueError, OSError), match=message):
         run_vqa.main([recipe(), *[teacher if flag == "TEACHER" else flag for flag in flags]])
