@@ -10,6 +10,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # also of t
 # The code of saved folders is copied there to be imported: tests that run at once would write the same files.
 MODULES = os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="modules-")
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -27,6 +28,7 @@ settings.register_profile("quick", max_examples=50, deadline=None, derandomize=T
 settings.register_profile("long", max_examples=2000, deadline=None, suppress_health_check=CHECKS)
 settings.load_profile("quick")
 torch.set_num_threads(1)
+datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1  # from 5 s after every pass over a stream, for processes that end
 
 
 def pytest_collection_finish():

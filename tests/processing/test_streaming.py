@@ -192,6 +192,7 @@ def test_what_cannot_be_streamed_is_named(shards, tmp_path):
         DataArguments(shuffle_buffer=0)
 
 
+@pytest.mark.slow
 def test_a_run_streams_and_is_resumed(shards, tmp_path, caplog):
     folder = tmp_path / "out"
     tiny = {
