@@ -134,6 +134,7 @@ def test_a_stream_trains(data, arguments):
     assert trainer.train().global_step == 2
 
 
+@pytest.mark.slow
 def test_own_metrics_and_callbacks_work(make_trainer, data, arguments):
     seen, steps = [], []
 
@@ -248,6 +249,7 @@ def test_answers_of_one_kind_train_their_head_and_the_other_is_warned_about(data
     assert "the binary head learns nothing: of 12 training rows none has the answer yes or no" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_saved_folder_is_loaded_evaluated_and_calibrated(make_trainer, data, arguments, tmp_path):
     make_trainer().train()
     model, processor = load_model(tmp_path / "run")

@@ -187,6 +187,7 @@ answers = st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text(m
 @given(answers)
 @example("vitamin-A deficiency")
 @example("a the a dog")
+@pytest.mark.slow
 def test_normalising_twice_changes_nothing(answer):
     form = normalise_answer(answer)
     assert normalise_answer(form) == form

@@ -49,6 +49,7 @@ def test_ranked_answers_are_those_of_all_the_logits(heads, monkeypatch, processo
     assert found == processor.post_process_question_answering(logits, top_k=2)
 
 
+@pytest.mark.slow
 def test_predictions_without_answers_are_those_with(picture_folder, tmp_path):
     """With answers in the test part the metrics need all logits, without them only the best answers are kept."""
     data = ["--image_dir", str(picture_folder), "--report_to", "none", "--use_cpu"]

@@ -35,6 +35,7 @@ def compute(references, predictions=PREDICTIONS):
     return VQAAccuracy(keep_in_memory=True).compute(predictions=predictions, references=references)
 
 
+@pytest.mark.slow
 def test_it_is_loaded_by_its_path_where_the_package_is_not(tmp_path):
     command = [sys.executable, "-I", "-c", SCRIPT, str(FOLDER), json.dumps(PREDICTIONS), json.dumps(REFERENCES)]
     homes = {"HF_HOME": str(tmp_path / "cache"), "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}

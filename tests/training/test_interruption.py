@@ -74,6 +74,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(recipe, interrupt
     assert log_of(stopped) == log_of(whole)
 
 
+@pytest.mark.slow
 def test_a_signal_during_an_evaluation_stops_after_it(recipe, interrupt, tmp_path):
     interrupt(6, "evaluation_loop", signal.SIGTERM)
     with pytest.raises(SystemExit) as exit_:
