@@ -50,7 +50,7 @@ class DualVQATrainer(DualHeadTrainer):
             check_teacher(*self.teaching, self.accelerator.unwrap_model(self.model), self.processing_class)
 
     def prepare_model(self):
-        if self.args.report_blind and self.untrained is None:  # the model without images starts where this one does
+        if self.args.report_blind:  # the model without images starts where this one does
             self.untrained = copy.deepcopy(self.accelerator.unwrap_model(self.model))
         super().prepare_model()
 
@@ -190,7 +190,7 @@ class DualVQATrainer(DualHeadTrainer):
         args.image_cache_dir = self.args.image_cache_dir or os.path.join(self.args.output_dir, "image_cache")
         args.push_to_hub, args.report_to, args.report_blind, args.teacher = False, [], False, []
         blind = type(self)(
-            model=self.untrained,
+            model=copy.deepcopy(self.untrained),
             args=args,
             train_dataset=self.train_dataset,
             eval_dataset=self.eval_dataset,

@@ -257,3 +257,26 @@ def test_a_saved_folder_is_loaded_evaluated_and_calibrated(make_trainer, data, a
     trainer = DualVQATrainer(model=model, processing_class=processor, args=args, eval_dataset=data["test"])
     assert "calibration_rows" in trainer.calibrate()
     assert load_model(tmp_path / "later")[1].calibration["temperatures"]
+
+
+def test_figures_belong_to_the_rows_and_the_weights_that_they_say(make_trainer, data, tmp_path):
+    trainer = make_trainer(eval_dataset=data["test"][:40])
+    trainer.train()
+    trainer.evaluate()
+    first = (tmp_path / "run" / "eval_results.json").read_text()
+    assert trainer.evaluate(data["test"][40:44])["eval_coverage"] == 1.0  # other rows: given back, and that is all
+    assert (tmp_path / "run" / "eval_results.json").read_text() == first
+    assert len(trainer.last_outputs["eval"][0]) == 40
+    trainer.evaluate(data["test"][:40])  # the same rows
+    assert (tmp_path / "run" / "eval_results.json").read_text() != first  # its time at least
+
+    trainer.predict(data["test"][:10])
+    trainer.predict(data["test"][:30])
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "| test | given in Python | 30 | 15 |" in card and "| 10 | 5 |" not in card
+
+    trainer.train()
+    assert not trainer.last_outputs
+    trainer.write_report()
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert list(report["parts"]) == ["validation"]

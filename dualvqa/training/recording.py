@@ -11,6 +11,18 @@ from .failures import model_is_kept, named
 from .output_folder import claimed
 from .record import describe_part, figures, run_record
 
+PARTS = {"eval": "validation", "test": "test", "calibration": "calibration"}  # as the card names them
+
+
+def same_rows(one, other):
+    """Whether two canonical datasets have the same images, questions and answers in the same order."""
+    if one is other:
+        return True
+    columns = [name for name in ("image_key", "question", "answer") if name in one.column_names]
+    return len(one) == len(other) and all(
+        name in other.column_names and one[name][:] == other[name][:] for name in columns
+    )
+
 
 class RecordingMixin:
     """The figures of [`DualHeadTrainer`] as files and on the model card, where it has a processor.
@@ -33,9 +45,9 @@ class RecordingMixin:
         """Saves the figures of a part as `<name>_results.json`, and notes those of a run that trains for the card.
 
         Args:
-            name: "train", "eval", "test" or "calibration".
+            name: "train", "eval", "test" or "calibration"; figures of other names are saved and not on the card.
             metrics: with the prefix `<name>_`.
-            rows: the canonical rows that were evaluated, where they are no part of training.
+            rows: the canonical rows of a test part.
 
         Raises:
             OSError: the folder can't be written into; it names the file.
@@ -49,11 +61,12 @@ class RecordingMixin:
             if metrics.get("averaged_checkpoints"):
                 mean = f"mean of the last {metrics['averaged_checkpoints']} checkpoints"
                 card["settings"].append(["weights", mean])
-        elif self.has_trained or name == "calibration":  # a model that is only evaluated keeps its training's card
-            card.setdefault("results", {})["validation" if name == "eval" else name] = figures(metrics, name)
-            known = [row["part"] for row in card.setdefault("data", [])]
-            if rows is not None and name not in known and name != "eval":
-                card["data"].append(describe_part(name, rows, self.processing_class.answers, None, self.data_args))
+        elif name in PARTS and (self.has_trained or name == "calibration"):  # or the card is that of its training
+            part = PARTS[name]
+            card.setdefault("results", {})[part] = figures(metrics, name)
+            if part == "test":
+                described = describe_part(part, rows, self.processing_class.answers, None, self.data_args)
+                card["data"] = [row for row in card.get("data", []) if row["part"] != part] + [described]
 
     def finish(self, metrics):
         """Leaves a whole folder after training: the model, its figures, the state and the card."""
@@ -69,6 +82,9 @@ class RecordingMixin:
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """As in transformers, of raw rows too. Outside of training the figures are saved and noted for the card.
 
+        Those of other rows than the validation part are only given back, unless they have a `metric_key_prefix` of
+        their own: "test" for those of a test part.
+
         Raises:
             ValueError: no rows to evaluate, or rows without answers.
         """
@@ -80,23 +96,28 @@ class RecordingMixin:
         evaluated = self.eval_dataset if eval_dataset is None else eval_dataset
         evaluated = self.eval_dataset[evaluated] if isinstance(evaluated, str) else evaluated
         if self.complete and not self.is_in_train and is_canonical(evaluated):
-            self.keep(metric_key_prefix, metrics, evaluated)
-            if self.latest_predictions is not None:
-                self.last_outputs[metric_key_prefix] = (evaluated, self.latest_predictions)
-            if self.has_trained:
-                self.create_model_card()
+            validation = self.parts().get("validation")
+            if metric_key_prefix != "eval" or (validation is not None and same_rows(evaluated, validation)):
+                self.note(metric_key_prefix, metrics, evaluated, self.latest_predictions)
         return metrics
+
+    def note(self, name, metrics, rows, predictions):
+        """Keeps the figures of a part, and the predictions that they come from, for the report."""
+        self.keep(name, metrics, rows)
+        if predictions is not None:
+            self.last_outputs[name] = (rows, predictions)
+        if self.has_trained:
+            self.create_model_card()
 
     def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test"):
         """As in transformers, of raw rows too. The figures are saved and noted for the card."""
         rows = self.canonical(test_dataset, "test_dataset", needs_answers=False)
         output = super().predict(rows, ignore_keys, metric_key_prefix)
         if self.complete and not self.is_in_train and is_canonical(rows) and metric_key_prefix == "test":
-            self.keep("test", output.metrics, rows)
-            if self.compute_metrics is not None and "answer" in rows.column_names:
-                self.last_outputs["test"] = (rows, output.predictions)
-            if self.has_trained:
-                self.create_model_card()
+            scored = self.compute_metrics is not None and "answer" in rows.column_names
+            self.note("test", output.metrics, rows, output.predictions if scored else None)
+            if not scored:  # the report is about the rows that were predicted last
+                self.last_outputs.pop("test", None)
         return output
 
     def evaluated_types(self):

@@ -194,6 +194,7 @@ class DualHeadTrainer(*MIXINS, Trainer):
         if not self.described:
             self.describe_data()
         self.start_record()
+        self.last_outputs = {}  # those of the weights as they were
         self.forget_calibration()
         self.resumed_progress = read_progress(self.checkpoint) if self.checkpoint else None
         if self.checkpoint:
