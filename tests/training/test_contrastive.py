@@ -245,13 +245,13 @@ def test_two_processes_have_the_negatives_of_one(recipe, tmp_path):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--pretrain", "generative"], "pretrain must be contrastive, found 'generative'"),
+        (["--pretrain", "generative"], "pretrain must be one of contrastive; found 'generative'"),
         (["--pretrain", "contrastive", "--do_train", "false", "--do_eval", "--model_name_or_path", "x"], "--do_train"),
         (["--pretrain", "contrastive", "--do_predict"], "add --do_predict false"),
         (["--pretrain", "contrastive", "--per_device_train_batch_size", "1"], "found batches of 1"),
         (["--pretrain", "contrastive", "--questions_per_image", "8"], "lower --questions_per_image"),
         (["--pretrain_text_column", "caption"], "needs --pretrain contrastive"),
-        (["--train_fraction", "0"], r"train_fraction must be in \(0, 1\]"),
+        (["--train_fraction", "0"], "train_fraction must be a finite number, above 0 and at most 1; found 0"),
     ],
 )
 def test_bad_requests_stop_before_training(recipe, tmp_path, flags, message):

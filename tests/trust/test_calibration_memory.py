@@ -9,7 +9,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import EvalPrediction
 
-from dualvqa.trust import calibration
 from dualvqa.trust.arguments import CalibrationArguments
 from dualvqa.trust.calibrating import calibration_of
 from dualvqa.trust.calibration import LabelledLogits
@@ -47,7 +46,7 @@ def many_answers(rows=600, answers=1500):
 
 def test_calibration_and_figures_copy_no_more_than_a_part_of_the_logits(monkeypatch):
     processor, arrays, rows = many_answers()
-    monkeypatch.setattr(calibration, "CHUNK", 2**16)
+    monkeypatch.setattr("processing.outputs.CHUNK", 2**16)
     args = CalibrationArguments(max_risk=0.6)
     size = arrays[1].nbytes
     tracemalloc.start()  # numpy's arrays; those of torch are counted by the mode
@@ -65,7 +64,7 @@ def test_pieces_give_what_all_rows_at_once_give(monkeypatch):
     processor, arrays, rows = many_answers(rows=300, answers=40)
     found = []
     for chunk in (2**20, 2**7):
-        monkeypatch.setattr(calibration, "CHUNK", chunk)
+        monkeypatch.setattr("processing.outputs.CHUNK", chunk)
         labelled = LabelledLogits(processor, named_logits(arrays, processor), rows["answer"], rows["image_key"])
         found.append(labelled.errors(labelled.cross_fitted(labelled.heads)) | labelled.temperatures(labelled.heads))
     assert found[0] == pytest.approx(found[1], rel=1e-9)
