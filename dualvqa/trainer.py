@@ -9,6 +9,7 @@ from dualvqa.reporting.figures import choose_columns
 from dualvqa.reporting.report import EvaluatedRun, write_report
 from dualvqa.training.checkpoints import newest_checkpoint
 from dualvqa.training.failures import named, only_warned
+from dualvqa.training.recording import same_rows
 from dualvqa.training.teacher import ask_teacher, check_teacher
 from dualvqa.training.trainer import DualHeadTrainer
 from dualvqa.trust.arguments import CalibrationArguments
@@ -44,7 +45,7 @@ class DualVQATrainer(DualHeadTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.untrained = self.teacher = self.teaching = None
+        self.untrained = self.teacher = self.teaching = self.calibrated_on = None
         if self.args.teacher and self.train_summary is not None:
             self.teaching = load_ensemble(self.args.teacher, "probabilities")
             check_teacher(*self.teaching, self.accelerator.unwrap_model(self.model), self.processing_class)
@@ -53,6 +54,10 @@ class DualVQATrainer(DualHeadTrainer):
         if self.args.report_blind:  # the model without images starts where this one does
             self.untrained = copy.deepcopy(self.accelerator.unwrap_model(self.model))
         super().prepare_model()
+
+    def forget_calibration(self):
+        super().forget_calibration()
+        self.calibrated_on = None
 
     def prepare_inputs(self):
         super().prepare_inputs()
@@ -79,6 +84,7 @@ class DualVQATrainer(DualHeadTrainer):
         settings.check_calibration()
         self.check_calibration(settings)
         figures = calibrate(self, self.parts(), settings)
+        self.calibrated_on = self.parts()["validation"]
         self.keep("calibration", figures)
         self.save_model(_internal_call=True)
         self.create_model_card()
@@ -101,13 +107,13 @@ class DualVQATrainer(DualHeadTrainer):
         """Writes the answers to some questions as JSON Lines; see `processing.predictions.write_predictions`.
 
         Args:
-            rows: raw or canonical, with or without answers; where they have answers, the figures are kept too.
+            rows: raw or canonical, with or without answers.
             path: the file; a relative one is beside the working directory.
             top_k: answers per question.
             source: of canonical rows those that they were made from, whose fields are written as they are there.
 
         Returns:
-            The Trainer's output of `predict`.
+            The path.
 
         Raises:
             ValueError: see `prepare_dataset`; OSError: the file can't be written.
@@ -119,27 +125,32 @@ class DualVQATrainer(DualHeadTrainer):
             numbers = range(len(rows)) if own else rows["row"][:]
         else:
             numbers = rows["row"][:]
-        answered, processor = "answer" in rows.column_names, self.processing_class
+        arrays = self.ranked(rows, top_k)
+        if self.is_world_process_zero():
+            with named(path):
+                write_predictions(path, decoded(arrays, self.processing_class), numbers, source)
+            logger.info("%d predictions written to %s", len(rows), path)
+        return path
+
+    def ranked(self, rows, top_k):
+        """The arrays of `ranked_arrays` of all rows; those that were evaluated are not predicted again."""
+        processor = self.processing_class
+        for evaluated, logits in self.last_outputs.values():
+            if evaluated is rows:
+                return ranked_arrays(logits, processor, top_k)
+        if "answer" in rows.column_names:  # without labels the Trainer computes no loss of what it is given
+            rows = rows.remove_columns("answer")
         kept = self.compute_metrics, self.preprocess_logits_for_metrics
-        if (
-            not answered or self.compute_metrics is None
-        ):  # nothing needs all the logits; of many rows they fill the memory
-            self.compute_metrics = None
-            self.preprocess_logits_for_metrics = lambda logits, _: ranked_arrays(logits, processor, top_k)
-        ranked = self.compute_metrics is None
+        # Nothing needs all the logits, and of many rows they fill the memory.
+        self.compute_metrics = None
+        self.preprocess_logits_for_metrics = lambda logits, _: ranked_arrays(logits, processor, top_k)
         try:
-            output = self.predict(rows)
+            return self.predict(rows, metric_key_prefix="predict").predictions
         finally:
             self.compute_metrics, self.preprocess_logits_for_metrics = kept
-        if self.is_world_process_zero():
-            arrays = output.predictions if ranked else ranked_arrays(output.predictions, processor, top_k)
-            with named(path):
-                write_predictions(path, decoded(arrays, processor), numbers, source)
-            logger.info("%d predictions written to %s", len(rows), path)
-        return output
 
     def write_report(self):
-        """Writes report.html, report.json and report_rows.jsonl about what was evaluated and predicted.
+        """Writes report.html, report.json and report_rows.jsonl about the parts that were evaluated.
 
         With the argument `report_blind` a model without images is trained for it first, where this one was trained.
 
@@ -147,11 +158,11 @@ class DualVQATrainer(DualHeadTrainer):
             ValueError: nothing that has answers was evaluated.
         """
         if "eval" not in self.last_outputs and self.parts().get("validation") is not None:
-            self.evaluate()
+            self.evaluate(self.parts()["validation"])
         found = {name: self.last_outputs.get(prefix) for name, prefix in PREFIXES.items()}
         found = {name: rows_and_logits for name, rows_and_logits in found.items() if rows_and_logits}
         if not found:
-            raise ValueError("there is nothing to report on: give the trainer an eval_dataset, or predict(rows) first")
+            raise ValueError("there is nothing to report on: give the trainer an eval_dataset")
         rows = {name: rows for name, (rows, _) in found.items()}
         blind = None
         if self.untrained is not None:
@@ -165,9 +176,14 @@ class DualVQATrainer(DualHeadTrainer):
             blind,
             choose_columns(rows, self.args.report_columns),
             self.about(),
-            "validation" if self.processing_class.calibration else None,
+            self.fitted_on(rows),
         )
         write_report(self.args.output_dir, run, self.processing_class)
+
+    def fitted_on(self, rows):
+        """The part that the temperatures were fitted on, where this trainer has fitted them and it is among these."""
+        own, calibrated = rows.get("validation"), self.calibrated_on
+        return "validation" if None not in (own, calibrated) and same_rows(own, calibrated) else None
 
     def about(self):
         """What a report says of its run; of a model that is only evaluated, how it was trained."""

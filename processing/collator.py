@@ -103,6 +103,11 @@ class VQACollator:
         self.epoch.fill_(epoch)
 
     def __call__(self, rows):
+        if "image_key" not in rows[0]:
+            raise ValueError(
+                f"expected canonical rows, found the columns {', '.join(map(str, rows[0]))}: bring rows to them with "
+                f"prepare_dataset, or leave data_collator out, and DualVQATrainer does so"
+            )
         keys, image_index = different([row["image_key"] for row in rows])
         questions, question_index = different([row["question"] for row in rows])
         # The Trainer reads the number of rows off the first tensor.

@@ -34,6 +34,10 @@ def is_raw(rows):
     """
     if rows is None or is_canonical(rows):
         return False
+    if isinstance(rows, Mapping) and not isinstance(rows, datasets.DatasetDict):
+        return True  # one row, or columns: to be refused
+    if isinstance(rows, (list, tuple)) and not rows:
+        return True
     if isinstance(rows, (str, os.PathLike, datasets.DatasetDict, datasets.IterableDatasetDict, pandas.DataFrame)):
         return True
     return bool(column_names(rows)) and not set(READY) & set(column_names(rows))
@@ -62,8 +66,9 @@ def with_columns(data_args, column_mapping):
         ValueError: it names something else, or one of the three twice.
     """
     data_args = DataArguments() if data_args is None else data_args
-    targets = list((column_mapping or {}).values())
-    if len(set(targets)) < len(targets) or not set(targets) <= set(CANONICAL):
+    known = isinstance(column_mapping, (Mapping, type(None)))
+    targets = list((column_mapping or {}).values()) if known else [column_mapping]
+    if not known or len(set(targets)) < len(targets) or not set(targets) <= set(CANONICAL):
         raise ValueError(
             f"column_mapping maps a column of the data to each of {', '.join(CANONICAL)}, such as "
             f"{{'Bild': 'image', 'Frage': 'question', 'Antwort': 'answer'}}; found {column_mapping}"

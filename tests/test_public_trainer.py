@@ -2,13 +2,22 @@
 
 import json
 
+import optuna
 import pytest
 import torch
 from datasets import IterableDataset
 from helpers import TEXT, lines_of
 from peft import LoraConfig, get_peft_model
 from PIL import Image
-from transformers import BertConfig, BertModel, BertTokenizerFast, TrainerCallback, pipeline, set_seed
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    TrainerCallback,
+    TrainingArguments,
+    pipeline,
+    set_seed,
+)
 
 from dualvqa import (
     DataArguments,
@@ -66,6 +75,7 @@ def test_the_ten_lines_leave_what_a_run_leaves(make_trainer, data, tmp_path, rec
     trainer.train()
     metrics = trainer.evaluate()
     figures = trainer.calibrate(max_risk=0.9)
+    trainer.evaluate(data["test"][:60], metric_key_prefix="test")
     trainer.write_predictions(data["test"], tmp_path / "run" / "predictions.jsonl", top_k=2)
     trainer.write_report()
     pushed = []
@@ -79,7 +89,7 @@ def test_the_ten_lines_leave_what_a_run_leaves(make_trainer, data, tmp_path, rec
     lines = lines_of(folder / "predictions.jsonl")
     assert len(lines) == 104 and lines[0]["source_answer"] == "red" and len(lines[0]["top_k"]) == 2
     card = (folder / "README.md").read_text()
-    assert "| train | given in Python | 24 | 12 | 100.0% |" in card and "| test | given in Python | 104 | 52 |" in card
+    assert "| train | given in Python | 24 | 12 | 100.0% |" in card and "| test | given in Python | 60 | 30 |" in card
     assert "| configuration | fusion_hidden_size 16" in card and "training time" in card and "| routed |" in card
     report = json.loads((folder / "report.json").read_text())
     assert list(report["parts"]) == ["validation", "test"]
@@ -156,7 +166,6 @@ def test_own_metrics_and_callbacks_work(make_trainer, data, arguments):
 
 @pytest.mark.slow
 def test_every_searched_argument_takes_effect(data, arguments):
-    optuna = pytest.importorskip("optuna")  # part of the extra `test`
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     built = build_model(data["train"], **TINY)
     torch.manual_seed(0)
@@ -223,6 +232,14 @@ def test_adapters_train_on_any_text_tower(family, bert, data, arguments, tmp_pat
     changed = {name for name, tensor in adapted.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed and all("lora_" in name for name in changed)
     assert (tmp_path / "run" / "adapter_model.safetensors").exists()
+    with pytest.raises(ValueError, match="has adapters .*merge_and_unload"):
+        load_model(tmp_path / "run")
+    answers = trainer.predict(data["test"][:8]).predictions[1]
+    trainer.model.merge_and_unload().save_pretrained(tmp_path / "merged")
+    processor.save_pretrained(tmp_path / "merged")
+    loaded, _ = load_model(tmp_path / "merged")
+    again = DualVQATrainer(model=loaded, processing_class=processor, args=arguments()).predict(data["test"][:8])
+    assert torch.allclose(torch.tensor(again.predictions[1]), torch.tensor(answers), atol=1e-5)
 
 
 def test_what_can_not_work_is_said_before_training(make_trainer, data, arguments):
@@ -270,13 +287,54 @@ def test_figures_belong_to_the_rows_and_the_weights_that_they_say(make_trainer, 
     trainer.evaluate(data["test"][:40])  # the same rows
     assert (tmp_path / "run" / "eval_results.json").read_text() != first  # its time at least
 
-    trainer.predict(data["test"][:10])
-    trainer.predict(data["test"][:30])
+    trainer.evaluate(data["test"][:10], metric_key_prefix="test")
+    trainer.evaluate(data["test"][:30], metric_key_prefix="test")
+    trainer.predict(data["test"][:4])  # no result
+    trainer.write_predictions(data["test"][:6], tmp_path / "some.jsonl")
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "| test | given in Python | 30 | 15 |" in card and "| 10 | 5 |" not in card
+    assert "| test | given in Python | 30 | 15 |" in card and "| 10 | 5 |" not in card and "| 6 | 3 |" not in card
 
     trainer.train()
     assert not trainer.last_outputs
     trainer.write_report()
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert list(report["parts"]) == ["validation"]
+
+
+def test_what_is_no_data_and_no_arguments_is_named(make_trainer, data, arguments, tmp_path):
+    with pytest.raises(ValueError, match="eval_dataset: there are no rows"):
+        make_trainer(eval_dataset=[])
+    with pytest.raises(ValueError, match="train_dataset: expected a Dataset, a list of dicts"):
+        make_trainer(train_dataset={"image": [1], "question": ["what?"]})
+    with pytest.raises(ValueError, match="test_dataset: expected a Dataset, a list of dicts"):
+        make_trainer().predict(data["test"][0])
+    with pytest.raises(ValueError, match="args must be DualVQATrainingArguments, found TrainingArguments"):
+        make_trainer(TrainingArguments(str(tmp_path), use_cpu=True))
+    with pytest.raises(ValueError, match="column_mapping maps"):
+        make_trainer(column_mapping="Bild")
+    with pytest.raises(ValueError, match="expected canonical rows, found the columns image, question, answer"):
+        trainer = make_trainer()
+        make_trainer(data_collator=lambda rows: trainer.data_collator(rows)).train()
+
+
+def test_a_second_training_leaves_nothing_of_the_first_model(make_trainer, tmp_path):
+    trainer = make_trainer()
+    trainer.train()
+    trainer.calibrate()
+    trainer.write_report()
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["fitted_on"] == "validation"
+    trainer.train()
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not left & {"calibration_results.json", "eval_results.json", "report.json", "report.html"}
+    assert not [key for key in json.loads((tmp_path / "run" / "all_results.json").read_text()) if "calibration" in key]
+
+
+def test_a_report_on_other_rows_does_not_say_that_temperatures_were_fitted_there(make_trainer, data, tmp_path):
+    trainer = make_trainer()
+    trainer.train()
+    trainer.calibrate()
+    model, processor = load_model(tmp_path / "run")
+    args = DualVQATrainingArguments(str(tmp_path / "later"), report_to="none", use_cpu=True)
+    later = DualVQATrainer(model=model, processing_class=processor, args=args, eval_dataset=data["test"][:6])
+    later.write_report()
+    assert json.loads((tmp_path / "later" / "report.json").read_text())["fitted_on"] is None

@@ -11,10 +11,10 @@ USAGE = """usage: {usage}
 
 {about}
 A recipe is a YAML file with settings, each named like its flag, or the name of one: {recipes}.
-Flags come before the recipe's settings. A list may be empty: --exclude_rows with nothing after it.
+What a flag says counts more than the recipe. A list may be empty: --exclude_rows with nothing after it.
 """
 METAVARS = {"int": "N", "float": "X", "str": "TEXT", "dict": "JSON", "bool": "true|false"}
-FIRST_SENTENCE = re.compile(r".*?(?=[.;](?: |$)|$)")
+FIRST_SENTENCE = re.compile(r".*?(?=\.? *$|\. [A-Z])")  # "et al. 2018" is no end
 WIDEST = 110  # columns, also of a wider terminal
 HELP_AT = 34  # column that the descriptions begin at
 

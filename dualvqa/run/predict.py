@@ -11,10 +11,10 @@ def predict(run):
     if "test" not in run.parts or not (training.do_eval or training.do_predict):
         return
     rows = run.parts["test"]
+    if "answer" in rows.column_names and run.trainer.compute_metrics is not None:
+        metrics = run.trainer.evaluate(rows, metric_key_prefix="test")
+        if run.trainer.is_world_process_zero():
+            show_figures("test", metrics, rows)
     if training.do_predict:
         path = os.path.join(training.output_dir, "predictions.jsonl")
-        output = run.trainer.write_predictions(rows, path, args.top_k, source=run.raw["test"])
-    else:
-        output = run.trainer.predict(rows)
-    if run.trainer.is_world_process_zero():
-        show_figures("test", output.metrics, rows)
+        run.trainer.write_predictions(rows, path, args.top_k, source=run.raw["test"])

@@ -1,5 +1,7 @@
 """Which settings of a run go together; checked before anything large is imported."""
 
+import os
+
 
 def check_request(settings):
     """Refuses a combination of flags that could only fail later.
@@ -10,6 +12,10 @@ def check_request(settings):
     Raises:
         ValueError: as said.
     """
+    for name in ("train_file", "validation_file", "test_file", "image_dir"):
+        path = getattr(settings, name)
+        if path and not set("*?[") & set(path) and not os.path.exists(path):
+            raise ValueError(f"--{name} {path}: no such {'folder' if name == 'image_dir' else 'file'}")
     calibrates = settings.calibrate == "true" or settings.max_risk is not None or settings.fit_familiarity
     if not (settings.do_train or settings.do_eval or settings.do_predict or calibrates):
         raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict, --calibrate true")

@@ -262,6 +262,11 @@ def load_model(path):
     path = os.fspath(path)
     config_file = os.path.join(path, "config.json")
     if os.path.isdir(path):
+        if os.path.isfile(os.path.join(path, "adapter_config.json")):
+            raise ValueError(
+                f"{path} has adapters (PEFT) and no whole model: after training, save it with them merged, "
+                f"trainer.model.merge_and_unload().save_pretrained(FOLDER) and the processor beside it"
+            )
         found = "no config.json"
         if os.path.isfile(config_file):
             with open(config_file, encoding="utf-8") as file:

@@ -59,6 +59,7 @@ class FurtherArguments:
         Raises:
             ValueError: a value that doesn't do.
         """
+        self.teacher = [self.teacher] if isinstance(self.teacher, str) else self.teacher
         self.cache_embeddings = str(self.cache_embeddings).lower()  # in Python and in a recipe true is no word
         if self.cache_embeddings not in ("auto", "true", "false"):
             raise ValueError(f"cache_embeddings must be auto, true or false, found {self.cache_embeddings!r}")

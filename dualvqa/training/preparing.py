@@ -18,6 +18,7 @@ from processing.datasets import prepare_part
 from processing.python_rows import column_names, is_canonical, is_raw, source_rows, with_columns
 from processing.streaming import open_training_rows
 
+from .arguments import DualVQATrainingArguments
 from .auxiliary import AuxiliaryTargets
 from .data_checks import (
     answers_to_balance,
@@ -31,6 +32,14 @@ from .embeddings import embed_parts, reasons_against
 from .image_cache import cache_images
 
 logger = logging.getLogger(__name__)
+
+
+def are_datasets(rows):
+    """Whether this is a dict of datasets, as the Trainer takes them for evaluation, and not one of columns."""
+    if not isinstance(rows, dict) or isinstance(rows, datasets.DatasetDict):
+        return False
+    firsts = [own[0] for own in rows.values() if isinstance(own, (list, tuple)) and own]
+    return not isinstance(rows.get("image"), (list, tuple)) and all(isinstance(first, dict) for first in firsts)
 
 
 class PreparingMixin:
@@ -48,7 +57,7 @@ class PreparingMixin:
             ValueError: see `prepare_dataset`.
         """
         part = {"train_dataset": "train", "test_dataset": "test"}.get(name, "validation")
-        if isinstance(rows, dict) and not isinstance(rows, datasets.DatasetDict):
+        if name == "eval_dataset" and are_datasets(rows):
             return {key: self.canonical(own, f"{name} {key}", needs_answers) for key, own in rows.items()}
         if isinstance(rows, datasets.IterableDataset) and self.reads_rows:
             if name != "train_dataset":
@@ -74,6 +83,8 @@ class PreparingMixin:
         Raises:
             ValueError: see `prepare_dataset`; raw rows without a processor.
         """
+        if not isinstance(given["args"], DualVQATrainingArguments):
+            raise ValueError(f"args must be DualVQATrainingArguments, found {type(given['args']).__name__}")
         self.data_args, self.given_args = with_columns(data_args, column_mapping), given["args"]
         processor, collator = given.get("processing_class"), given.get("data_collator")
         self.reads_rows = collator is None or isinstance(collator, (VQACollator, EnsembleCollator))

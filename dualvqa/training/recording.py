@@ -14,6 +14,17 @@ from .record import describe_part, figures, run_record
 PARTS = {"eval": "validation", "test": "test", "calibration": "calibration"}  # as the card names them
 
 
+OLD = [f"{name}_results.json" for name in ("all", "train", *PARTS)]
+OLD += ["report.html", "report.json", "report_rows.jsonl", "predictions.jsonl"]
+
+
+def forget_results(folder):
+    """Takes away what a model that was in a folder before has reached: the new one has not."""
+    for name in OLD:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, name))
+
+
 def same_rows(one, other):
     """Whether two canonical datasets have the same images, questions and answers in the same order."""
     if one is other:
@@ -73,6 +84,7 @@ class RecordingMixin:
         self.has_trained = True
         with claimed(self.args.output_dir) if self.args.should_save else contextlib.nullcontext():
             self.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
+            forget_results(self.args.output_dir)
         with model_is_kept(self.args.output_dir):
             with named(os.path.join(self.args.output_dir, "trainer_state.json")):
                 self.save_state()
@@ -110,15 +122,13 @@ class RecordingMixin:
             self.create_model_card()
 
     def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test"):
-        """As in transformers, of raw rows too. The figures are saved and noted for the card."""
+        """As in transformers, of raw rows too, with or without answers.
+
+        What is predicted is no result: figures of a test part are saved and noted for the card and the report by
+        `evaluate(rows, metric_key_prefix="test")`.
+        """
         rows = self.canonical(test_dataset, "test_dataset", needs_answers=False)
-        output = super().predict(rows, ignore_keys, metric_key_prefix)
-        if self.complete and not self.is_in_train and is_canonical(rows) and metric_key_prefix == "test":
-            scored = self.compute_metrics is not None and "answer" in rows.column_names
-            self.note("test", output.metrics, rows, output.predictions if scored else None)
-            if not scored:  # the report is about the rows that were predicted last
-                self.last_outputs.pop("test", None)
-        return output
+        return super().predict(rows, ignore_keys, metric_key_prefix)
 
     def evaluated_types(self):
         """The question types of the validation part, None where they aren't known."""

@@ -103,6 +103,14 @@ def calibration_of(processor, outputs, rows, args):
     figures |= {f"{head}_temperature": temperature for head, temperature in temperatures.items()}
     after = labelled.cross_fitted(heads) if heads else labelled.ranked({})
     figures |= before_and_after(labelled.errors(labelled.ranked({})), labelled.errors(after))
+    before, now = (figures.get(f"routed_ece_{when}", 0.0) for when in ("before", "after"))
+    if now > before:
+        logger.warning(
+            "calibration makes the scores no truer: they were off by %.1f %% on average and are by %.1f %% with "
+            "temperatures of other images; more validation questions would tell, and none that were trained on",
+            100 * before,
+            100 * now,
+        )
     if args.max_risk is not None:
         scores, right = labelled.routed(labelled.ranked(temperatures))
         try:
