@@ -63,8 +63,8 @@ def arguments(tmp_path):
 def make_trainer(data, arguments):
     def make(args=None, **options):
         model, processor = build_model(data["train"], **TINY)
-        given = {"train_dataset": data["train"], "eval_dataset": data["test"], **options}
-        return DualVQATrainer(model=model, processing_class=processor, args=args or arguments(), **given)
+        given = {"processing_class": processor, "train_dataset": data["train"], "eval_dataset": data["test"], **options}
+        return DualVQATrainer(model=model, args=args or arguments(), **given)
 
     return make
 
@@ -312,6 +312,8 @@ def test_what_is_no_data_and_no_arguments_is_named(make_trainer, data, arguments
         make_trainer(TrainingArguments(str(tmp_path), use_cpu=True))
     with pytest.raises(ValueError, match="column_mapping maps"):
         make_trainer(column_mapping="Bild")
+    with pytest.raises(ValueError, match="the model has 3 open-ended answers and the processor 2"):
+        make_trainer(processing_class=build_model(data["train"][:4], **TINY)[1])
     with pytest.raises(ValueError, match="expected canonical rows, found the columns image, question, answer"):
         trainer = make_trainer()
         make_trainer(data_collator=lambda rows: trainer.data_collator(rows)).train()

@@ -123,6 +123,12 @@ class PreparingMixin:
     def default_targets(self):
         """What is learned besides the answers, and what losses and sampling need to know of the training answers."""
         train, processor = self.train_dataset, self.processing_class
+        config = self.accelerator.unwrap_model(self.model).config
+        if self.complete and "open_ended" in config.heads and config.num_answers != len(processor.answers):
+            raise ValueError(
+                f"the model has {config.num_answers} open-ended answers and the processor {len(processor.answers)}: "
+                f"take both from the same build_model or load_model"
+            )
         if self.train_summary is None:
             return
         if self.answer_counts is None:

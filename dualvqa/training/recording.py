@@ -14,7 +14,7 @@ from .record import describe_part, figures, run_record
 PARTS = {"eval": "validation", "test": "test", "calibration": "calibration"}  # as the card names them
 
 
-OLD = [f"{name}_results.json" for name in ("all", "train", *PARTS)]
+OLD = [f"{name}_results.json" for name in ("all", *PARTS)]
 OLD += ["report.html", "report.json", "report_rows.jsonl", "predictions.jsonl"]
 
 

@@ -118,7 +118,13 @@ def test_run_vqa_refuses_other_vocabularies_before_it_reads_data(recipe, tmp_pat
     processor = DualVQAProcessor(processor.image_processor, processor.tokenizer, processor.answers[:2])
     model.save_pretrained(other)
     processor.save_pretrained(other)
-    base = [recipe(do_train=False, train_file="nowhere.jsonl"), "--do_eval", "--model_name_or_path", str(one)]
+    (tmp_path / "empty.jsonl").write_text("")  # no rows, once it is read
+    base = [
+        recipe(do_train=False, train_file=str(tmp_path / "empty.jsonl")),
+        "--do_eval",
+        "--model_name_or_path",
+        str(one),
+    ]
     with pytest.raises(SystemExit, match="different vocabularies: 3 answers and 2"):
         run_vqa.main([*base, "--ensemble_with", str(other)])
     with pytest.raises(SystemExit, match="in the ensemble twice"):

@@ -24,7 +24,8 @@ def test_each_flag_is_there_once_and_no_line_is_too_long(monkeypatch, everything
 def test_a_flag_is_shown_with_its_choices_its_range_and_its_default(monkeypatch):
     monkeypatch.setenv("COLUMNS", "110")
     page = " ".join(help_page("dualvqa train", "Trains.").split())
-    assert "--task_weighting NAME Weights of the two heads' losses: fixed [one of fixed, schedule, " in page
+    assert "--task_weighting NAME Weights of the two heads' losses: fixed; schedule, by epoch;" in page
+    assert "[one of fixed, schedule, " in page
     assert (
         "--on_bad_example error|skip Stop at" in page
         and "lacking answer, or leave such rows out [default error]" in page

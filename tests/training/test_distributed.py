@@ -1,6 +1,7 @@
 """The same recipe is the same run, however its batches are cut: real processes, with gloo between them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -24,7 +25,9 @@ def launch(processes, *arguments):
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
     command += ["--config_file", ROOT / "launch" / "cpu.yaml", "--num_processes", processes]
     command += [TESTS / "distributed_steps.py", *arguments]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+    # Beside the script lies the folder of tests for `processing`, which must not be taken for the package.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -47,7 +47,7 @@ def test_a_folder_that_cannot_be_written_into_is_refused_before_the_data_are_rea
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "out", "/proc/out"):
         with pytest.raises(SystemExit, match="output folder .* can't be written into"):
-            run_vqa.main([recipe(train_file="nowhere.jsonl"), "--output_dir", str(folder)])
+            run_vqa.main([recipe(train_file=str(tmp_path / "file")), "--output_dir", str(folder)])
 
 
 def test_a_model_is_replaced_by_a_whole_one_or_not_at_all(tmp_path):

@@ -267,7 +267,7 @@ def test_a_run_calibrates_reports_and_saves(recipe, picture_folder, many, tmp_pa
     assert "eval_routed_accuracy" in results and "eval_calibration_binary_ece_before" not in results
     assert results["test_calibration_open_ended_ece_before"] == results["test_calibration_open_ended_ece_after"]
     card = (out / "README.md").read_text()
-    assert "fitted on 120 validation questions about 40 pictures" in card and "has not been calibrated" not in card
+    assert "fitted on 120 validation questions about 40 images" in card and "has not been calibrated" not in card
 
     # The saved model is calibrated anew, with a threshold that is easy to keep; its weights stay as they are.
     again = tmp_path / "again"
