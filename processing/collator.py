@@ -91,13 +91,15 @@ class VQACollator:
 
     def __init__(self, processor, augmentation=None, seed=0, embeddings=None, further=(), blind=False):
         self.processor = processor
-        self.augmentation = augmentation
-        self.seed = seed
         self.embeddings, self.further, self.blind = embeddings, list(further), blind
-        self.cache = None
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
         self.vocabulary = AnswerVocabulary(processor.answers)
-        self.size = augmented_size(processor.image_processor.size, augmentation)
+        self.set_augmentation(augmentation, seed)
+
+    def set_augmentation(self, augmentation, seed=0):
+        """Changes what is done to images; pixels that were kept for another size are forgotten."""
+        self.augmentation, self.seed, self.cache = augmentation, seed, None
+        self.size = augmented_size(self.processor.image_processor.size, augmentation)
 
     def set_epoch(self, epoch):
         self.epoch.fill_(epoch)

@@ -340,3 +340,30 @@ def test_a_report_on_other_rows_does_not_say_that_temperatures_were_fitted_there
     later = DualVQATrainer(model=model, processing_class=processor, args=args, eval_dataset=data["test"][:6])
     later.write_report()
     assert json.loads((tmp_path / "later" / "report.json").read_text())["fitted_on"] is None
+
+
+def test_each_training_takes_its_own_arguments_and_towers(data, arguments):
+    """As a search has them: augmentation, seed, sampling and frozen towers change from one training to the next."""
+    fixed = {"random_crop_scale": 1.0, "color_jitter": 0.0}
+    built = build_model(data["train"], freeze_vision=True, **TINY)
+    frozen = [True]
+
+    def model_init():
+        return build_model(data["train"], freeze_vision=frozen[0], **TINY)[0]
+
+    trainer = DualVQATrainer(
+        model_init=model_init, processing_class=built[1], args=arguments(**fixed), train_dataset=data["train"]
+    )
+    trainer.train()
+    first = trainer.train_collator.embeddings.images
+    assert first is not None and trainer.train_collator.augmentation is None
+    trainer.args.seed = 1  # another tower, whose embeddings are others
+    trainer.train()
+    key = trainer.train_dataset["image_key"][0]
+    assert not torch.equal(first.get([key])[0], trainer.train_collator.embeddings.images.get([key])[0])
+    frozen[0] = False
+    trainer.args.horizontal_flip, trainer.args.seed, trainer.args.balanced_sampling = 0.5, 7, 0.5
+    trainer.train()
+    assert trainer.train_collator.embeddings is None and trainer.data_collator.embeddings is None
+    assert trainer.train_collator.augmentation is not None and trainer.train_collator.seed == 7
+    assert trainer.train_sampler.weights is not None

@@ -139,12 +139,11 @@ class PreparingMixin:
             self.auxiliary = AuxiliaryTargets.of_rows(train, self.args.auxiliary_columns)
 
     def default_train_collator(self):
-        """The collator of training: with augmentation, and with the labels of auxiliary heads."""
-        if not isinstance(self.data_collator, self.collator_class) or self.train_summary is None:
+        """The collator of training, with the labels of auxiliary heads; `prepare_inputs` gives it its augmentation."""
+        self.augments = isinstance(self.data_collator, self.collator_class) and self.train_summary is not None
+        if not self.augments:
             return self.data_collator
-        augmentation = build_augmentation(self.args)
-        further = [self.auxiliary] if self.auxiliary else []
-        return self.collator_class(self.processing_class, augmentation, self.args.seed, further=further)
+        return self.collator_class(self.processing_class, further=[self.auxiliary] if self.auxiliary else [])
 
     def parts(self):
         """name -> canonical rows of training and validation."""
@@ -179,10 +178,16 @@ class PreparingMixin:
         check_heads(model.config.heads, self.train_summary, self.processing_class)
 
     def prepare_inputs(self):
-        """Computes once what training would compute again and again: frozen towers, decoded images."""
+        """Computes once what training would compute again and again: frozen towers, decoded images.
+
+        A search trains several times, with other arguments and other models.
+        """
         if self.train_summary is None or not isinstance(self.train_collator, VQACollator):
             return
-        if isinstance(self.data_collator, VQACollator) and self.data_collator.embeddings is None:
+        if self.augments:
+            self.train_collator.set_augmentation(build_augmentation(self.args), self.args.seed)
+        if isinstance(self.data_collator, VQACollator) and (self.embedded or self.data_collator.embeddings is None):
+            self.data_collator.embeddings = self.train_collator.embeddings = None
             self.embed()
         self.keep_images()
 
@@ -197,6 +202,7 @@ class PreparingMixin:
             model, folder = self.accelerator.unwrap_model(self.model), os.path.join(self.args.output_dir, "embeddings")
             embeddings = embed_parts(model, self.data_collator, self.parts(), folder, towers)
             self.data_collator.embeddings = self.train_collator.embeddings = embeddings
+            self.embedded = True
 
     def towers_to_embed(self):
         if self.args.cache_embeddings == "false":

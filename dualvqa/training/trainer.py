@@ -91,6 +91,7 @@ class DualHeadTrainer(*MIXINS, Trainer):
         self.label_names = self.args.label_names or label_names(self.heads())
         self.auxiliary, self.train_answers, self.answer_counts = auxiliary, train_answers, answer_counts
         self.default_targets()
+        self.augments = False
         self.train_collator = train_collator or self.default_train_collator()
         if self.args.balanced_sampling and self.train_dataset is not None:
             self.check_answers()
@@ -101,7 +102,7 @@ class DualHeadTrainer(*MIXINS, Trainer):
         self.start_counting()
         self.checkpoint = self.resumed_progress = self.train_sampler = self.grad_norm = None
         self.written, self.proven, self.last_batch = [], [], None  # checkpoints, oldest first; those known to be good
-        self.has_trained = self.described = False
+        self.has_trained = self.described = self.embedded = False
         self.attached = contextlib.ExitStack()
         self.add_callback(StepByStep(self))
         self.add_callback(StopAtDivergence(self))
@@ -181,6 +182,7 @@ class DualHeadTrainer(*MIXINS, Trainer):
     def prepare_model(self):
         """Prepares the model that is about to be trained, with the arguments as they are now."""
         self.args.check()
+        self.default_targets()
         model = self.accelerator.unwrap_model(self.model)
         self.criterion = Objective(model.config, self.args, self.answer_counts)
         self.label_names = self.args.label_names or label_names(self.heads())
