@@ -120,15 +120,21 @@ class PreparingMixin:
         majority = majority_answers(self.train_summary.answers.elements()) if self.train_summary else None
         return AnswerMetrics(processor, answers, majority, self.score_figures)
 
-    def default_targets(self):
-        """What is learned besides the answers, and what losses and sampling need to know of the training answers."""
-        train, processor = self.train_dataset, self.processing_class
-        config = self.accelerator.unwrap_model(self.model).config
+    def check_processor(self):
+        """
+        Raises:
+            ValueError: the processor has not as many answers as the model.
+        """
+        config, processor = self.accelerator.unwrap_model(self.model).config, self.processing_class
         if self.complete and "open_ended" in config.heads and config.num_answers != len(processor.answers):
             raise ValueError(
                 f"the model has {config.num_answers} open-ended answers and the processor {len(processor.answers)}: "
                 f"take both from the same build_model or load_model"
             )
+
+    def default_targets(self):
+        """What is learned besides the answers, and what losses and sampling need to know of the training answers."""
+        train, processor = self.train_dataset, self.processing_class
         if self.train_summary is None:
             return
         if self.answer_counts is None:

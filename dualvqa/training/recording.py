@@ -12,15 +12,13 @@ from .output_folder import claimed
 from .record import describe_part, figures, run_record
 
 PARTS = {"eval": "validation", "test": "test", "calibration": "calibration"}  # as the card names them
-
-
-OLD = [f"{name}_results.json" for name in ("all", *PARTS)]
-OLD += ["report.html", "report.json", "report_rows.jsonl", "predictions.jsonl"]
+# What a folder says of its model.
+RESULTS = [*(f"{name}_results.json" for name in ("all", *PARTS)), "report.html", "report.json", "report_rows.jsonl"]
 
 
 def forget_results(folder):
     """Takes away what a model that was in a folder before has reached: the new one has not."""
-    for name in OLD:
+    for name in RESULTS:
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(folder, name))
 
@@ -43,7 +41,7 @@ class RecordingMixin:
 
     def start_record(self):
         """Begins the record of a training run in the model's configuration."""
-        if self.train_summary is None:
+        if not self.complete:
             return
         model = self.accelerator.unwrap_model(self.model)
         answers = self.processing_class.answers

@@ -90,6 +90,7 @@ class DualHeadTrainer(*MIXINS, Trainer):
         super().__init__(**given)
         self.label_names = self.args.label_names or label_names(self.heads())
         self.auxiliary, self.train_answers, self.answer_counts = auxiliary, train_answers, answer_counts
+        self.check_processor()
         self.default_targets()
         self.augments = False
         self.train_collator = train_collator or self.default_train_collator()
