@@ -137,6 +137,16 @@ def test_columns_are_mapped_for_training_evaluation_and_prediction(data, argumen
     assert len(trainer.predict(asked).predictions[0]) == 8
 
 
+def test_a_tower_that_has_no_size_of_its_own_takes_images_of_any(data, tmp_path):
+    fields = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+    model, processor = build_model(data["train"], **TINY, vision_config=fields)
+    model.vision_encoder.model.save_pretrained(tmp_path)
+    again, other = build_model(data["train"], **TINY, vision=str(tmp_path))
+    assert processor.image_processor.size == other.image_processor.size == {"height": 32, "width": 32}
+    assert not hasattr(model.config.vision_config, "image_size")
+    assert not hasattr(again.config.vision_config, "image_size")
+
+
 def test_a_stream_trains(data, arguments):
     stream = IterableDataset.from_generator(lambda: iter(prepare_dataset(data["train"]).to_list()))
     model, processor = build_model(stream, **TINY)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModel, AutoTokenizer
 
+from dualvqa import DualVQATrainer, DualVQATrainingArguments, build_model
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DataArguments, leakage_report, prepare_datasets
 
@@ -46,6 +48,21 @@ def test_pretrained_timm_and_bert_towers_give_their_states_and_compile():
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=False)
     with torch.no_grad():
         torch.testing.assert_close(compiled(**batch).open_ended_logits, output.open_ended_logits.detach())
+
+
+@needs_encoders
+@needs_questions
+def test_adapters_train_on_minilm(tmp_path):
+    """As the guide has it for every text tower."""
+    parts, _, _ = prepare_datasets(DataArguments(train_file=str(QUESTIONS), image_dir=str(QUESTIONS.parent)))
+    rows = parts["train"].select(range(8))
+    model, processor = build_model(rows, vision=str(VISION), text=str(TEXT), freeze_vision=True, image_size=64)
+    model = get_peft_model(model, LoraConfig(r=2, target_modules=r"text_encoder\..*(q_lin|v_lin|query|value)"))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    args = DualVQATrainingArguments(str(tmp_path), max_steps=2, learning_rate=0.1, report_to="none", use_cpu=True)
+    DualVQATrainer(model=model, processing_class=processor, args=args, train_dataset=rows).train()
+    changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert len(changed) == 2 * 6 * 2 and all("text_encoder" in name and "lora_" in name for name in changed)
 
 
 @needs_questions

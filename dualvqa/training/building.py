@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from transformers import AutoImageProcessor, AutoTokenizer, initialization
+from transformers import CONFIG_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer, initialization
 
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
 from modeling_dualvqa.encoders_dualvqa import is_torchvision_name
@@ -117,10 +117,24 @@ def model_fields(args, fields):
     fields = dict(fields)
     if args.single_head:
         fields["heads"] = ["open_ended"]
-    if args.image_size:
-        vision = fields.get("vision_config") or {}
-        fields["vision_config"] = {**vision, "image_size": args.image_size} if isinstance(vision, dict) else vision
+    vision = fields.get("vision_config") or {}
+    if args.image_size and isinstance(vision, dict) and has_image_size(args.vision_model_name_or_path, vision):
+        fields["vision_config"] = {**vision, "image_size": args.image_size}
     return fields
+
+
+def has_image_size(name, fields):
+    """Whether a vision tower's configuration has a size; most convolutional ones take images of any.
+
+    Args:
+        name: the pretrained tower, or None.
+        fields: those of its configuration that are chosen.
+    """
+    if name and not is_torchvision_name(name):
+        config = AutoConfig.from_pretrained(name)
+        return hasattr(getattr(config, "vision_config", config), "image_size")
+    model_type = fields.get("model_type")
+    return model_type not in CONFIG_MAPPING or hasattr(AutoConfig.for_model(model_type), "image_size")
 
 
 def check_new_model(args, fields):
