@@ -46,6 +46,7 @@ HOMES = {
         "prepare_dataset",
         "prepare_datasets",
         "split_by_image",
+        "split_dataset",
     ],
 }
 PLACES = {name: home for home, names in HOMES.items() for name in names}

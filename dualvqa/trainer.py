@@ -177,6 +177,7 @@ class DualVQATrainer(DualHeadTrainer):
             choose_columns(rows, self.args.report_columns),
             self.about(),
             self.fitted_on(rows),
+            self.data_args.question_group_column,
         )
         write_report(self.args.output_dir, run, self.processing_class)
 

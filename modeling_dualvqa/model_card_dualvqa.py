@@ -4,7 +4,8 @@
 is not known:
 
 - `repo_id`: the model's name on the Hub; `license`, `base_model` (list) and `datasets` (list of Hub ids) as on the Hub
-- `data`: list of dicts `part`, `source`, `questions`, `images`, and `coverage` where there are open-ended answers
+- `data`: list of dicts `part`, `source`, `questions`, `images`, `coverage` where there are open-ended answers, and
+  `held_out`, how an evaluated part was held out of the training part
 - `settings`: list of [name, value], of the training; a list because configurations are saved with sorted keys
 - `pretraining`: "contrastive" where fusion and heads are untrained, else None
 - `tags`: list of those that a person gave, beside the card's own
@@ -40,6 +41,12 @@ KINDS = {
     "majority": "always the most frequent training answer of the true type",
 }
 TYPES = {"yes/no": "binary_", "open-ended": "open_ended_", "all": ""}
+
+WAYS = {
+    "held out by image": "none of its images was trained on.",
+    "held out by question": "its images were trained on with other questions, its questions in no wording.",
+    "held out by wording": "each of its questions was trained on in another wording, about the same image.",
+}
 
 TEXT = """
 {mark}
@@ -160,7 +167,7 @@ def render(config, parameters):
         name=repo_id or "path/to/this/folder",
         data=data_table(record.get("data")),
         settings=settings_table(record.get("settings")),
-        results=result_tables(measured(record)),
+        results=result_tables(measured(record), ways(record)),
         answers=" and the ".join(answers[head] for head in config.heads),
         **limits(record),
         parameters="\n".join(f"| {part} | {count:,} |" for part, count in parameters.items()),
@@ -193,11 +200,17 @@ def measured(record):
     return [(part, results[part]) for part in ("validation", "test") if results.get(part)]
 
 
+def ways(record):
+    """How each part was held out: part -> words."""
+    return {row["part"]: row["held_out"] for row in record.get("data") or [] if row.get("held_out")}
+
+
 def metadata(record):
     """The YAML header, as the Hub reads it."""
     datasets = record.get("datasets") or []
     results = []
     for part, figures in measured(record):
+        way = ways(record).get(part)
         source = next((row["source"] for row in record.get("data") or [] if row["part"] == part), part)
         for label, prefix in TYPES.items():
             for name, kind in (("accuracy", "accuracy"), ("macro_f1", "f1")):
@@ -206,7 +219,7 @@ def metadata(record):
                         EvalResult(
                             task_type=TASK,
                             dataset_type=(datasets or [source])[0],
-                            dataset_name=f"{source} ({part})",
+                            dataset_name=f"{source} ({part}{', ' + way if way else ''})",
                             dataset_split=part,
                             metric_type=kind,
                             metric_name=f"routed {name.replace('_', '-')}, {label}",
@@ -253,7 +266,7 @@ def settings_table(settings):
     return "\n".join(["| setting | value |", "|---|---|", *lines])
 
 
-def result_tables(results):
+def result_tables(results, held_out):
     """A table for each part: a row for each way of choosing the head, a column for each question type."""
     if not results:
         return "Not measured."
@@ -265,7 +278,9 @@ def result_tables(results):
             if any(cell is not None for cell in cells):
                 shown = " | ".join("" if cell is None else f"{100 * cell:.2f}" for cell in cells)
                 lines.append(f"| {kind} | {shown} | {meaning} |")
-        besides = []
+        besides, way = [], held_out.get(part)
+        if way:
+            besides.append(f"The {part} part is {way}: {WAYS[way]}" if way in WAYS else f"Of the {part} part {way}.")
         if "coverage" in figures:
             besides.append(
                 f"{figures['coverage']:.1%} of the open-ended questions have an answer in the vocabulary: "

@@ -50,7 +50,22 @@ class DataArguments:
         metadata={"help": "Leave out training and validation rows: column=value, as often as wanted."},
     )
     validation_fraction: float = field(
-        default=0.1, metadata={"help": "Share of the training images kept for validation where there is none."}
+        default=0.1, metadata={"help": "Share of the training part kept for validation where there is none."}
+    )
+    split_by: str = field(
+        default="image",
+        metadata={
+            "help": "What that share, or a fold, is of: image, for figures of new images; question, of new questions "
+            "about known images, where rewordings stay together; wording, of rewordings of questions that are trained "
+            "on, as in VQA-RAD's official test part."
+        },
+    )
+    question_group_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column whose equal values say that questions about an image are rewordings of one; without it "
+            "those are whose words are near, and VQA-RAD's phrase_type counts."
+        },
     )
     split_seed: int = field(
         default=0, metadata={"help": "Seed of that split and of --train_fraction; the run's own doesn't touch it."}
@@ -58,8 +73,8 @@ class DataArguments:
     folds: int | None = field(
         default=None,
         metadata={
-            "help": "For cross-validation: cut the images into so many folds in place of --validation_fraction, and "
-            "keep the one that --fold names for validation."
+            "help": "For cross-validation: cut the images, or what --split_by says, into so many folds in place of "
+            "--validation_fraction, and keep the one that --fold names for validation."
         },
     )
     fold: int = field(default=0, metadata={"help": "Which of the folds, from 0."})
@@ -94,6 +109,12 @@ class DataArguments:
             raise ValueError("--image_dir_only needs --image_dir, the folder that no image may lie outside of")
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be in [0, 1), found {self.validation_fraction}")
+        if self.split_by not in ("image", "question", "wording"):
+            raise ValueError(f"split_by must be image, question or wording, found {self.split_by!r}")
+        if self.split_by != "image" and (self.validation_file or self.streaming):
+            raise ValueError(
+                f"--split_by {self.split_by} cuts the training part itself: leave out --validation_file and --streaming"
+            )
         if self.folds is None and self.fold:
             raise ValueError(f"--fold {self.fold} needs --folds, the number of them")
         if self.folds is not None and not (self.folds > 1 and 0 <= self.fold < self.folds):

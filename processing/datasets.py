@@ -21,7 +21,7 @@ from .image_keys import content_key
 from .image_loading_dualvqa import embedded, load_image
 from .image_sources_dualvqa import FILES, printable
 from .rows import column_values, own_columns
-from .splits import fold_of, fraction_of, split_by_image
+from .splits import check_column, fraction_of, split_dataset
 
 __all__ = ["BadExampleError", "DataArguments", "find_image", "prepare_datasets", "read_file", "to_text"]
 
@@ -249,6 +249,10 @@ def prepare_datasets(args, needs_training=True):
         raise ValueError(f"training and --fit_familiarity need a train part, found {', '.join(raw)}; give --train_file")
     if args.folds and "validation" in raw:
         raise ValueError("--folds cuts the training part, and the data have a validation part of their own")
+    if args.split_by != "image" and "validation" in raw:
+        raise ValueError(f"--split_by {args.split_by} cuts the training part, and the data have a validation part")
+    if "train" in raw:
+        check_column(raw["train"].column_names, args.question_group_column)
     splits = "validation" not in raw and (args.folds or args.validation_fraction) and not args.streaming
     splits = splits and (needs_training or set(raw) == {"train"})
     if not needs_training and not splits:
@@ -262,11 +266,7 @@ def prepare_datasets(args, needs_training=True):
         parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test" and args.reads_answers)
         bad += left_out
     if splits:
-        train = parts["train"]
-        if args.folds:
-            parts["train"], parts["validation"] = fold_of(train, args.folds, args.fold, args.split_seed)
-        else:
-            parts["train"], parts["validation"] = split_by_image(train, args.validation_fraction, args.split_seed)
+        parts["train"], parts["validation"] = split_dataset(parts["train"], args)
         raw["validation"] = raw["train"]
     if not needs_training:
         parts.pop("train", None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from modeling_dualvqa.model_card_dualvqa import RENAMED
+from modeling_dualvqa.model_card_dualvqa import RENAMED, WAYS
 from processing.image_loading_dualvqa import load_image
 from processing.image_sources_dualvqa import CHECKED
 
@@ -60,6 +60,7 @@ def render(template, **values):
         "level": LEVEL,
         "resamples": RESAMPLES,
         "renamed": RENAMED,
+        "ways": WAYS,
     }
     return environment.get_template(template).render(**fixed, **values)
 

@@ -68,6 +68,12 @@ def percent_axis(axes, which):
     getattr(axes, f"set_{which}ticks")([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
 
 
+def way_of(figures):
+    """What a figure says of how its questions were held out, in a few words."""
+    way = figures.get("held_out") or ""
+    return way if way.startswith("held out") or not way else "partly seen in training"
+
+
 def accuracy_plot(figures):
     """Every answerer's accuracy with its interval, and the ceiling that the vocabulary puts on it."""
     names = [name for name in ANSWERERS if name in figures["accuracy"]]
@@ -86,8 +92,9 @@ def accuracy_plot(figures):
         axes.grid(axis="x", color=LIGHT, linewidth=0.5)
         axes.tick_params(length=0)
         percent_axis(axes, "x")
+        axes.set_xlabel(way_of(figures), fontsize=8)
 
-    return panels(0.75 + 0.25 * len(names), draw, list(figures["types"]))
+    return panels(0.9 + 0.25 * len(names), draw, list(figures["types"]))
 
 
 def reliability_plot(figures):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datasets import Dataset
 
 from dualvqa.trust.calibration import LabelledLogits
+from processing.leakage import held_out, leakage_report
 from processing.outputs import named_logits
 from processing.processing_dualvqa import QUESTION_TYPES
-from processing.splits import leakage_report
 
 from .baselines import baseline_answers
 from .figures import part_figures
@@ -33,6 +33,7 @@ class EvaluatedRun:
         columns: that results are shown by, where a part has them.
         about: `title`, and of the model card's record `data` and `settings`; None titles the page with the folder.
         fitted_on: the part that the processor's temperatures were fitted on, if it is one of these.
+        question_group_column: tells rewordings, see `leakage_report`.
     """
 
     parts: dict
@@ -41,6 +42,7 @@ class EvaluatedRun:
     columns: list | tuple = ()
     about: dict | None = None
     fitted_on: str | None = None
+    question_group_column: str | None = None
 
     @property
     def train(self):
@@ -88,8 +90,10 @@ def figures_of(run, part, results, processor):
     """The figures of one part, see `part_figures`, and where the processor has temperatures, what these change."""
     rows, logits = run.parts[part], named_logits(run.logits[part], processor)
     heads = [head for head in QUESTION_TYPES if f"{head}_logits" in logits]
-    leakage = leakage_report(run.train, rows) if run.train is not None else None
-    figures = part_figures(results, heads, leakage)
+    leakage = None
+    if run.train is not None:
+        leakage = leakage_report(run.train, rows, run.question_group_column)
+    figures = {**part_figures(results, heads, leakage), "held_out": held_out(leakage)}
     temperatures = (processor.calibration or {}).get("temperatures")
     if temperatures:
         labelled = LabelledLogits(processor, logits, rows["answer"][:], rows["image_key"][:])

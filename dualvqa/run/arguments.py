@@ -30,6 +30,7 @@ LIMITS = {
     "class_weighting": ("none", "inverse", "effective"),
     "quantization": ("int8",),
     "validation_fraction": ">= 0, < 1",
+    "split_by": ("image", "question", "wording"),
     "train_fraction": "> 0, <= 1",
     "folds": ">= 2",
     "fold": ">= 0",

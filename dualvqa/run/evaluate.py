@@ -1,5 +1,7 @@
 """The evaluation of a run's validation part."""
 
+from processing import held_out
+
 from .terminal import show_figures
 
 
@@ -8,4 +10,5 @@ def evaluate(run):
     if run.settings.training.do_eval and "validation" in run.parts:
         metrics = run.trainer.evaluate()
         if run.trainer.is_world_process_zero():
-            show_figures("eval", metrics, run.parts["validation"])
+            rows = run.parts["validation"]
+            show_figures("eval", metrics, rows, held_out(run.trainer.leakage(rows)))

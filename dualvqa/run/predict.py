@@ -2,6 +2,8 @@
 
 import os
 
+from processing import held_out
+
 from .terminal import show_figures
 
 
@@ -14,7 +16,7 @@ def predict(run):
     if "answer" in rows.column_names and run.trainer.compute_metrics is not None:
         metrics = run.trainer.evaluate(rows, metric_key_prefix="test")
         if run.trainer.is_world_process_zero():
-            show_figures("test", metrics, rows)
+            show_figures("test", metrics, rows, held_out(run.trainer.leakage(rows)))
     if training.do_predict:
         path = os.path.join(training.output_dir, "predictions.jsonl")
         run.trainer.write_predictions(rows, path, args.top_k, source=run.raw["test"])

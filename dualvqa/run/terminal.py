@@ -9,18 +9,19 @@ HEADS = {"binary": "yes/no", "open_ended": "open-ended", "question_type": "route
 APART = ("runtime", "per_second", "epoch", "memory", "flos", "preparation_time")  # what takes time, not what is reached
 
 
-def show_figures(name, metrics, rows=None):
+def show_figures(name, metrics, rows=None, way=None):
     """Prints what was reached; in a run of several processes one of them calls it.
 
     Args:
         name: "train", "eval", "test" or "calibration", the prefix of the figures' names.
         metrics: as the Trainer gives them.
         rows: the canonical rows that they were measured on.
+        way: how these were held out, in words; None where that isn't known.
     """
-    print("\n" + "\n".join(figure_lines(name, metrics, rows)), flush=True)
+    print("\n" + "\n".join(figure_lines(name, metrics, rows, way)), flush=True)
 
 
-def figure_lines(name, metrics, rows=None):
+def figure_lines(name, metrics, rows=None, way=None):
     """The lines that `show_figures` prints."""
     figures = {key.removeprefix(f"{name}_"): value for key, value in metrics.items()}
     if name == "train":
@@ -28,7 +29,8 @@ def figure_lines(name, metrics, rows=None):
     if name == "calibration":
         return calibration_lines(figures)
     if "routed_accuracy" in figures:
-        return accuracy_lines(PARTS.get(name, name), figures, count_questions(rows))
+        part = PARTS.get(name, name)
+        return accuracy_lines(f"{part} ({way})" if way else part, figures, count_questions(rows))
     shown = {key: value for key, value in figures.items() if not any(word in key for word in APART)}
     return [
         f"{PARTS.get(name, name)}: " + ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in shown.items())

@@ -4,13 +4,17 @@ import json
 import logging
 import os
 
-from processing import AnswerVocabulary, StreamedRows, consensus, leakage_report, question_type_of
+from processing import AnswerVocabulary, StreamedRows, consensus, held_out, question_type_of
 
 logger = logging.getLogger(__name__)
 
 
-def report_data(parts, summary, processor):
-    """Logs sizes, vocabulary coverage, leakage and cut questions of every part."""
+def report_data(parts, summary, processor, leakages=None):
+    """Logs sizes, vocabulary coverage, leakage and cut questions of every part.
+
+    Args:
+        leakages: part -> its `leakage_report`, of those that could be compared with the training part.
+    """
     vocabulary = AnswerVocabulary(processor.answers)
     streamed = isinstance(parts.get("train"), StreamedRows)
     for name, rows in parts.items():
@@ -24,14 +28,24 @@ def report_data(parts, summary, processor):
         report_lengths(name, rows["question"][:], processor)
         if "answer" in rows.column_names:
             report_coverage(name, vocabulary, map(consensus, rows["answer"][:]))
-            if "train" in parts and not streamed:
-                leaks = leakage_report(parts["train"], rows)
-                logger.info("%s, seen in training: %s", name, json.dumps(leaks))
-                if leaks["images_seen"]:
-                    logger.warning("%s shares %d images with the training part", name, leaks["images_seen"])
-            elif streamed:
-                logger.warning("%s is not compared with the training part: that would have to be in memory", name)
+        if (leakages or {}).get(name):
+            logger.info("%s, seen in training: %s", name, json.dumps(leakages[name]))
+            logger.log(*said_of(name, leakages[name]))
+        elif streamed:
+            logger.warning("%s is not compared with the training part: that would have to be in memory", name)
     logger.info("vocabulary: %d open-ended answers", len(vocabulary))
+
+
+def said_of(name, leakage):
+    """What is logged of a part's leakage: a level, and the message. Only figures of new images need no warning."""
+    images, questions, pairs = (leakage[key] for key in ("images_seen", "questions", "image_question_pairs_seen"))
+    if not images:
+        return logging.INFO, f"{name} is {held_out(leakage)}: none of its images is in training"
+    return logging.WARNING, (
+        f"{name} ({held_out(leakage)}) shares {images} of its {leakage['images']} images with the training part, and "
+        f"{pairs} of its {questions} questions are there word for word about the same image: its figures are not those "
+        f"of new images"
+    )
 
 
 def report_lengths(name, questions, processor):

@@ -166,7 +166,9 @@ class PreparingMixin:
             further: name -> canonical rows of other parts, such as the test part.
         """
         if self.complete:
-            report_data({**self.parts(), **(further or {})}, self.train_summary, self.processing_class)
+            parts = {**self.parts(), **(further or {})}
+            leakages = {name: self.leakage(rows) for name, rows in parts.items() if name != "train"}
+            report_data(parts, self.train_summary, self.processing_class, leakages)
             model = self.accelerator.unwrap_model(self.model)
             for member in getattr(model, "models", [model]):  # of an ensemble each
                 report_parameters(member)

@@ -12,6 +12,12 @@ from processing.answers import AnswerVocabulary, consensus
 LOSSES = ("binary", "open_ended", "question_type")
 FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage", "calibration_", "abstention_")
 
+CUT = {  # by DataArguments.split_by
+    "image": "the training images",
+    "question": "the training questions, rewordings together",
+    "wording": "the wordings of training questions that are asked in several",
+}
+
 
 def run_record(start, training_args, data_args, data):
     """The record of a run before it starts, as `DualVQAConfig.model_card` keeps it.
@@ -75,7 +81,7 @@ def describe_settings(start, data_args, training_args):
         "text": data_args.pretrain and (data_args.pretrain_text_column or "question and answer"),
         "rows left out": " ".join(data_args.exclude_rows),
         "training questions used": f"{data_args.train_fraction:.0%}" if data_args.train_fraction < 1 else None,
-        "validation part": held_out(data_args),
+        "validation part": validation_part(data_args),
         "checkpoint": best
         and f"the one with the best {best} on the validation part, whose own results are therefore optimistic",
         "seed": training_args.seed,
@@ -114,14 +120,12 @@ def flat(fields, prefix=""):
             yield f"{prefix}{name}", json.dumps(value, default=str).strip('"')
 
 
-def held_out(data_args):
+def validation_part(data_args):
     """How the validation part was cut off the training part, or None where it is a part of its own."""
     if data_args.validation_file or not (data_args.files or data_args.dataset_name):
         return None
-    share = f"{data_args.validation_fraction:.0%} of the training images"
-    if data_args.folds:
-        share = f"fold {data_args.fold} of {data_args.folds} of the training images"
-    return f"{share}, split seed {data_args.split_seed}"
+    share = f"fold {data_args.fold} of {data_args.folds}" if data_args.folds else f"{data_args.validation_fraction:.0%}"
+    return f"{share} of {CUT[data_args.split_by]}, split seed {data_args.split_seed}"
 
 
 def describe_task_weighting(training_args):

@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-from processing import consensus, question_type_of
+from processing import StreamedRows, consensus, held_out, leakage_report, question_type_of
 from processing.python_rows import is_canonical
 
 from .building import Start
@@ -46,9 +46,30 @@ class RecordingMixin:
         model = self.accelerator.unwrap_model(self.model)
         answers = self.processing_class.answers
         parts = self.parts().items()
-        data = [describe_part(name, rows, answers, self.train_summary, self.data_args) for name, rows in parts]
+        data = [
+            describe_part(name, rows, answers, self.train_summary, self.data_args)
+            if name == "train"
+            else self.described_part(name, rows)
+            for name, rows in parts
+        ]
         start = getattr(model, "start", None) or Start(continued_from=model.name_or_path or None)
         model.config.model_card = run_record(start, self.args, self.data_args, data)
+
+    def described_part(self, name, rows):
+        """What the card says of an evaluated part; see `describe_part`."""
+        described = describe_part(name, rows, self.processing_class.answers, None, self.data_args)
+        return {**described, "held_out": held_out(self.leakage(rows))}
+
+    def leakage(self, rows):
+        """The `leakage_report` of canonical rows; None where there is no training part in memory to compare with."""
+        train = self.parts().get("train")
+        if train is None or isinstance(train, StreamedRows):
+            return None
+        for known, found in self.leakages:
+            if known is rows:
+                return found
+        self.leakages.append((rows, leakage_report(train, rows, self.data_args.question_group_column)))
+        return self.leakages[-1][1]
 
     def keep(self, name, metrics, rows=None):
         """Saves the figures of a part as `<name>_results.json`, and notes those of a run that trains for the card.
@@ -56,13 +77,14 @@ class RecordingMixin:
         Args:
             name: "train", "eval", "test" or "calibration"; figures of other names are saved and not on the card.
             metrics: with the prefix `<name>_`.
-            rows: the canonical rows of a test part.
+            rows: the canonical rows that were evaluated.
 
         Raises:
             OSError: the folder can't be written into; it names the file.
         """
         with named(os.path.join(self.args.output_dir, f"{name}_results.json")):
-            self.save_metrics(name, metrics)
+            way = held_out(self.leakage(rows)) if rows is not None else None
+            self.save_metrics(name, {**metrics, **({f"{name}_held_out": way} if way else {})})
         model = self.accelerator.unwrap_model(self.model)
         card = model.config.model_card = model.config.model_card or {}
         if name == "train":
@@ -74,8 +96,8 @@ class RecordingMixin:
             part = PARTS[name]
             card.setdefault("results", {})[part] = figures(metrics, name)
             if part == "test":
-                described = describe_part(part, rows, self.processing_class.answers, None, self.data_args)
-                card["data"] = [row for row in card.get("data", []) if row["part"] != part] + [described]
+                others = [row for row in card.get("data", []) if row["part"] != part]
+                card["data"] = [*others, self.described_part(part, rows)]
 
     def finish(self, metrics):
         """Leaves a whole folder after training: the model, its figures, the state and the card."""
