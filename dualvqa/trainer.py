@@ -10,11 +10,13 @@ from dualvqa.reporting.report import EvaluatedRun, write_report
 from dualvqa.training.checkpoints import newest_checkpoint
 from dualvqa.training.failures import named, only_warned
 from dualvqa.training.recording import same_rows
+from dualvqa.training.refitting import check_refit, refit, remove_refit
 from dualvqa.training.teacher import ask_teacher, check_teacher
 from dualvqa.training.trainer import DualHeadTrainer
 from dualvqa.trust.arguments import CalibrationArguments
-from dualvqa.trust.calibrating import calibrate, check_possible
+from dualvqa.trust.calibrating import calibrate, check_possible, fit_familiarity
 from dualvqa.trust.metrics import score_figures
+from modeling_dualvqa.model_card_dualvqa import refit_note
 from processing import decoded, ranked_arrays, write_predictions
 from processing.python_rows import is_canonical, source_rows
 
@@ -45,13 +47,16 @@ class DualVQATrainer(DualHeadTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.untrained = self.teacher = self.teaching = self.calibrated_on = None
+        self.untrained = self.teacher = self.teaching = self.calibrated_on = self.blind = self.refitted_on = None
         if self.args.teacher and self.train_summary is not None:
             self.teaching = load_ensemble(self.args.teacher, "probabilities")
             check_teacher(*self.teaching, self.accelerator.unwrap_model(self.model), self.processing_class)
 
     def prepare_model(self):
-        if self.args.report_blind:  # the model without images starts where this one does
+        self.blind = self.refitted_on = None
+        if self.args.refit:
+            check_refit(self)
+        if self.args.report_blind or self.args.refit:  # what is trained again starts where this one does
             self.untrained = copy.deepcopy(self.accelerator.unwrap_model(self.model))
         super().prepare_model()
 
@@ -90,6 +95,48 @@ class DualVQATrainer(DualHeadTrainer):
         self.create_model_card()
         return figures
 
+    def refit(self):
+        """Trains anew on the training and the validation part together, and saves that model in place of the first.
+
+        It starts as the first model did and takes as many steps. What was found with held-out questions stays: the
+        temperatures, the threshold and the limits of familiarity. Nothing is held out of the new model: figures of the
+        validation part are those of the first, and the card and the report say so. Figures of a test part that were
+        measured before are dropped. Until the new model is saved whole, the first is in the output folder.
+
+        Raises:
+            ValueError: the model is not trained yet, or without the argument `refit`, which keeps what it started from;
+                no validation part.
+        """
+        if not (self.has_trained and self.args.refit):
+            raise ValueError(
+                "refit() trains a model anew that train() has trained with DualVQATrainingArguments(refit=True), which "
+                "keeps what it started from"
+            )
+        check_refit(self)
+        trained, rows, steps = refit(self, self.untrained)
+        model = self.accelerator.unwrap_model(self.model)
+        familiar = bool(model.config.familiarity)
+        model.forget_familiarity()
+        model.load_state_dict(trained.state_dict())
+        self.refitted_on = rows
+        if familiar:  # the states are others, the limits stay
+            fit_familiarity(self, model, rows)
+        card = model.config.model_card
+        card["refit"] = {"questions": len(rows), "images": len(set(rows["image_key"][:])), "steps": steps}
+        card["results"].pop("test", None)
+        self.last_outputs.pop("test", None)
+        self.save_model(_internal_call=True)
+        self.create_model_card()
+        if self.is_world_process_zero():
+            remove_refit(self.args.output_dir)
+
+    def leakage(self, rows):
+        """Of other rows than the validation part, whose figures are those of the first model, compared with all."""
+        validation = self.parts().get("validation")
+        if self.refitted_on is None or (validation is not None and same_rows(rows, validation)):
+            return super().leakage(rows)
+        return self.compared(self.refitted_on, rows)
+
     def check_calibration(self, settings):
         """
         Raises:
@@ -97,6 +144,10 @@ class DualVQATrainer(DualHeadTrainer):
         """
         model = self.accelerator.unwrap_model(self.model)
         start = getattr(model, "start", None)
+        if self.refitted_on is not None:
+            raise ValueError(
+                "the model was trained on the validation part in its refit: call calibrate() before refit()"
+            )
         if not (self.has_trained or model.name_or_path or (start and start.continued_from)):
             raise ValueError(
                 "the model is not trained yet, and its scores mean nothing: call train() before calibrate()"
@@ -157,7 +208,7 @@ class DualVQATrainer(DualHeadTrainer):
         Raises:
             ValueError: nothing that has answers was evaluated.
         """
-        if "eval" not in self.last_outputs and self.parts().get("validation") is not None:
+        if "eval" not in self.last_outputs and self.refitted_on is None and self.parts().get("validation") is not None:
             self.evaluate(self.parts()["validation"])
         found = {name: self.last_outputs.get(prefix) for name, prefix in PREFIXES.items()}
         found = {name: rows_and_logits for name, rows_and_logits in found.items() if rows_and_logits}
@@ -165,9 +216,9 @@ class DualVQATrainer(DualHeadTrainer):
             raise ValueError("there is nothing to report on: give the trainer an eval_dataset")
         rows = {name: rows for name, (rows, _) in found.items()}
         blind = None
-        if self.untrained is not None:
+        if self.args.report_blind and self.untrained is not None:
             with only_warned("no model without images"):
-                blind = self.train_blind(rows)
+                blind = self.blind_outputs(rows)
         if not self.is_world_process_zero():
             return
         run = EvaluatedRun(
@@ -178,6 +229,7 @@ class DualVQATrainer(DualHeadTrainer):
             self.about(),
             self.fitted_on(rows),
             self.data_args.question_group_column,
+            self.refitted_on,
         )
         write_report(self.args.output_dir, run, self.processing_class)
 
@@ -192,20 +244,32 @@ class DualVQATrainer(DualHeadTrainer):
         card, start = model.config.model_card or {}, getattr(model, "start", None)
         about = {"title": os.path.basename(os.path.normpath(self.args.output_dir))}
         if self.has_trained:
-            return {**about, "data": card["data"], "settings": card["settings"]}
+            refitted = {"refit": refit_note(card)} if card.get("refit") else {}
+            return {**about, "data": card["data"], "settings": card["settings"], **refitted}
         name = os.path.basename(os.path.normpath((start and start.continued_from) or model.name_or_path or "model"))
         return {**about, "settings": [["model", name], *card.get("settings", [])]}
 
-    def train_blind(self, rows):
-        """Trains a model without letting it see images; gives its logits for some parts.
+    def note(self, name, metrics, rows, predictions):
+        if name == "eval" and self.refitted_on is not None:
+            logger.warning("the model was trained on the validation part in its refit: its figures there are not kept")
+        else:
+            super().note(name, metrics, rows, predictions)
 
-        Args:
-            rows: part -> canonical rows.
-        """
+    def blind_outputs(self, rows):
+        """The logits of a model without images for some parts: part -> canonical rows. It is trained once."""
+        self.blind = self.blind or self.train_blind()
+        for name, part in rows.items():
+            if PREFIXES[name] not in self.blind.last_outputs:
+                self.blind.evaluate(part, metric_key_prefix=PREFIXES[name])
+        self.blind.create_model_card()
+        return {name: self.blind.last_outputs[PREFIXES[name]][1] for name in rows}
+
+    def train_blind(self):
+        """A trainer whose model was trained without seeing images."""
         args = copy.copy(self.args)
         args.output_dir = os.path.join(self.args.output_dir, "blind")
         args.image_cache_dir = self.args.image_cache_dir or os.path.join(self.args.output_dir, "image_cache")
-        args.push_to_hub, args.report_to, args.report_blind, args.teacher = False, [], False, []
+        args.push_to_hub, args.report_to, args.report_blind, args.refit, args.teacher = False, [], False, False, []
         blind = type(self)(
             model=copy.deepcopy(self.untrained),
             args=args,
@@ -222,7 +286,4 @@ class DualVQATrainer(DualHeadTrainer):
         blind.train(resume_from_checkpoint=newest_checkpoint(args.output_dir) if self.checkpoint else None)
         model = blind.accelerator.unwrap_model(blind.model)
         model.config.model_card["settings"].append(["images", "not seen: all pixels are the mean"])
-        for name, part in rows.items():
-            blind.evaluate(part, metric_key_prefix=PREFIXES[name])
-        blind.create_model_card()
-        return {name: blind.last_outputs[PREFIXES[name]][1] for name in rows}
+        return blind

@@ -7,6 +7,8 @@ is not known:
 - `data`: list of dicts `part`, `source`, `questions`, `images`, `coverage` where there are open-ended answers, and
   `held_out`, how an evaluated part was held out of the training part
 - `settings`: list of [name, value], of the training; a list because configurations are saved with sorted keys
+- `refit`: where the weights were trained anew on all rows after the figures were measured, a dict `questions`, `images`
+  and `steps`
 - `pretraining`: "contrastive" where fusion and heads are untrained, else None
 - `tags`: list of those that a person gave, beside the card's own
 - `results`: dict part ("validation", "test") -> dict figure -> value, as the metric names them: `routed_accuracy`, ...;
@@ -167,7 +169,7 @@ def render(config, parameters):
         name=repo_id or "path/to/this/folder",
         data=data_table(record.get("data")),
         settings=settings_table(record.get("settings")),
-        results=result_tables(measured(record), ways(record)),
+        results=result_tables(record),
         answers=" and the ".join(answers[head] for head in config.heads),
         **limits(record),
         parameters="\n".join(f"| {part} | {count:,} |" for part, count in parameters.items()),
@@ -266,11 +268,26 @@ def settings_table(settings):
     return "\n".join(["| setting | value |", "|---|---|", *lines])
 
 
-def result_tables(results, held_out):
+def refit_note(record):
+    """What has to be said of figures that were measured before the weights were trained anew."""
+    refit = record["refit"]
+    note = (
+        f"The weights were trained anew after the model was measured: on all {refit['questions']:,} questions about "
+        f"{refit['images']:,} images, those of the validation part too, for the same {refit['steps']:,} steps. Nothing "
+        f"is held out of them. The figures of the validation part, temperatures and limits are those of the model "
+        f"before, which was trained on the training part alone."
+    )
+    if (record.get("results") or {}).get("test"):
+        note += " The figures of the test part are those of the new weights."
+    return note
+
+
+def result_tables(record):
     """A table for each part: a row for each way of choosing the head, a column for each question type."""
+    results, held_out = measured(record), ways(record)
+    blocks = [refit_note(record)] if record.get("refit") else []
     if not results:
-        return "Not measured."
-    blocks = []
+        return "\n\n".join([*blocks, "Not measured."])
     for part, figures in results:
         lines = [f"| accuracy, % ({part}) | {' | '.join(TYPES)} | |", "|---" * (len(TYPES) + 2) + "|"]
         for kind, meaning in KINDS.items():

@@ -7,7 +7,9 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-NEAR = 0.4  # on VQA-RAD, whose numbering tells its rewordings, this finds most of them without joining much else
+# On VQA-RAD, whose numbering tells most rewordings, this joins 85 % of their pairs, and 62 % of what it joins are such.
+# Of the questions that are then held out by question, 12 % (without frame rows 9 %) have one in training all the same.
+NEAR = 0.35
 MARKS = ("phrase_type", ("para", "frame"))  # VQA-RAD's column, and its values that say: a rewording of another
 
 

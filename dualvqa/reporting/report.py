@@ -34,6 +34,7 @@ class EvaluatedRun:
         about: `title`, and of the model card's record `data` and `settings`; None titles the page with the folder.
         fitted_on: the part that the processor's temperatures were fitted on, if it is one of these.
         question_group_column: tells rewordings, see `leakage_report`.
+        refitted_on: the rows that the model was trained on anew, before any part but the validation part was evaluated.
     """
 
     parts: dict
@@ -43,11 +44,12 @@ class EvaluatedRun:
     about: dict | None = None
     fitted_on: str | None = None
     question_group_column: str | None = None
+    refitted_on: object = None
 
-    @property
-    def train(self):
-        """The training rows, or None where they are not in memory."""
-        return self.parts["train"] if isinstance(self.parts.get("train"), Dataset) else None
+    def train(self, part):
+        """The rows that the model was trained on that answered a part, or None where they are not in memory."""
+        train = self.parts.get("train") if self.refitted_on is None or part == "validation" else self.refitted_on
+        return train if isinstance(train, Dataset) else None
 
 
 def write_report(folder, run, processor):
@@ -81,8 +83,9 @@ def part_results(run, part, processor):
     results = question_results(part, rows, run.logits[part], processor, columns)
     if run.blind_logits:
         add_blind(results, question_results(part, rows, run.blind_logits[part], processor))
-    if run.train is not None:
-        add_baselines(results, run.train)
+    train = run.train(part)
+    if train is not None:
+        add_baselines(results, train)
     return results
 
 
@@ -90,9 +93,9 @@ def figures_of(run, part, results, processor):
     """The figures of one part, see `part_figures`, and where the processor has temperatures, what these change."""
     rows, logits = run.parts[part], named_logits(run.logits[part], processor)
     heads = [head for head in QUESTION_TYPES if f"{head}_logits" in logits]
-    leakage = None
-    if run.train is not None:
-        leakage = leakage_report(run.train, rows, run.question_group_column)
+    train, leakage = run.train(part), None
+    if train is not None:
+        leakage = leakage_report(train, rows, run.question_group_column)
     figures = {**part_figures(results, heads, leakage), "held_out": held_out(leakage)}
     temperatures = (processor.calibration or {}).get("temperatures")
     if temperatures:

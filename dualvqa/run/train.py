@@ -4,6 +4,7 @@ from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.contrastive import ContrastiveTrainer
 from dualvqa.training.failures import model_is_kept
 from dualvqa.training.freezing import freeze_parameters
+from dualvqa.training.refitting import check_refit
 from dualvqa.training.selection import check_selection
 
 from .calibrate import wants_calibration
@@ -32,6 +33,8 @@ def prepare_trainer(run):
         check_selection(training, data.pretrain, run.model.config.heads, types)
     if training.do_train:
         freeze_parameters(run.model, training.freeze_parameters)  # so that those that are trained are counted
+    if training.refit:
+        check_refit(run.trainer)
     run.trainer.describe_data({name: run.parts[name] for name in ("test",) if name in run.parts})
     run.calibrating = wants_calibration(run)
 

@@ -41,6 +41,13 @@ class FurtherArguments:
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better one."}
     )
+    refit: bool = field(
+        default=False,
+        metadata={
+            "help": "At the end, with settings, number of steps, temperatures and limits that were found with held-out "
+            "questions, train anew on all questions, those of the validation part too; in Python call refit()."
+        },
+    )
     license: str = field(default="apache-2.0", metadata={"help": "License of the weights, for the model card."})
     report_columns: list[str] = field(
         default_factory=list,

@@ -63,13 +63,15 @@ class RecordingMixin:
     def leakage(self, rows):
         """The `leakage_report` of canonical rows; None where there is no training part in memory to compare with."""
         train = self.parts().get("train")
-        if train is None or isinstance(train, StreamedRows):
-            return None
-        for known, found in self.leakages:
-            if known is rows:
-                return found
-        self.leakages.append((rows, leakage_report(train, rows, self.data_args.question_group_column)))
-        return self.leakages[-1][1]
+        return None if train is None or isinstance(train, StreamedRows) else self.compared(train, rows)
+
+    def compared(self, train, rows):
+        """The `leakage_report` of two parts, made once."""
+        found = next((report for *pair, report in self.leakages if pair[0] is train and pair[1] is rows), None)
+        if found is None:
+            found = leakage_report(train, rows, self.data_args.question_group_column)
+            self.leakages.append((train, rows, found))
+        return found
 
     def keep(self, name, metrics, rows=None):
         """Saves the figures of a part as `<name>_results.json`, and notes those of a run that trains for the card.

@@ -102,7 +102,7 @@ class DualHeadTrainer(*MIXINS, Trainer):
         self.fused_state, self.expert_use, self.last_outputs = None, {}, {}
         self.start_counting()
         self.checkpoint = self.resumed_progress = self.train_sampler = self.grad_norm = None
-        self.leakages = []  # pairs of rows and their `leakage_report`
+        self.leakages = []  # training rows, other rows, and their `leakage_report`
         self.written, self.proven, self.last_batch = [], [], None  # checkpoints, oldest first; those known to be good
         self.has_trained = self.described = self.embedded = False
         self.attached = contextlib.ExitStack()
