@@ -19,7 +19,7 @@ HOMES = {
     "dualvqa.training.contrastive": ["ContrastiveTrainer"],
     "dualvqa.training.divergence": ["DivergedError"],
     "dualvqa.training.interruption": ["Interrupted"],
-    "dualvqa.training.building": ["build_model", "load_model"],
+    "dualvqa.training.building": ["build_model", "choose_preset", "load_model"],
     "dualvqa.trainer": ["DualVQATrainer"],
     "dualvqa.trust.abstention": ["NoThresholdError"],
     "dualvqa.trust.explanation": ["Explanation", "explain"],

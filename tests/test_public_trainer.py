@@ -90,7 +90,8 @@ def test_the_ten_lines_leave_what_a_run_leaves(make_trainer, data, tmp_path, rec
     assert len(lines) == 104 and lines[0]["source_answer"] == "red" and len(lines[0]["top_k"]) == 2
     card = (folder / "README.md").read_text()
     assert "| train | given in Python | 24 | 12 | 100.0% |" in card and "| test | given in Python | 60 | 30 |" in card
-    assert "| configuration | fusion_hidden_size 16" in card and "training time" in card and "| routed |" in card
+    assert "| preset | scratch (24 questions" in card and "fusion_hidden_size 16" in card
+    assert "training time" in card and "| routed |" in card
     report = json.loads((folder / "report.json").read_text())
     assert list(report["parts"]) == ["validation", "test"]
     answer = pipeline("visual-question-answering", model=str(folder), trust_remote_code=True)
@@ -111,7 +112,7 @@ def test_the_same_seed_gives_the_same_weights_as_a_run_on_files(recipe, picture_
     read = DataArguments(image_dir=str(picture_folder))
     rows = prepare_dataset(picture_folder / "train.jsonl", data_args=read)
     set_seed(args.seed)
-    model, processor = build_model(rows, **{**run.model.start.fields, "image_size": 32})
+    model, processor = build_model(rows, preset="none", **{**run.model.start.fields, "image_size": 32})
     DualVQATrainer(model=model, processing_class=processor, args=args, train_dataset=rows).train()
     for (name, one), other in zip(run.model.state_dict().items(), model.state_dict().values()):
         assert torch.equal(one, other), name

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from dualvqa.training.arguments import DualVQATrainingArguments
 from dualvqa.training.building import NewModelArguments
+from dualvqa.training.presets import PRESETS
 from dualvqa.trust.arguments import CalibrationArguments
 from modeling_dualvqa.values_dualvqa import check_numbers
 from processing import DataArguments
@@ -27,6 +28,7 @@ LIMITS = {
     "on_bad_example": ("error", "skip"),
     "boolean_answers": ("words", "yes_no"),
     "pretrain": ("contrastive",),
+    "preset": ("auto", "none", *PRESETS),
     "class_weighting": ("none", "inverse", "effective"),
     "quantization": ("int8",),
     "validation_fraction": ">= 0, < 1",
@@ -73,6 +75,9 @@ class ModelArguments(NewModelArguments, CalibrationArguments):
         default=True, metadata={"help": "With --do_eval: write report.html, report.json and report_rows.jsonl."}
     )
 
+    # What recipe and command line give, by name, and whether there is a recipe.
+    given, has_recipe = frozenset(), False
+
     def __post_init__(self):
         self.check_image_statistics()
         self.check_calibration()
@@ -103,4 +108,5 @@ def parse_arguments(argv):
     for group in parsed[:2]:  # that of training has checked its own
         check_numbers(group, LIMITS)
     parsed[1].from_recipe = recipe_settings(argv)
+    parsed[0].given, parsed[0].has_recipe = set(settings), bool(argv) and not argv[0].startswith("-")
     return Settings(*parsed)

@@ -14,13 +14,27 @@ from .evaluate import evaluate
 from .flags import check_flags
 from .model import build, load
 from .predict import predict
+from .preset import take_preset
 from .quiet import quiet
 from .refit import refit
 from .report import report
 from .state import Run
 from .train import prepare_trainer, train
 
-STAGES = (check_settings, load, read_data, build, prepare_trainer, train, evaluate, calibrate, refit, predict, report)
+STAGES = (
+    check_settings,
+    load,
+    read_data,
+    take_preset,
+    build,
+    prepare_trainer,
+    train,
+    evaluate,
+    calibrate,
+    refit,
+    predict,
+    report,
+)
 
 
 def main(argv=None):

@@ -40,7 +40,11 @@ def build(run):
     args, data, training = run.settings
     if run.model is None:
         summary = summary_of(run.parts["train"])
-        run.model, run.processor = build_new(args, config_fields(args.config), data, summary)
+        fields = config_fields(args.config)
+        run.model, run.processor = build_new(
+            args, run.preset.model_fields(fields) if run.preset else fields, data, summary
+        )
+        run.model.start.preset = run.preset
     elif not training.do_train and (run.model.config.model_card or {}).get("pretraining"):
         logger.warning("%s is only pre-trained: its answers mean nothing yet", args.model_name_or_path)
     if args.new_answers:

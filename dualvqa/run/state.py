@@ -16,6 +16,7 @@ class Run:
         model, processor: loaded by `load` or built by `build`; of an ensemble the first member's until `build`.
         together: the ensemble's model and collator, or None.
         parts: name -> canonical rows.
+        preset: the [`Preset`] that fills in what is not given, or None.
         raw: name -> rows as their source has them, for the predictions file.
         calibrating: whether the run calibrates.
         trainer: the [`DualVQATrainer`], or a `ContrastiveTrainer`.
@@ -28,6 +29,7 @@ class Run:
     processor: Any = None
     together: tuple | None = None
     parts: dict = field(default_factory=dict)
+    preset: Any = None
     raw: dict = field(default_factory=dict)
     calibrating: bool = False
     trainer: Any = None

@@ -15,8 +15,17 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoImageProcessor, AutoTok
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
 from modeling_dualvqa.encoders_dualvqa import is_torchvision_name
 from modeling_dualvqa.weights_dualvqa import vision_text_config
-from processing import AnswerVocabulary, DualVQAImageProcessor, DualVQAProcessor, summary_of, train_tokenizer
+from processing import (
+    AnswerVocabulary,
+    DualVQAImageProcessor,
+    DualVQAProcessor,
+    StreamedRows,
+    summary_of,
+    train_tokenizer,
+)
 from processing.python_rows import prepare_dataset, with_columns
+
+from .presets import Preset, TrainingFacts, load_preset, log_preset
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +55,13 @@ class NewModelArguments:
         default=False,
         metadata={"help": "One head for all questions: yes and no are answers among the others, and nothing routes."},
     )
+    preset: str = field(
+        default="auto",
+        metadata={
+            "help": "Settings for what is not given: auto chooses a preset from the training data, where there is no "
+            "recipe; few, some, many or scratch takes that one; none leaves the defaults."
+        },
+    )
 
     def check_image_statistics(self):
         """
@@ -65,12 +81,16 @@ class Start:
         vision, text: names or folders of pretrained towers, or None.
         fields: those of the configuration that were chosen.
         continued_from: the saved model that it is, or None.
+        preset: the [`Preset`] that has filled in fields, or None.
+        to_train: whether a trainer takes the preset's arguments where its own are at their default.
     """
 
     vision: str | None = None
     text: str | None = None
     fields: dict = field(default_factory=dict)
     continued_from: str | None = None
+    preset: Preset | None = None
+    to_train: bool = False
 
 
 def build_model(rows, vision=None, text=None, column_mapping=None, data_args=None, **settings):
@@ -85,7 +105,8 @@ def build_model(rows, vision=None, text=None, column_mapping=None, data_args=Non
         column_mapping: the data's columns -> "image", "question" and "answer".
         data_args: [`DataArguments`] for all else about the data, such as `max_answers`.
         **settings: fields of [`NewModelArguments`], such as `image_size=128`, and of [`DualVQAConfig`], such as
-            `fusion_type="cross_attention"`, or `text_config={"n_layers": 2}` for a tower.
+            `fusion_type="cross_attention"`, or `text_config={"n_layers": 2}` for a tower. What is not given is the
+            preset's for these data, see `choose_preset`; with `preset="none"` the defaults of [`DualVQAConfig`].
 
     Returns:
         The model, and its processor.
@@ -109,7 +130,33 @@ def build_model(rows, vision=None, text=None, column_mapping=None, data_args=Non
     args.check_image_statistics()
     check_new_model(args, settings)
     rows = prepare_dataset(rows, data_args=data_args, name="the training data")
-    return build_new(args, settings, data_args, summary_of(rows))
+    summary = summary_of(rows)
+    preset = load_preset(facts_of(args, summary, isinstance(rows, StreamedRows)), args.preset)
+    fields = settings
+    if preset:
+        fields = preset.model_fields(settings)
+        log_preset(preset)
+    model, processor = build_new(args, fields, data_args, summary)
+    model.start.preset, model.start.to_train = preset, preset is not None
+    return model, processor
+
+
+def choose_preset(rows, vision=None, text=None, column_mapping=None, data_args=None):
+    """The [`Preset`] that `build_model` takes for some training data, to be looked at or changed.
+
+    Args:
+        rows, vision, text, column_mapping, data_args: as `build_model` takes them.
+
+    Raises:
+        ValueError: bad rows, see `prepare_dataset`.
+    """
+    rows = prepare_dataset(rows, data_args=with_columns(data_args, column_mapping), name="the training data")
+    return load_preset(TrainingFacts.of(summary_of(rows), vision, text, isinstance(rows, StreamedRows)))
+
+
+def facts_of(args, summary, streamed):
+    """The [`TrainingFacts`] of a new model's [`NewModelArguments`] and the training part's [`TrainingSummary`]."""
+    return TrainingFacts.of(summary, args.vision_model_name_or_path, args.text_model_name_or_path, streamed)
 
 
 def model_fields(args, fields):

@@ -69,6 +69,7 @@ def describe_settings(start, data_args, training_args):
     batch = training_args.per_device_train_batch_size
     best = training_args.metric_for_best_model if training_args.load_best_model_at_end else None
     settings = {
+        "preset": start.preset and f"{start.preset.name} ({start.preset.why})",
         "vision tower": start.vision and os.path.basename(start.vision),
         "text tower": start.text and os.path.basename(start.text),
         "continued from": start.continued_from and os.path.basename(os.path.normpath(start.continued_from)),
