@@ -204,6 +204,8 @@ class DualVQAConfig(CheckedConfig):
         load_balancing_loss_weight: weight of the loss that spreads questions over the experts.
         familiarity: whether the model has the mean and covariance of its training states; see
             `familiarity_dualvqa.Familiarity`.
+        memory: sizes and parameters of the memory of answered questions that the model has, see
+            `memory_examples_dualvqa`; None without one.
         layer_norm_eps: epsilon of the layer norms of fusion and heads.
         initializer_range: standard deviation of the linear layers of fusion and heads at the start.
         model_card: what the README.md of a saved folder says of training and results; see `model_card_dualvqa`.
@@ -220,6 +222,7 @@ class DualVQAConfig(CheckedConfig):
         "fused_state",
         "fusion_gates",
         "expert_logits",
+        *(f"memory_{name}" for name in ("indices", "weights", "similarities", "share")),
         "load_balancing_loss",
         *(f"{tower}_embeds" for tower in ("image", "text")),
         *(f"{part}_{kind}" for part in ("fusion", "text", "image") for kind in ("attentions", "hidden_states")),
@@ -256,6 +259,7 @@ class DualVQAConfig(CheckedConfig):
     question_type_loss_weight: float = 0.1
     load_balancing_loss_weight: float = 0.01
     familiarity: bool = False
+    memory: dict | None = None
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     model_card: dict | None = None
@@ -321,6 +325,11 @@ class DualVQAConfig(CheckedConfig):
                 f"fusion_experts_per_question must be from 1 to fusion_num_experts {self.fusion_num_experts}, found "
                 f"{self.fusion_experts_per_question}"
             )
+
+    def to_dict(self):
+        """As in transformers; nothing about a memory that isn't there."""
+        fields = super().to_dict()
+        return {name: value for name, value in fields.items() if name != "memory" or value is not None}
 
     @property
     def loss_weights(self):

@@ -58,6 +58,8 @@ def tensor_digest(tensor):
 def weights_version(model):
     """A value that changes when an optimizer, `load_state_dict`, a cast or a move changes the model's tensors."""
     tensors = itertools.chain(model.parameters(), model.buffers()) if hasattr(model, "parameters") else ()
+    memory = getattr(model, "memory", None)  # what is taught changes no embedding
+    own = {id(buffer) for buffer in memory.buffers()} if memory is not None else ()
     # Tensors made in inference mode have no version; nothing can train them.
-    versions = tuple((id(t), 0 if t.is_inference() else t._version) for t in tensors)
+    versions = tuple((id(t), 0 if t.is_inference() else t._version) for t in tensors if id(t) not in own)
     return hash((versions, str(model.dtype), str(model.device)))

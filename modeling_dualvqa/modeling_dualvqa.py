@@ -20,6 +20,8 @@ from .familiarity_dualvqa import Familiarity
 from .feed_forward_dualvqa import load_balancing_loss
 from .fusion_dualvqa import build_fusion, masked_mean
 from .loss_dualvqa import dual_head_loss
+from .memory_dualvqa import Memory
+from .memory_examples_dualvqa import check_weights
 from .output_dualvqa import DualVQAOutput
 from .pipeline_dualvqa import DualVQAPipeline
 from .pretrained_dualvqa import AUTO_CLASSES, DualVQAPreTrainedModel
@@ -69,6 +71,7 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         if len(config.heads) == 2:
             self.question_type_head = nn.Linear(self.text_encoder.hidden_size, 2)
         self.familiarity = Familiarity(config.fusion_hidden_size) if config.familiarity else None
+        self.memory = Memory(config.memory) if config.memory else None
         self.post_init()
         present = {type(module).__name__ for module in self.modules()}  # FSDP refuses the names of classes that aren't
         self._no_split_modules = [name for name in self._no_split_modules if name in present]
@@ -127,6 +130,7 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         """
         if self.open_ended_head is None:
             raise ValueError(f"a model with heads={self.config.heads} has no open-ended head to replace")
+        self.forget_memory()
         self.config.num_answers = num_answers
         head = AnswerHead(self.config, self.config.open_ended_head_sizes, num_answers)
         self.open_ended_head = head.apply(self._initialize_weights).to(self.device, self.dtype)
@@ -146,6 +150,23 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
     def forget_familiarity(self):
         """Undoes `set_familiarity`: after more training the states are others."""
         self.config.familiarity, self.familiarity = False, None
+
+    def set_memory(self, memory):
+        """Lets examples that are like a question answer beside the heads, in evaluation mode; it is saved with the
+        weights. The processor's `memory_answers` must be those that the memory's indices mean.
+
+        Args:
+            memory: a [`Memory`], see `Memory.of`.
+
+        Raises:
+            ValueError: it was made with other weights, or by a model of other widths.
+        """
+        check_weights(memory, self)
+        self.memory, self.config.memory = memory.to(self.device), memory.settings
+
+    def forget_memory(self):
+        """Undoes `set_memory`: after more training the states are others."""
+        self.config.memory, self.memory = None, None
 
     def freeze_encoders(self, vision=True, text=True):
         """Freezes (True) or thaws (False) each tower: no gradients, and no moving statistics or dropout in training.
@@ -237,11 +258,19 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         if any(label is not None for label in labels.values()):
             loss, _ = dual_head_loss(logits, labels, self.config.loss_weights, gamma=self.config.focal_gamma)
             loss = loss if balance is None else loss + self.config.load_balancing_loss_weight * balance
-
+        found = mixture = None
+        if self.memory is not None and not self.training:
+            logits, found, mixture = self.memory(
+                logits, text.states, image.states, attention_mask, image_index, question_index
+            )
         output = DualVQAOutput(
             loss=loss,
             **{f"{task}_logits": scores for task, scores in logits.items()},
             novelty=None if self.familiarity is None else self.familiarity(fusion.state),
+            memory_indices=None if found is None else found.indices,
+            memory_weights=None if found is None else mixture.weights,
+            memory_similarities=None if found is None else mixture.similarities,
+            memory_share=None if found is None else mixture.share,
             fused_state=fusion.state,
             image_embeds=image.states,
             text_embeds=text.states,

@@ -13,9 +13,15 @@ class DualVQAOutput(ModelOutput):
     Args:
         loss: scalar, when labels are given.
         binary_logits: (B, 2) scores of no and yes; None without that head.
-        open_ended_logits: (B, N) scores of the answers of the vocabulary; None without that head.
+        open_ended_logits: (B, N) scores of the answers of the vocabulary; None without that head. Of a model with a
+            memory (B, N + E), with the E answers that only the memory knows behind the others.
         question_type_logits: (B, 2) scores of the question being yes/no and open-ended; None with one head.
         novelty: (B,) squared distance of the fused state to those of training, of a model with `familiarity`.
+        memory_indices: (B, k) the examples that are most like each question, of a model with a `memory` in evaluation
+            mode, the most similar first. All logits are those of heads and memory together then; `loss` is the heads'.
+        memory_weights, memory_similarities: (B, k) how much each of them counts in the vote, and how similar it is; see
+            `memory_dualvqa.mix`.
+        memory_share: (B,) the share of the memory against the heads.
         fused_state: (B, D) what the heads read.
         image_embeds: (U, 1 + S, C_vision) pooled state and grid, or (U, 1, C_vision) when the fusion reads only the
             pooled state; can be given back to the model in place of pixels.
@@ -40,6 +46,10 @@ class DualVQAOutput(ModelOutput):
     open_ended_logits: torch.Tensor | None = None
     question_type_logits: torch.Tensor | None = None
     novelty: torch.Tensor | None = None
+    memory_indices: torch.Tensor | None = None
+    memory_weights: torch.Tensor | None = None
+    memory_similarities: torch.Tensor | None = None
+    memory_share: torch.Tensor | None = None
     fused_state: torch.Tensor | None = None
     image_embeds: torch.Tensor | None = None
     text_embeds: torch.Tensor | None = None

@@ -13,6 +13,7 @@ from transformers.pipelines.pt_utils import KeyDataset, PipelineDataset, Pipelin
 from transformers.utils import logging
 
 from .embedding_cache_dualvqa import EmbeddingCache, tensor_digest, weights_version
+from .teaching_dualvqa import PipelineMemory, add_evidence, check_evidence
 
 logger = logging.get_logger(__name__)
 
@@ -90,13 +91,20 @@ class DualVQAPipeline(Pipeline):
                 f"padding must be one of {PADDINGS} and truncation one of {TRUNCATIONS}; found {padding!r} and "
                 f"{truncation!r}"
             )
-        unknown = set(given) - {"top_k", "question_type", "abstain"}
+        if given.get("evidence") is not None:
+            check_evidence(self.model, given["evidence"])
+        unknown = set(given) - {"top_k", "question_type", "abstain", "evidence"}
         if unknown:
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}; see DualVQAPipeline.__call__")
         before = {"timeout": timeout, "truncation": truncation}
         return tuple(
             {name: value for name, value in options.items() if value is not None} for options in (before, {}, given)
         )
+
+    @property
+    def memory(self):
+        """What the model's memory holds and can be taught: see `PipelineMemory`."""
+        return PipelineMemory(self)
 
     def __call__(self, image=None, question=None, **kwargs):
         """
@@ -109,6 +117,7 @@ class DualVQAPipeline(Pipeline):
             question_type: "binary" or "open_ended" chooses the head; the model does when left out.
             abstain: False answers every question, True leaves those below the stored threshold unanswered; when left
                 out they are where there is a threshold.
+            evidence: how many of the memory's examples that spoke for an answer are given with it; none when left out.
             batch_size: how many images are encoded together, with all their questions.
             num_workers: processes that open images. Rows from a generator or another stream are read in this process.
             truncation: False refuses questions that the text tower can't read whole; they are cut when left out.
@@ -118,8 +127,9 @@ class DualVQAPipeline(Pipeline):
 
         Returns:
             For each question a list of dicts `answer`, `score` (a probability) and `question_type`; see the processor's
-            `post_process_question_answering`. One question gives one such list; a list in a list; generators and data
-            sets an iterator, which computes when it is asked.
+            `post_process_question_answering`. With `evidence` also a list of dicts `image`, `question`, `answer`,
+            `similarity` and `weight`, the example's share in the memory's vote. One question gives one such list; a
+            list in a list; generators and data sets an iterator, which computes when it is asked.
         """
         if question is None:
             return [] if isinstance(image, list) and not image else super().__call__(as_stream(image), **kwargs)
@@ -223,7 +233,7 @@ class DualVQAPipeline(Pipeline):
             model_inputs["question_index"],
             return_dict=True,
         )
-        kept = {name: value for name, value in outputs.items() if name.endswith("_logits") or name == "novelty"}
+        kept = {name: value for name, value in outputs.items() if wanted(name)}
         return {**kept, "item_index": model_inputs["item_index"], "several": model_inputs["several"]}
 
     def embed_images(self, images):
@@ -254,9 +264,11 @@ class DualVQAPipeline(Pipeline):
         attention_mask = (torch.arange(int(lengths.max()), device=input_ids.device) < lengths[:, None]).long()
         return pad_sequence(embeds, batch_first=True), attention_mask
 
-    def postprocess(self, model_outputs, top_k=1, question_type=None, abstain=None):
+    def postprocess(self, model_outputs, top_k=1, question_type=None, abstain=None, evidence=None):
         """For each image of the batch its question's answers, or a list of them where it had a list of questions."""
         answers = self.processor.post_process_question_answering(model_outputs, top_k, question_type, abstain)
+        if evidence is not None:
+            add_evidence(answers, model_outputs, self.model, self.processor, evidence)
         by_item = [[] for _ in model_outputs["several"]]
         for place, best in zip(model_outputs["item_index"].tolist(), answers):
             by_item[place].append(best)
@@ -289,6 +301,11 @@ class DualVQAPipeline(Pipeline):
 
     def _upload_modified_files(self, *args, **kwargs):
         return self.model._upload_modified_files(*args, **kwargs)
+
+
+def wanted(name):
+    """Whether an output of the model serves an answer."""
+    return name.endswith("_logits") or name == "novelty" or name.startswith("memory_")
 
 
 def checked(embeds, count):

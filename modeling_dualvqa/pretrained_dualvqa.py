@@ -1,6 +1,7 @@
 """How a DualVQA model starts, is loaded whole or not at all, and is saved with its card."""
 
 import contextlib
+import math
 import os
 
 import torch
@@ -12,6 +13,10 @@ from transformers import initialization as init
 from .configuration_dualvqa import DualVQAConfig
 from .encoders_dualvqa import TorchvisionEncoder
 from .familiarity_dualvqa import Familiarity
+from .memory_dualvqa import Memory
+from .memory_examples_dualvqa import check_weights, in_half_precision
+from .memory_texts_dualvqa import FILE as TEXTS_FILE
+from .memory_texts_dualvqa import read_texts, write_texts
 from .model_card_dualvqa import card_tags, write_model_card
 from .weights_dualvqa import check_names, check_shapes
 
@@ -62,6 +67,9 @@ class DualVQAPreTrainedModel(PreTrainedModel):
         elif isinstance(module, Familiarity):
             init.zeros_(module.mean)
             init.zeros_(module.whitening)
+        elif isinstance(module, Memory):
+            for buffer in module.buffers():
+                init.zeros_(buffer)
         else:
             super()._init_weights(module)
 
@@ -98,6 +106,9 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             ) from error
         if not ignored:
             check_shapes(pretrained_model_name_or_path, info["mismatched_keys"])
+        if model.memory is not None:
+            model.check_memory(pretrained_model_name_or_path)
+            model.memory.texts = read_texts(pretrained_model_name_or_path, len(model.memory), kwargs)
         if output_loading_info:
             return model, info
         if kwargs.get("state_dict") != {}:  # with none at all everything is to start anew
@@ -107,6 +118,17 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             )
             check_names(pretrained_model_name_or_path, info["missing_keys"], info["unexpected_keys"], advice)
         return model
+
+    def check_memory(self, source):
+        """Refuses a memory that the weights it came with didn't make.
+
+        Raises:
+            ValueError: as said.
+        """
+        try:
+            check_weights(self.memory, self)
+        except ValueError as error:
+            raise ValueError(f"{source} was saved with a memory that isn't the model's: {error}") from error
 
     def save_pretrained(self, save_directory, is_main_process=True, save_original_format=False, **kwargs):
         """As in transformers, and the model card: see `model_card_dualvqa`.
@@ -119,6 +141,8 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             config.dtype = self.dtype
         kwargs["save_original_format"] = save_original_format
         self.record_tags(self.model_tags or [])
+        if self.memory is not None:
+            kwargs["state_dict"] = in_half_precision(kwargs.get("state_dict") or self.state_dict(), "memory.")
         with undecorated(self):
             # transformers enters the one Auto class that it copies the code for; others need no more than an entry.
             code = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
@@ -127,15 +151,21 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         if is_main_process and os.path.isfile(os.path.join(save_directory, "config.json")):  # none beside an adapter
             write_model_card(save_directory, self.config, self.parameter_counts())
+            write_texts(save_directory, self.memory)
 
-    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
-        """The last step of every push: the card that goes to the Hub knows where it goes."""
+    def _upload_modified_files(self, working_dir, repo_id, files_timestamps, *args, **kwargs):
+        """The last step of every push: the card that goes to the Hub knows where it goes.
+
+        The texts of the memory stay where they are, unless `model.memory.push_texts` is True.
+        """
+        if self.memory is None or not self.memory.push_texts:
+            files_timestamps = {**files_timestamps, TEXTS_FILE: math.inf}  # not modified since: left out
         if os.path.isfile(os.path.join(working_dir, "config.json")):
             self.record_tags(card_tags(working_dir))  # of the Hub's card and of this push
             self.config.model_card = {**(self.config.model_card or {}), "repo_id": repo_id}
             self.config.save_pretrained(working_dir)
             write_model_card(working_dir, self.config, self.parameter_counts())
-        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
+        return super()._upload_modified_files(working_dir, repo_id, files_timestamps, *args, **kwargs)
 
     def record_tags(self, tags):
         """Keeps tags that a person gave in the configuration, for this model's cards."""

@@ -166,5 +166,5 @@ class AnswerMetrics:
             results |= self.further(self.processor, outputs, self.references)
         if self.majority:
             results |= self.score([self.majority.get(name, "") for name in self.types], "majority")
-        coverage = AnswerVocabulary(self.processor.answers).coverage(self.answers)
+        coverage = AnswerVocabulary(self.processor.all_answers).coverage(self.answers)
         return results if coverage is None else {**results, "coverage": coverage}

@@ -56,16 +56,32 @@ class DualVQAProcessor(ProcessorMixin):
             - `temperatures`: head, or "question_type" for the router -> what its logits are divided by;
             - `abstention`: `threshold`, the lowest score that is answered, and what it was chosen for;
             - `familiarity`: score of `novelty` -> the largest value that is familiar.
+        memory_answers: the E answers that only the model's memory knows, behind the others in its logits.
     """
 
     text_kwargs = {"padding": True, "truncation": True, "return_token_type_ids": False}  # unless a call says otherwise
 
-    def __init__(self, image_processor=None, tokenizer=None, answers=None, calibration=None, chat_template=None):
+    def __init__(
+        self,
+        image_processor=None,
+        tokenizer=None,
+        answers=None,
+        calibration=None,
+        chat_template=None,
+        memory_answers=None,
+    ):
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
-        check_answers(answers or [])
+        for words in (answers, memory_answers):
+            check_answers(words or [])
         check_calibration(calibration)
-        self.answers = list(answers or [])
+        self.answers, self.memory_answers = list(answers or []), list(memory_answers or [])
+        check_answers(self.all_answers)
         self.calibration = calibration
+
+    @property
+    def all_answers(self):
+        """What the model can say to open-ended questions: `answers`, then `memory_answers`."""
+        return [*self.answers, *self.memory_answers]
 
     def __call__(self, images=None, text=None, **kwargs):
         """Encodes questions and images.
@@ -148,10 +164,10 @@ class DualVQAProcessor(ProcessorMixin):
             logits = outputs.get(f"{name}_logits")
             if logits is None:
                 continue
-            if name == "open_ended" and logits.shape[-1] != len(self.answers):
+            if name == "open_ended" and logits.shape[-1] != len(self.all_answers):
                 raise ValueError(
                     f"the open-ended head has {logits.shape[-1]} answers and this processor's vocabulary "
-                    f"{len(self.answers)}; take model and processor from the same folder"
+                    f"{len(self.all_answers)}; take model and processor from the same folder"
                 )
             scores = check_logits(name, logits.float() / temperatures.get(name, 1.0)).softmax(dim=-1)
             ranked[f"{name}_scores"], ranked[f"{name}_indices"] = scores.topk(min(top_k, scores.shape[-1]), dim=-1)
@@ -196,10 +212,10 @@ class DualVQAProcessor(ProcessorMixin):
             type_scores = ranked["question_type_scores"].cpu().gather(1, chosen[:, None])[:, 0].tolist()
         threshold = self.threshold(abstain)
         unfamiliar = ranked["unfamiliar"].tolist() if "unfamiliar" in ranked else [0] * count
-        results = [None] * count
+        results, all_answers = [None] * count, self.all_answers
         for name in heads:
             rows = [row for row in range(count) if types[row] == name]
-            answers = BINARY_ANSWERS if name == "binary" else self.answers
+            answers = BINARY_ANSWERS if name == "binary" else all_answers
             best = zip(ranked[f"{name}_scores"][rows].tolist(), ranked[f"{name}_indices"][rows].tolist())
             for row, (values, indices) in zip(rows, best):
                 share = type_scores[row] if question_type is None else 1.0
@@ -270,7 +286,7 @@ class DualVQAProcessor(ProcessorMixin):
         Raises:
             ValueError: see `processor_checks_dualvqa`.
         """
-        check_answers(self.answers)
+        check_answers(self.all_answers)
         check_calibration(self.calibration)
         check_image_processor(self.image_processor)
         check_tokenizer(self.tokenizer)
@@ -314,6 +330,12 @@ class DualVQAProcessor(ProcessorMixin):
                 f"the open-ended head has {model.config.num_answers} answers and the processor's vocabulary "
                 f"{len(self.answers)}; take model and processor from the same folder"
             )
+        further = (getattr(model.config, "memory", None) or {}).get("new_answers", 0)
+        if further != len(self.memory_answers):
+            raise ValueError(
+                f"the model's memory knows {further} answers that the head doesn't, and the processor's memory_answers "
+                f"are {len(self.memory_answers)}; take model and processor from the same folder"
+            )
 
     @property
     def model_input_names(self):
@@ -333,11 +355,9 @@ class DualVQAProcessor(ProcessorMixin):
         return processor
 
     def to_dict(self):
-        """As in transformers; nothing about a calibration that isn't there."""
+        """As in transformers; nothing about a calibration or a memory that isn't there."""
         fields = super().to_dict()
-        if fields["calibration"] is None:
-            del fields["calibration"]
-        return fields
+        return {name: v for name, v in fields.items() if name not in ("calibration", "memory_answers") or v}
 
     def save_pretrained(self, save_directory, **kwargs):
         """As in transformers; a model card beside it learns of the processor's Python files."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from .asking import new_parser, parse
 from .folders import check_folder, read_json
 
-# What is saved beside the parameters: statistics of batch norms, and the Gaussian of `Familiarity`.
+# What is saved beside the parameters: statistics of batch norms, the Gaussian of `Familiarity`, and the memory.
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+NO_PARAMETERS = ("familiarity", "memory")
 HEADS = {"binary": "yes/no", "open_ended": "open-ended", "question_type": "router"}
 TYPES = {"yes/no": "binary_", "open-ended": "open_ended_", "all": ""}
 WAYS = ("routed", "oracle", "majority")
@@ -53,6 +54,8 @@ def describe(folder):
         "heads": config.get("heads"),
         "parameters": count_parameters(shapes),
         "answers": processor.get("answers") or [],
+        "memory": config.get("memory"),
+        "memory_answers": processor.get("memory_answers") or [],
         "calibration": processor.get("calibration"),
         **{name: card.get(name) or None for name in ("pretraining", "data", "settings", "results", "license")},
     }
@@ -82,7 +85,7 @@ def count_parameters(files):
     counts = {}
     for name, shape in (item for shapes in files for item in shapes.items()):
         part = name.partition(".")[0]
-        if name.rpartition(".")[2] not in BUFFERS and part != "familiarity":
+        if name.rpartition(".")[2] not in BUFFERS and part not in NO_PARAMETERS:
             counts[part] = counts.get(part, 0) + math.prod(shape)
     return {**counts, "total": sum(counts.values())}
 
@@ -101,6 +104,8 @@ def page(folder, found):
             "fusion": f"{fusion['type']}, width {fusion['width']}",
             "heads": ", ".join(HEADS.get(head, head) for head in found["heads"] or ()),
             "answers": in_short(found["answers"]),
+            "memory": of_memory(found["memory"]),
+            "known to the memory alone": in_short(found["memory_answers"]),
             "license": found["license"],
         },
     )
@@ -123,6 +128,10 @@ def table(title, rows):
 def in_short(answers):
     more = f", ... ({len(answers) - SHOWN_ANSWERS} more)" if len(answers) > SHOWN_ANSWERS else ""
     return f"{len(answers)}: {', '.join(answers[:SHOWN_ANSWERS])}{more}" if answers else ""
+
+
+def of_memory(sizes):
+    return f"{sizes['examples']:,} questions about {sizes['images']:,} images" if sizes else ""
 
 
 def of_part(row):

@@ -40,8 +40,8 @@ def check_members(models, processors, average="logits"):
         models, processors: of each member.
 
     Raises:
-        ValueError: fewer than two members, one of them twice, an average that doesn't exist, or heads or vocabularies
-            that differ.
+        ValueError: fewer than two members, one of them twice, an average that doesn't exist, or heads, vocabularies or
+            words of the memories that differ.
     """
     if average not in AVERAGES:
         raise ValueError(f"the average must be one of {', '.join(AVERAGES)}; found {average!r}")
@@ -59,6 +59,12 @@ def check_members(models, processors, average="logits"):
             raise ValueError(
                 f"{names[0]} and {name} have different vocabularies: {problem}; an ensemble averages the same answers, "
                 f"so train its models on the same training part"
+            )
+        problem = difference(processors[0].memory_answers, processor.memory_answers)
+        if problem:
+            raise ValueError(
+                f"the memories of {names[0]} and {name} know different words that no head has: {problem}; make them of "
+                f"the same examples, and teach each member the same"
             )
 
 
@@ -88,7 +94,8 @@ class EnsemblePipeline(DualVQAPipeline):
     EnsemblePipeline([pipeline("vqa", model=folder, trust_remote_code=True) for folder in folders])
     ```
 
-    Towers, image sizes and tokenizers may differ. The members' calibration is not used: their temperatures, thresholds
+    Towers, image sizes and tokenizers may differ, and each has its own memory or none, which is taught through the
+    member; none of them gives evidence here. The members' calibration is not used: their temperatures, thresholds
     and limits hold for each of them alone. Each opens images from its own `image_sources`: give them to all.
 
     Args:
@@ -104,6 +111,15 @@ class EnsemblePipeline(DualVQAPipeline):
         first = pipelines[0]
         super().__init__(first.model, first.processor.without_calibration(), device=first.device)
         self.members, self.average = pipelines, average
+
+    @property
+    def memory(self):
+        raise ValueError("each member has a memory of its own: teach all of them the same, and make the ensemble anew")
+
+    def _sanitize_parameters(self, evidence=None, **given):
+        if evidence is not None:
+            raise ValueError("evidence is a member's own: ask the members, pipe.members, for theirs")
+        return super()._sanitize_parameters(**given)
 
     def prepare(self, image, timeout=None):
         return {"members": [member.prepare(image, timeout) for member in self.members]}

@@ -25,6 +25,8 @@ class OnnxModel(nn.Module):
         sessions: part -> `onnxruntime.InferenceSession`.
     """
 
+    memory = None  # that of the exported model is inside the files: it can be asked, and not be taught
+
     def __init__(self, config, sessions):
         super().__init__()
         self.config, self.sessions = config, sessions

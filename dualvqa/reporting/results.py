@@ -44,7 +44,7 @@ def question_results(part, rows, logits, processor, columns=()):
     found = len(next(iter(outputs.values())))
     if found != len(rows):
         raise ValueError(f"expected predictions for the {len(rows)} rows of the {part} part, found {found}")
-    known = {*AnswerVocabulary(processor.answers).index, *(BINARY_ANSWERS if "binary_logits" in outputs else ())}
+    known = {*AnswerVocabulary(processor.all_answers).index, *(BINARY_ANSWERS if "binary_logits" in outputs else ())}
     kept = {name: rows[name][:] for name in ("row", "image_key", "question", "answer", *columns)}
     results = []
     for index in range(len(rows)):
@@ -72,14 +72,14 @@ def question_results(part, rows, logits, processor, columns=()):
 
 def add_answers(results, outputs, processor):
     """Adds what the model says to results, from its logits for them."""
-    ranked = processor.rank(outputs, top_k=max(len(processor.answers), len(BINARY_ANSWERS)))
+    ranked = processor.rank(outputs, top_k=max(len(processor.all_answers), len(BINARY_ANSWERS)))
     heads = [head for head in QUESTION_TYPES if f"{head}_scores" in ranked]
     types = [result["type"] if result["type"] in heads else heads[0] for result in results]
     first = {name: cut(tensor, name) for name, tensor in ranked.items()}
     routed = processor.decode(first, abstain=False)  # the best guess is scored, also where the model would abstain
     oracle = processor.decode(first, question_type=types, abstain=False)
     within = {head: unranked(ranked, head) for head in heads}  # (B, answers of the head)
-    answers = {"binary": BINARY_ANSWERS, "open_ended": processor.answers}
+    answers = {"binary": BINARY_ANSWERS, "open_ended": processor.all_answers}
     shares = ranked.get("question_type_scores", torch.ones(len(results), 1))
     together = torch.cat([within[head] * shares[:, [n]] for n, head in enumerate(heads)], dim=1)
     indices = {head: AnswerVocabulary(answers[head]) for head in heads}

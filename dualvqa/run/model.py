@@ -72,5 +72,5 @@ def unset(field):
 def renew_answers(model, processor, data_args, summary):
     """Gives a loaded model the vocabulary of another data set, and a new open-ended head for it."""
     with_binary = not set(BINARY_ANSWERS).isdisjoint(AnswerVocabulary(processor.answers).index)
-    processor.answers = training_answers(data_args, summary, with_binary)
+    processor.answers, processor.memory_answers = training_answers(data_args, summary, with_binary), []
     model.reset_open_ended_head(len(processor.answers))

@@ -176,7 +176,7 @@ def check_architecture(checkpoint, model):
     """
     saved, built = read_json(checkpoint, "config.json"), json.loads(model.config.to_json_string(use_diff=True))
     # The rest is what transformers keeps beside it. Checkpoints of adapters may have none.
-    own = type(model.config).__annotations__.keys() - {"model_card", "familiarity"} if saved else ()
+    own = type(model.config).__annotations__.keys() - {"model_card", "familiarity", "memory"} if saved else ()
     refuse_differences(checkpoint, *({name: fields.get(name) for name in own} for fields in (saved, built)))
     adapters, saved = getattr(model, "peft_config", None) or {}, read_json(checkpoint, "adapter_config.json")
     if bool(saved) != bool(adapters):

@@ -65,6 +65,8 @@ class PushingMixin:
 
     def upload(self, folder, message, token=None, revision=None, **options):
         """Starts uploading a folder to the run's repository; gives the Future of the commit."""
+        memory = getattr(self.accelerator.unwrap_model(self.model), "memory", None)
+        texts = ["memory_examples.jsonl"] if memory is not None and memory.push_texts else []
         return HfApi().upload_folder(
             repo_id=self.hub_model_id,
             folder_path=folder,
@@ -72,5 +74,5 @@ class PushingMixin:
             token=token or self.args.hub_token,
             revision=revision or self.args.hub_revision,
             run_as_future=True,
-            **{"allow_patterns": SHARED_FILES, "ignore_patterns": PRIVATE_FILES, **options},
+            **{"allow_patterns": SHARED_FILES + texts, "ignore_patterns": PRIVATE_FILES, **options},
         )

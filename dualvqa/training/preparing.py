@@ -135,6 +135,22 @@ class PreparingMixin:
                 f"take both from the same build_model or load_model"
             )
 
+    def forget_calibration(self):
+        """Drops what earlier calibration found, and the memory: they hold for the weights that they were made with."""
+        model = self.accelerator.unwrap_model(self.model)
+        processor = self.processing_class
+        calibrated = getattr(processor, "calibration", None)
+        if calibrated or model.config.familiarity:
+            logger.warning("the calibration of the model that training goes on from is dropped; calibrate it anew")
+        if model.config.memory:
+            logger.warning("the memory of the model that training goes on from is dropped; make it anew")
+            processor.memory_answers = []
+        if calibrated:
+            processor.calibration = None
+        ((model.config.model_card or {}).get("results") or {}).pop("calibration", None)
+        model.forget_familiarity()
+        model.forget_memory()
+
     def default_targets(self):
         """What is learned besides the answers, and what losses and sampling need to know of the training answers."""
         train, processor = self.train_dataset, self.processing_class

@@ -97,6 +97,8 @@ def check_teacher(teacher, collator, model, processor):
     Raises:
         ValueError: the teacher has other heads or another vocabulary than the model.
     """
+    for member in getattr(teacher, "models", [teacher]):
+        member.forget_memory()  # it holds the very rows that are to be taught
     first = getattr(collator, "collators", [collator])[0]
     problem = difference(first.processor.answers, processor.answers)
     if list(teacher.config.heads) != list(model.config.heads):

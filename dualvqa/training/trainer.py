@@ -227,17 +227,6 @@ class DualHeadTrainer(*MIXINS, Trainer):
                 f"share, and all of these are frozen; freeze fewer, or use another weighting"
             )
 
-    def forget_calibration(self):
-        """Drops what earlier calibration found: it holds for the weights that it was fitted on."""
-        model = self.accelerator.unwrap_model(self.model)
-        calibrated = getattr(self.processing_class, "calibration", None)
-        if calibrated or model.config.familiarity:
-            logger.warning("the calibration of the model that training goes on from is dropped; calibrate it anew")
-        if calibrated:
-            self.processing_class.calibration = None
-        ((model.config.model_card or {}).get("results") or {}).pop("calibration", None)
-        model.forget_familiarity()
-
     def begin_step(self, epoch):
         self.criterion.task_weighting.start_step(epoch)
         self.weights_in_force = dict(self.criterion.task_weighting.weights)

@@ -43,7 +43,7 @@ def reason_against(parts, processor, heads):
     if "validation" not in parts or "answer" not in parts["validation"].column_names:
         return "there is no validation part with answers; give --validation_file, or a --validation_fraction above 0"
     rows = parts["validation"]
-    labels = AnswerVocabulary(processor.answers).labels([consensus(answer) for answer in rows["answer"][:]])
+    labels = AnswerVocabulary(processor.all_answers).labels([consensus(answer) for answer in rows["answer"][:]])
     labels = {name.removesuffix("_labels"): values for name, values in labels.items()}
     heads = [*heads, "question_type"] if len(heads) == 2 else list(heads)
     problems = answer_problems(heads, labels, rows["image_key"][:], answer_names(processor))

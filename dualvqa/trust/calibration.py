@@ -110,7 +110,7 @@ class LabelledLogits:
         self.heads = [name.removesuffix("_logits") for name in self.outputs]
         self.references = list(map(as_list, references))
         self.images = images
-        labels = AnswerVocabulary(processor.answers).labels([consensus(people) for people in self.references])
+        labels = AnswerVocabulary(processor.all_answers).labels([consensus(people) for people in self.references])
         self.labels = {name.removesuffix("_labels"): torch.tensor(values) for name, values in labels.items()}
 
     def problems(self):
@@ -217,7 +217,7 @@ def trust(scores, right):
 
 def answer_names(processor):
     """head -> the answers, or question types, that its logits stand for."""
-    return {"binary": BINARY_ANSWERS, "open_ended": processor.answers, "question_type": QUESTION_TYPES}
+    return {"binary": BINARY_ANSWERS, "open_ended": processor.all_answers, "question_type": QUESTION_TYPES}
 
 
 def before_and_after(before, after):

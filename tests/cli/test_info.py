@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
 
 from dualvqa.cli import main
 from dualvqa.cli.info import describe
+from modeling_dualvqa.memory_dualvqa import Memory
+from modeling_dualvqa.memory_examples_dualvqa import Examples
 
 RECORD = {
     "license": "mit",
@@ -53,6 +56,17 @@ def test_a_folder_tells_what_it_is_and_what_it_reached(saved, capsys):
         assert said in shown, shown
     main(["info", folder, "--json"])
     assert json.loads(capsys.readouterr().out)["results"] == RECORD["results"]
+
+
+def test_a_memory_is_shown_and_counts_as_no_parameters(saved, capsys):
+    model, folder = saved
+    before, places = describe(folder)["parameters"], torch.arange(4)
+    examples = Examples(torch.randn(4, 16), torch.randn(3, 576), places % 3, places % 2, places // 2)
+    model.set_memory(Memory.of(model, examples))
+    model.save_pretrained(folder)
+    assert describe(folder)["parameters"] == before
+    main(["info", folder])
+    assert "memory 4 questions about 3 images" in " ".join(capsys.readouterr().out.split())
 
 
 def test_damaged_weights_are_named(saved, tmp_path):

@@ -44,6 +44,23 @@ def two(tiny_model, processor):
     return [DualVQAPipeline(model, own) for model, own in zip(models, (processor, other))]
 
 
+def test_members_have_memories_of_their_own_that_know_the_same_words(two):
+    images = [Image.effect_noise((40, 30), spread) for spread in (20, 60, 100)]
+    questions, answers = ["what color is it?"] * 3, ["mauve", "red", "ochre"]
+    two[0].memory.build(images, questions, answers)
+    with pytest.raises(ValueError, match="know different words that no head has: 2 answers and 0"):
+        EnsemblePipeline(two)
+    two[1].memory.build(images, questions, answers)
+    for pipe in two:
+        pipe.memory.add(images[2], "is it red?", "only at dusk")
+    ensemble = EnsemblePipeline(two)
+    assert ensemble(image=images[2], question="is it red?")[0]["answer"] == "only at dusk"
+    with pytest.raises(ValueError, match="each member has a memory of its own: teach all of them the same"):
+        ensemble.memory.add(images[2], "is it red?", "no")
+    with pytest.raises(ValueError, match="evidence is a member's own"):
+        ensemble(image=images[2], question="is it red?", evidence=1)
+
+
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 def test_pipeline_averages_members_of_different_kinds(two, average):
     ensemble = EnsemblePipeline(two, average)

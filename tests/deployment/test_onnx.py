@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -58,6 +59,30 @@ def test_files_answer_as_the_model_does(model, processor, batch, others, tmp_pat
     for found, expected in zip(*(p(Image.new("RGB", (40, 30), "red"), questions) for p in (pipe, exact)), strict=True):
         assert found[0]["score"] == pytest.approx(expected[0]["score"], abs=1e-4)
         assert found[0]["question_type"] == expected[0]["question_type"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion, quantization", [("attention", None), ("cross_attention", "int8")])
+def test_a_memory_answers_from_the_files_as_it_does_from_the_model(
+    tiny_model, processor, tmp_path, fusion, quantization
+):
+    pipe = DualVQAPipeline(tiny_model(fusion_type=fusion, **SMALL), processor)
+    colors, questions = ["red", "green", "blue", "white"], ["what color is it?", "is it red?"]
+    images = [Image.new("RGB", (40, 30), color) for color in colors]
+    pairs = [(image, question) for image in images[:3] for question in questions]
+    pipe.memory.build(*zip(*pairs), ["red", "yes", "green", "no", "blue", "no"])
+    pipe.memory.add(images[3:], questions[:1], ["mauve"])
+    export_onnx(copy.deepcopy(pipe.model), tmp_path, processor, quantization=quantization)
+    runner = load_onnx_pipeline(tmp_path, threads=1)
+    # Of int8 only the towers' own part of the answer is a little off: keys and their products are exact.
+    tolerance = 1e-4 if quantization is None else 0.05
+    for found, expected in zip(runner(images, questions), pipe(images, questions), strict=True):
+        assert found[0] == {**expected[0], "score": pytest.approx(expected[0]["score"], abs=tolerance)}
+    assert runner(images[3], questions[0])[0]["answer"] == "mauve"
+    with pytest.raises(ValueError, match=r"an exported model \(OnnxModel\) can't be taught"):
+        runner.memory.add(images[3], questions[1], "no")
+    with pytest.raises(ValueError, match="evidence=1 asks for .* has no memory"):
+        runner(images[3], questions[0], evidence=1)
 
 
 @pytest.mark.slow

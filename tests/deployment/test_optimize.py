@@ -1,5 +1,6 @@
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from dualvqa.deployment.optimize import Int8Embedding, Int8Linear, optimize_for_inference
@@ -28,6 +29,18 @@ def test_folded_batch_norms_change_nothing_but_rounding(model, batch):
     left = [module for module in folded.vision_encoder.modules() if isinstance(module, nn.BatchNorm2d)]
     if model.config.vision_config.architecture == "mobilenet_v3_small":  # a ResNet's blocks are no plain sequences
         assert not left
+
+
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_a_memory_answers_in_the_copy_too(tiny_model, processor, quantization):
+    pipe = DualVQAPipeline(tiny_model(), processor)
+    images = [Image.effect_noise((40, 30), spread) for spread in (20, 60, 100)]
+    pipe.memory.build(images, ["what color is it?"] * 3, ["mauve", "red", "ochre"])
+    pipe.memory.add(images[2], "is it red?", "only at dusk")
+    copy = DualVQAPipeline(optimize_for_inference(pipe.model, quantization), processor)
+    for question in ("what color is it?", "is it red?"):
+        found, expected = (one(image=images[2], question=question)[0] for one in (copy, pipe))
+        assert found == {**expected, "score": pytest.approx(expected["score"], abs=0.05 if quantization else 1e-4)}
 
 
 def test_the_model_given_is_left_as_it_is(model, batch):

@@ -1,0 +1,322 @@
+"""Teaching without training: what goes into a model's memory and out of it again, and what spoke for an answer."""
+
+import os
+import re
+
+import torch
+
+from .memory_dualvqa import SAME_IMAGE, SAME_QUESTION, Memory
+from .memory_examples_dualvqa import Examples, image_vectors, question_vectors
+
+BINARY = ("no", "yes")  # by index, as everywhere
+PER_EXAMPLE = ("question_keys", "image_index", "answer_index", "question_type", "taught")
+BATCH = 32
+
+
+class PipelineMemory:
+    """The memory of a pipeline's model: `pipe.memory`.
+
+    ```python
+    pipe.memory.add(["scan_17.png"], ["is there a fracture?"], ["hairline fracture"])
+    pipe.save_pretrained("taught")
+    ```
+
+    Args:
+        pipe: a [`DualVQAPipeline`] of a PyTorch model.
+    """
+
+    def __init__(self, pipe):
+        self.pipe = pipe
+
+    def __len__(self):
+        memory = self.pipe.model.memory
+        return 0 if memory is None else len(memory)
+
+    def build(self, images, questions, answers, names=None):
+        """Gives the model a memory of these examples, in place of the one that it may have.
+
+        Args:
+            images, questions, answers: lists of equal length, or one of each. Images as the pipeline takes them.
+            names: of the images, kept as evidence; a path's own when left out.
+
+        Raises:
+            ValueError: the lists differ in length, an answer is missing, fewer than two examples, more than there is
+                room for, or a model that can't be taught.
+        """
+        model, rows = self.model(), Given(images, questions, answers, names)
+        if len(rows.questions) < 2:
+            raise ValueError(
+                f"a memory needs two examples or more to know what is common to all, found {len(rows.questions)}; the "
+                f"questions that the model was trained on are best"
+            )
+        examples, words = self.encode(rows, [])
+        self.set(Memory.of(model, examples, len(words)), words)
+
+    def add(self, images, questions, answers, names=None):
+        """Teaches answers: they count from the next question on, also those that the vocabulary lacks.
+
+        Asked exactly this about this image, the model gives the taught answer; a training example of the same question
+        and image is hidden as long, and an earlier taught one gives way. `remove` undoes it.
+
+        Args:
+            images, questions, answers, names: see `build`.
+
+        Raises:
+            ValueError: the model has no memory; or see `build`.
+        """
+        memory = self.existing()
+        examples, words = self.encode(
+            Given(images, questions, answers, names), self.pipe.processor.memory_answers, memory.texts is not None
+        )
+        self.set(*taught(memory, examples, words))
+
+    def remove(self, images, questions):
+        """Takes taught answers out again: what is left is as if they had never been taught.
+
+        Raises:
+            ValueError: the model has no memory, or one of these questions about this image was never taught.
+        """
+        memory, rows = self.existing(), Given(images, questions)
+        vectors = self.vectors(rows)
+        keys, image = rounded(memory.question_unit(vectors[0])), rounded(memory.image_unit(vectors[1]))
+        cosines, places = (image @ memory.image_keys.T).max(dim=1)
+        found = matches(memory, keys, places[vectors[2]]) & (cosines >= SAME_IMAGE)[vectors[2], None] & memory.taught
+        unknown = (~found.any(dim=1)).nonzero()[:, 0].tolist()
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} of {len(rows.questions)} questions were never taught, first "
+                f"{rows.questions[unknown[0]]!r:.100}; examples of training stay, teach another answer in their place"
+            )
+        self.set(*without(memory, found.any(dim=0), self.pipe.processor.memory_answers))
+
+    def forget(self):
+        """Takes the whole memory away; the heads answer alone."""
+        self.model().forget_memory()
+        self.pipe.processor.memory_answers = []
+
+    def model(self):
+        model = self.pipe.model
+        if not hasattr(model, "set_memory"):
+            raise ValueError(
+                f"an exported model ({type(model).__name__}) can't be taught: teach the folder that it was made of, "
+                f"and export it again"
+            )
+        return model
+
+    def existing(self):
+        memory = self.model().memory
+        if memory is None:
+            raise ValueError(
+                "this model has no memory that could be taught: give it one of the questions that it was trained on, "
+                "with pipe.memory.build(images, questions, answers), or train it with --memory"
+            )
+        return memory
+
+    def set(self, memory, words):
+        self.pipe.model.set_memory(memory)
+        self.pipe.processor.memory_answers = words
+
+    def encode(self, rows, memory_answers, with_texts=True):
+        """[`Examples`] of rows, and the `memory_answers` with the words among them that nobody knew."""
+        processor, heads = self.pipe.processor, self.pipe.model.config.heads
+        words, known = list(memory_answers), {}
+        for index, word in enumerate([*processor.answers, *memory_answers]):
+            known.setdefault(plain(word), index)
+        types, answers = [], []
+        for answer in map(plain, rows.answers):
+            if "binary" in heads and answer in BINARY:
+                types.append(0)
+                answers.append(BINARY.index(answer))
+                continue
+            if answer not in known:
+                known[answer] = len(processor.answers) + len(words)
+                words.append(answer)
+            types.append(1)
+            answers.append(known[answer])
+        questions, images, image_index = self.vectors(rows)
+        texts = [
+            {"image": name, "question": question, "answer": answer}
+            for name, question, answer in zip(rows.names, rows.questions, rows.answers)
+        ]
+        labels = (torch.tensor(values) for values in (answers, types))
+        return Examples(questions, images, image_index.cpu(), *labels, texts if with_texts else None), words
+
+    def vectors(self, rows):
+        """(M, C_text) and (I, C_vision) vectors of rows, and the (M,) image of each."""
+        pipe, found, images = self.pipe, [], {}
+        for start in range(0, len(rows.questions), BATCH):
+            chunk = slice(start, start + BATCH)
+            pairs = zip(rows.images[chunk], rows.questions[chunk])
+            items = [pipe.preprocess({"image": image, "question": question}) for image, question in pairs]
+            with pipe.device_placement(), torch.no_grad():
+                batch = pipe._ensure_tensor_on_device(pipe.collate(items), device=pipe.device)
+                texts, mask = pipe.embed_questions(batch["input_ids"], batch["attention_mask"])
+                questions = question_vectors(texts, mask)[batch["question_index"]]
+                of_images = image_vectors(pipe.embed_images(batch["images"]))
+            for place, question in zip(batch["image_index"].tolist(), questions):
+                vector = of_images[place]
+                number, _ = images.setdefault(vector.cpu().numpy().tobytes(), (len(images), vector))
+                found.append((question, number))
+        index = torch.tensor([number for _, number in found], device=pipe.device)
+        vectors = torch.stack([q for q, _ in found]), torch.stack([vector for _, vector in images.values()])
+        return *vectors, index
+
+
+class Given:
+    """Lists of images, questions, answers and names of one length.
+
+    Raises:
+        ValueError: they differ in length, are empty, or an answer is missing.
+    """
+
+    def __init__(self, images, questions, answers=None, names=None):
+        one = isinstance(questions, str)
+        self.questions, self.images = ([questions], [images]) if one else (list(questions), list(images))
+        self.answers = None if answers is None else [answers] if one else list(answers)
+        names = [names] if one and names is not None else names
+        self.names = [name_of(image) for image in self.images] if names is None else list(names)
+        lists = {"images": self.images, "answers": self.answers, "names": self.names}
+        for name, values in lists.items():
+            if values is not None and len(values) != len(self.questions):
+                raise ValueError(f"expected {len(self.questions)} {name}, one for each question, found {len(values)}")
+        if not self.questions:
+            raise ValueError("expected questions about images, found none")
+        for number, answer in enumerate(self.answers or ()):
+            if not isinstance(answer, str) or not plain(answer):
+                raise ValueError(f"expected a text as answer to question {number}, found {answer!r:.100}")
+
+
+def name_of(image):
+    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else ""
+
+
+def plain(answer):
+    """The form by which answers are compared here: without capitals, articles, outer punctuation and double spaces."""
+    text = re.sub(r"^[\W_]+|[\W_]+$", "", " ".join(answer.lower().split()))
+    return re.sub(r"^(?:a|an|the) (?=\S)", "", text)
+
+
+def rounded(vectors):
+    """As they are saved."""
+    return vectors.half().float()
+
+
+def matches(memory, keys, places):
+    """(n, M) which examples have the same question, and the image of that number."""
+    return (keys @ memory.question_keys.T >= SAME_QUESTION) & (places[:, None] == memory.image_index)
+
+
+def taught(memory, examples, words):
+    """The memory with these examples as taught ones, and the `memory_answers` that it then needs.
+
+    Args:
+        memory: a [`Memory`]; it stays as it is.
+        examples: [`Examples`] that the same model encoded.
+        words: `memory_answers` with those of the examples.
+    """
+    keys, images = rounded(memory.question_unit(examples.questions)), rounded(memory.image_unit(examples.images))
+    image_keys, places = memory.image_keys, []
+    for image in images:
+        best, place = (image_keys @ image).max(dim=0)
+        if best < SAME_IMAGE:
+            place, image_keys = len(image_keys), torch.cat([image_keys, image[None]])
+        places.append(int(place))
+    image_index = torch.tensor(places, device=keys.device)[examples.image_index.to(keys.device)]
+    earlier = (matches(memory, keys, image_index) & memory.taught).any(dim=0)
+    again = (keys @ keys.T >= SAME_QUESTION) & (image_index[:, None] == image_index)  # the last one counts
+    last = ~again.triu(diagonal=1).any(dim=1)
+    new = {
+        "question_keys": keys,
+        "image_index": image_index,
+        "answer_index": examples.answers.to(keys.device),
+        "question_type": examples.types.to(keys.device),
+        "taught": torch.ones(len(keys), dtype=torch.bool, device=keys.device),
+    }
+    fields = {name: torch.cat([getattr(memory, name)[~earlier], new[name][last]]) for name in PER_EXAMPLE}
+    texts = None
+    if memory.texts is not None:
+        texts = [*kept(memory.texts, ~earlier), *kept(examples.texts, last)]
+    return rebuilt(memory, {**fields, "image_keys": image_keys}, words, texts)
+
+
+def without(memory, gone, words):
+    """The memory without some examples, and those of its `memory_answers` that are left; `memory` stays as it is."""
+    fields = {name: getattr(memory, name)[~gone] for name in PER_EXAMPLE}
+    texts = None if memory.texts is None else kept(memory.texts, ~gone)
+    return rebuilt(memory, {**fields, "image_keys": memory.image_keys}, words, texts)
+
+
+def kept(items, choice):
+    return [item for item, stays in zip(items, choice.tolist()) if stays]
+
+
+def rebuilt(memory, fields, words, texts):
+    """A memory of these examples with the parameters and means of another, and its `memory_answers`.
+
+    Images and words that no example has are left out.
+    """
+    images, fields["image_index"] = fields["image_index"].unique(return_inverse=True)
+    fields["image_keys"] = fields["image_keys"][images]
+    known = memory.settings["answers"]
+    new = (fields["question_type"] == 1) & (fields["answer_index"] >= known)
+    used, places = fields["answer_index"][new].unique(return_inverse=True)
+    fields["answer_index"][new] = known + places
+    words = [words[index - known] for index in used.tolist()]
+    sizes = {"examples": len(fields["question_keys"]), "images": len(images), "new_answers": len(words)}
+    other = Memory({**memory.settings, **sizes})
+    fields |= {"question_mean": memory.question_mean, "image_mean": memory.image_mean}
+    for name, values in fields.items():
+        getattr(other, name).copy_(values)
+    other.texts = texts
+    for number in other.taught.nonzero()[:, 0].tolist():
+        about = (other.image_index == other.image_index[number]).nonzero()[:, 0]
+        same = other.question_keys[about] @ other.question_keys[number] >= SAME_QUESTION
+        other.hidden[about[same & ~other.taught[about]]] = True
+    return other.to(memory.question_keys.device), words
+
+
+def add_evidence(answers, outputs, model, processor, count):
+    """Gives each answer `evidence`: the examples that spoke for it, the most similar first, at most `count`.
+
+    Args:
+        answers: for each question what `post_process_question_answering` gives.
+        outputs: `memory_indices`, `memory_weights` and `memory_similarities` of the model.
+        model, processor: the pipeline's.
+        count: a whole number from 1.
+    """
+    memory = model.memory
+    words = {
+        "binary": {word: index for index, word in enumerate(BINARY)},
+        "open_ended": {word: index for index, word in enumerate(processor.all_answers)},
+    }
+    columns = (outputs[f"memory_{name}"].tolist() for name in ("indices", "similarities", "weights"))
+    for best, neighbours in zip(answers, zip(*columns)):
+        spoke = [
+            (int(memory.question_type[index]), int(memory.answer_index[index]), index, similarity, weight)
+            for index, similarity, weight in zip(*neighbours)
+            if weight > 0
+        ]
+        for item in best:
+            kind = list(words).index(item["question_type"])
+            said = kind, words[item["question_type"]][item.get("best_guess", item["answer"])]
+            item["evidence"] = [
+                {**memory.texts[index], "similarity": similarity, "weight": weight}
+                for *means, index, similarity, weight in spoke
+                if tuple(means) == said
+            ][:count]
+
+
+def check_evidence(model, count):
+    """
+    Raises:
+        ValueError: `count` is no whole number from 1, or the model has no memory with texts.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"evidence must be a whole number from 1, how many examples to show; found {count!r:.100}")
+    memory = getattr(model, "memory", None)
+    if memory is None or memory.texts is None:
+        found = "this model has no memory" if memory is None else "the texts of its memory were not kept"
+        raise ValueError(
+            f"evidence={count} asks for the examples that spoke for an answer, and {found}: give it a memory with "
+            f"texts, by training with --memory or with pipe.memory.build(images, questions, answers)"
+        )
