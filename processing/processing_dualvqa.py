@@ -75,7 +75,6 @@ class DualVQAProcessor(ProcessorMixin):
             check_answers(words or [])
         check_calibration(calibration)
         self.answers, self.memory_answers = list(answers or []), list(memory_answers or [])
-        check_answers(self.all_answers)
         self.calibration = calibration
 
     @property
@@ -286,7 +285,8 @@ class DualVQAProcessor(ProcessorMixin):
         Raises:
             ValueError: see `processor_checks_dualvqa`.
         """
-        check_answers(self.all_answers)
+        for words in (self.answers, self.memory_answers, self.all_answers):
+            check_answers(words)
         check_calibration(self.calibration)
         check_image_processor(self.image_processor)
         check_tokenizer(self.tokenizer)
