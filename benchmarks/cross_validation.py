@@ -3,9 +3,10 @@
 python benchmarks/cross_validation.py --output docs/results/vqa_rad_small.md
     [--arms recipe "no averaging" ...] [--seeds 3] [--folds 5 --rounds 5 --jobs 2] [--flags FLAGS OF run_vqa.py ...]
 
-benchmarks/cross_validation.yaml says what the arms are: changes to its recipe. Every image is in one of --folds folds;
-a model is scored on a fold that it wasn't trained on. Of each seed --rounds folds are run, the next seed beginning one
-fold later, the same ones for all arms. Runs go to runs/cross_validation; one that is finished is not run again.
+benchmarks/cross_validation.yaml says what the arms are: changes to its recipe. In another --plan an arm may have
+a recipe of its own, or none. Every image is in one of --folds folds; a model is scored on a fold that it wasn't trained on. Of
+each seed --rounds folds are run, the next seed beginning one fold later, the same ones for all arms. Runs go to
+runs/cross_validation; one that is finished is not run again.
 """
 
 import argparse
@@ -48,9 +49,10 @@ Written by
 Each image, with all its questions, is in one of {folds} folds, and a model answers questions about a fold that it
 wasn't trained on; nothing is chosen by that fold, the last state of training is scored. Seeds {seeds}, of which each
 has {rounds} of the folds, with {scored} questions. Accuracies in % are those of all these questions together, mean ±
-standard deviation over the seeds, routed (the model chooses the head). *Difference* is the arm's accuracy less that of
-the first line, of the same seeds and folds; it is *significant* where the 95 % interval of its mean (Student's t
-over the seeds) leaves zero out. *Processor* is the processor time of one training, all threads together.
+standard deviation over the seeds, routed (the model chooses the head; *router*: how often the right one). *Difference*
+is the arm's accuracy less that of the first line, of the same seeds and folds; it is *significant* where the 95 %
+interval of its mean (Student's t over the seeds) leaves zero out. *Processor* is the processor time of one training,
+all threads together.
 
 {machine}; {jobs} runs at a time with one thread each.
 
@@ -61,6 +63,14 @@ def plan(path):
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+def own_flags(part):
+    """What an arm, or the whole plan, has under `flags`, as on the command line."""
+    flags = []
+    for name, value in part.get("flags", {}).items():
+        flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return flags
+
+
 def flags_of(arm, seed, fold, folds, extra, path=None):
     """Flags of run_vqa.py for one run: the command line's, and the arm's over them.
 
@@ -68,8 +78,7 @@ def flags_of(arm, seed, fold, folds, extra, path=None):
         path: function of another arm's name that gives the folder of its run with this seed and fold.
     """
     flags = [*LAST, *QUIET, "--seed", str(seed), "--folds", str(folds), "--fold", str(fold), *extra]
-    for name, value in arm.get("flags", {}).items():
-        flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    flags += own_flags(arm)
     if "teacher" in arm:
         flags += ["--teacher", *(str(path(name)) for name in arm["teacher"])]
     if "members" in arm:
@@ -79,8 +88,18 @@ def flags_of(arm, seed, fold, folds, extra, path=None):
     return [*flags, *(["--config", *settings] if settings else [])]
 
 
+def recipe_of(arm, wanted):
+    """The recipe of an arm, as a list: its own or that of the plan; [] where that is null, and a preset is chosen."""
+    recipe = arm.get("recipe", wanted["recipe"])
+    return [str(ROOT / recipe)] if recipe else []
+
+
 def run(recipe, folder, flags):
-    """One run in this process, unless it is finished; gives its figures."""
+    """One run in this process, unless it is finished; gives its figures.
+
+    Args:
+        recipe: list of the recipe, or an empty one.
+    """
     if not (folder / USAGE).exists():
         import torch
 
@@ -92,7 +111,7 @@ def run(recipe, folder, flags):
         started = time.process_time()
         with open(folder / "log.txt", "w", encoding="utf-8") as log, contextlib.redirect_stdout(log):
             try:
-                run_vqa.main([recipe, "--output_dir", str(folder), *flags])
+                run_vqa.main([*recipe, "--output_dir", str(folder), *flags])
             except SystemExit as error:
                 raise RuntimeError(f"a run failed: {error.code}, see {folder / 'log.txt'}") from error
         for checkpoint in folder.glob("checkpoint-*"):
@@ -102,7 +121,7 @@ def run(recipe, folder, flags):
 
 
 def pooled(found, counts):
-    """Accuracies in % of one seed's folds together, by (kind, type).
+    """Accuracies in % of one seed's folds together, by (kind, type), and that of the "router".
 
     Args:
         found: the figures of each fold.
@@ -115,7 +134,8 @@ def pooled(found, counts):
         for name, figure in TYPES.items():
             right = sum(one[f"eval_{kind}_{figure}"] * count[name] for one, count in zip(found, counts))
             accuracies[kind, name] = 100 * right / sum(count[name] for count in counts)
-    return accuracies
+    right = sum(one["eval_router_accuracy"] * count["all"] for one, count in zip(found, counts))
+    return {**accuracies, "router": 100 * right / sum(count["all"] for count in counts)}
 
 
 def counts_of(rows):
@@ -143,13 +163,13 @@ def lines_of(arms, found, seeds, counts):
         significant = "" if points is first else "no" if verdict_on(gains) == "undecided" else "yes"
         seconds = [one["processor_seconds"] for seed in seeds for one in found[name, seed]]
         cells = [spread([one["routed", kind] for one in accuracies]) for kind in TYPES]
-        cells += [spread([one["oracle", "all"] for one in accuracies])]
+        cells += [spread([one["oracle", "all"] for one in accuracies]), spread([one["router"] for one in accuracies])]
         gain = "" if points is first else f"{mean(gains):+.1f}" + (f" ± {stdev(gains):.1f}" if len(gains) > 1 else "")
         lines.append([arm["label"], *cells, gain, significant, f"{mean(seconds):.0f}"])
         if points is first:
             majority = [[one["majority", kind] for one in accuracies] for kind in TYPES]
     if first:
-        lines.append(["always the most frequent answer of the true type", *map(spread, majority), "", "", "", ""])
+        lines.append(["always the most frequent answer of the true type", *map(spread, majority), "", "", "", "", ""])
     return lines
 
 
@@ -172,13 +192,14 @@ def main():
         for other in [*arm.get("teacher", []), *arm.get("members", [])]:
             if list(arms).index(name) <= (list(arms).index(other) if other in arms else len(arms)):
                 raise SystemExit(f"error: {name!r} needs {other!r} before it; add it to --arms")
-    seeds, recipe = SEEDS[: args.seeds], str(ROOT / wanted["recipe"])
+    seeds = SEEDS[: args.seeds]
+    args.flags = [*own_flags(wanted), *args.flags]
     rounds = min(args.rounds or args.folds, args.folds)
     folds = {seed: [(number + n) % args.folds for n in range(rounds)] for number, seed in enumerate(seeds)}
     sizes = {}
     for fold in sorted({fold for several in folds.values() for fold in several}):
         flags = flags_of({}, 0, fold, args.folds, args.flags)
-        sizes[fold] = counts_of(rows_of([recipe, *flags, "--output_dir", "runs/x"]))
+        sizes[fold] = counts_of(rows_of([*recipe_of({}, wanted), *flags, "--output_dir", "runs/x"]))
     counts = {seed: [sizes[fold] for fold in several] for seed, several in folds.items()}
     text = NOTE.format(
         title=wanted["title"],
@@ -191,7 +212,7 @@ def main():
         seeds=", ".join(map(str, seeds)),
         jobs=args.jobs,
     )
-    head = ["", *TYPES, "all, oracle", "difference", "significant", "processor, s"]
+    head = ["", *TYPES, "all, oracle", "router", "difference", "significant", "processor, s"]
     places = [(seed, fold) for seed in seeds for fold in folds[seed]]
 
     def path(name, seed, fold):
@@ -206,7 +227,7 @@ def main():
             for seed, fold in places:
                 own = partial(path, seed=seed, fold=fold)
                 flags = flags_of(arm, seed, fold, args.folds, args.flags, own)
-                pending[name, seed, fold] = pool.submit(run, recipe, own(name), flags)
+                pending[name, seed, fold] = pool.submit(run, recipe_of(arm, wanted), own(name), flags)
         found = {}
         for name in arms:
             for seed in seeds:

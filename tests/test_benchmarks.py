@@ -80,7 +80,8 @@ def test_cross_validation_scores_every_question_once_for_each_seed(picture_folde
     ]
     figures = [json.loads((runs / f"recipe_{fold}_42/all_results.json").read_text()) for fold in (0, 1)]
     assert float(rows[2][3]) == pytest.approx(50 * sum(one["eval_routed_accuracy"] for one in figures), abs=0.06)
-    assert rows[2][5] == "" and float(rows[3][5]) == pytest.approx(float(rows[3][3]) - float(rows[2][3]), abs=0.11)
+    assert float(rows[2][5]) == pytest.approx(50 * sum(one["eval_router_accuracy"] for one in figures), abs=0.06)
+    assert rows[2][6] == "" and float(rows[3][6]) == pytest.approx(float(rows[3][3]) - float(rows[2][3]), abs=0.11)
     log = (runs / "taught_0_42/log.txt").read_text()
     assert "recipe_0_42" in log or (runs / "taught_0_42/teacher").exists()
 
