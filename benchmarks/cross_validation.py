@@ -4,8 +4,8 @@ python benchmarks/cross_validation.py --output docs/results/vqa_rad_small.md
     [--arms recipe "no averaging" ...] [--seeds 3] [--folds 5 --rounds 5 --jobs 2] [--flags FLAGS OF run_vqa.py ...]
 
 benchmarks/cross_validation.yaml says what the arms are: changes to its recipe. In another --plan an arm may have
-a recipe of its own, or none. Every image is in one of --folds folds; a model is scored on a fold that it wasn't trained on. Of
-each seed --rounds folds are run, the next seed beginning one fold later, the same ones for all arms. Runs go to
+a recipe of its own, or none. Every image is in one of --folds folds; a model is scored on a fold that it wasn't trained
+on. Of each seed --rounds folds are run, the next seed beginning one fold later, the same ones for all arms. Runs go to
 runs/cross_validation; one that is finished is not run again.
 """
 
