@@ -36,7 +36,7 @@ COLORS = ["red", "green", "blue"]
 TINY = {"fusion_hidden_size": 16, "fusion_num_attention_heads": 2}
 # What stands in the text and what is run in its place.
 SHORTER = [
-    (r"num_train_epochs=\d+", 'max_steps=2, report_to="none"'),
+    (r'(DualVQATrainingArguments\("runs/\w+")(?:, num_train_epochs=\d+)?', r'\1, max_steps=2, report_to="none"'),
     (r'(text="distilbert-base-uncased")(?!, image_size|, num)', r"\1, image_size=32"),
     (r"folder or repo id", "runs/mine"),
 ]

@@ -107,8 +107,9 @@ class PreparingMixin:
             return
         if train is not None:
             self.train_summary = summary_of(train)
-            start = getattr(given.get("model"), "start", None)
-            if start and start.to_train:
+            model = given.get("model")
+            start = getattr(model, "start", None)
+            if start and start.to_train and not hasattr(model, "peft_config"):  # adapters want other settings
                 given["args"] = start.preset.training_arguments(given["args"])
         if collator is None:
             given["data_collator"] = self.collator_class(processor)

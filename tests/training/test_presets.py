@@ -6,7 +6,7 @@ import pytest
 import yaml
 from helpers import ROOT
 
-from dualvqa import DataArguments, DualVQATrainingArguments, build_model, choose_preset
+from dualvqa import DataArguments, DualVQATrainer, DualVQATrainingArguments, build_model, choose_preset
 from dualvqa.run.flags import load_flags
 from dualvqa.training.presets import FEW, MANY, PRESETS, Preset, TrainingFacts, differing, load_preset, name_for
 from modeling_dualvqa import DualVQAConfig
@@ -99,3 +99,13 @@ def test_a_model_built_in_python_has_its_preset_and_says_so(picture_folder, capl
     assert plain.config.fusion_type == "attention" and plain.start.preset is None
     with pytest.raises(ValueError, match="preset must be one of"):
         build_model(rows, preset="lots", **tiny)
+
+
+def test_a_trainer_in_python_takes_the_arguments_of_the_models_preset(picture_folder, tmp_path):
+    rows, read = str(picture_folder / "train.jsonl"), {"data_args": DataArguments(image_dir=str(picture_folder))}
+    args = DualVQATrainingArguments(str(tmp_path / "run"), num_train_epochs=2, use_cpu=True, report_to="none")
+    for preset, learning_rate in (("auto", 1e-3), ("none", 5e-5)):
+        model, processor = build_model(rows, preset=preset, image_size=32, text_config={"n_layers": 1}, **read)
+        trainer = DualVQATrainer(model=model, processing_class=processor, args=args, train_dataset=rows, **read)
+        assert (trainer.args.learning_rate, trainer.args.num_train_epochs) == (learning_rate, 2)
+        assert args.learning_rate == 5e-5, "those given are not changed"
