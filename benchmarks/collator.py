@@ -3,6 +3,7 @@
 Medians of milliseconds, one thread. The images are decoded anew, or read from a cache that was filled before.
 """
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -37,6 +38,7 @@ def batch_time(collator, rows):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
     parts, _, _ = prepare_datasets(DataArguments(dataset_name="easy_vqa"))
     rows = parts["train"]

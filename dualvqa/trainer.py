@@ -9,6 +9,7 @@ from dualvqa.reporting.figures import choose_columns
 from dualvqa.reporting.report import EvaluatedRun, write_report
 from dualvqa.training.checkpoints import newest_checkpoint
 from dualvqa.training.failures import named, only_warned
+from dualvqa.training.preparing import part_name
 from dualvqa.training.recording import same_rows
 from dualvqa.training.refitting import check_refit, refit, remove_refit
 from dualvqa.training.teacher import ask_teacher, check_teacher
@@ -19,12 +20,12 @@ from dualvqa.trust.metrics import score_figures
 from modeling_dualvqa.model_card_dualvqa import refit_note
 from processing import decoded, ranked_arrays, write_predictions
 from processing.python_rows import is_canonical, source_rows
+from processing.wording import speaking_python
 
 logger = logging.getLogger(__name__)
 
-PREFIXES = {"validation": "eval", "test": "test"}  # of the figures of each part
 
-
+@speaking_python("__init__", "train", "evaluate", "predict", "calibrate", "refit", "write_predictions", "write_report")
 class DualVQATrainer(DualHeadTrainer):
     """[`DualHeadTrainer`] with calibration, files of predictions and the report; all that `run_vqa.py` does.
 
@@ -88,6 +89,8 @@ class DualVQATrainer(DualHeadTrainer):
         settings = CalibrationArguments("true", max_risk, risk_confidence, fit_familiarity)
         settings.check_calibration()
         self.check_calibration(settings)
+        if isinstance(self.eval_dataset, dict):
+            logger.info("calibrating on the first of several evaluation datasets, %s", next(iter(self.eval_dataset)))
         figures = calibrate(self, self.parts(), settings)
         self.calibrated_on = self.parts()["validation"]
         self.keep("calibration", figures)
@@ -143,15 +146,11 @@ class DualVQATrainer(DualHeadTrainer):
             ValueError: a model that is not trained, or data that are not there, or too few.
         """
         model = self.accelerator.unwrap_model(self.model)
-        start = getattr(model, "start", None)
         if self.refitted_on is not None:
             raise ValueError(
                 "the model was trained on the validation part in its refit: call calibrate() before refit()"
             )
-        if not (self.has_trained or model.name_or_path or (start and start.continued_from)):
-            raise ValueError(
-                "the model is not trained yet, and its scores mean nothing: call train() before calibrate()"
-            )
+        self.check_trained("its scores mean nothing", "calibrate()")
         check_possible(self.parts(), self.processing_class, model.config.heads, settings.fit_familiarity)
 
     def write_predictions(self, rows, path="predictions.jsonl", top_k=5, source=None):
@@ -208,17 +207,18 @@ class DualVQATrainer(DualHeadTrainer):
         Raises:
             ValueError: nothing that has answers was evaluated.
         """
-        if "eval" not in self.last_outputs and self.refitted_on is None and self.parts().get("validation") is not None:
-            self.evaluate(self.parts()["validation"])
-        found = {name: self.last_outputs.get(prefix) for name, prefix in PREFIXES.items()}
-        found = {name: rows_and_logits for name, rows_and_logits in found.items() if rows_and_logits}
+        for prefix, rows in self.validation_parts().items():
+            if prefix not in self.last_outputs and self.refitted_on is None and is_canonical(rows):
+                self.evaluate(rows, metric_key_prefix=prefix)
+        prefixes = [prefix for prefix in (*self.validation_parts(), "test") if prefix in self.last_outputs]
+        found = {part_name(prefix): self.last_outputs[prefix] for prefix in prefixes}
         if not found:
             raise ValueError("there is nothing to report on: give the trainer an eval_dataset")
         rows = {name: rows for name, (rows, _) in found.items()}
         blind = None
         if self.args.report_blind and self.untrained is not None:
             with only_warned("no model without images"):
-                blind = self.blind_outputs(rows)
+                blind = self.blind_outputs(dict(zip(prefixes, rows.values())))
         if not self.is_world_process_zero():
             return
         run = EvaluatedRun(
@@ -230,13 +230,14 @@ class DualVQATrainer(DualHeadTrainer):
             self.fitted_on(rows),
             self.data_args.question_group_column,
             self.refitted_on,
+            self.majority_of(self.accelerator.unwrap_model(self.model)),
         )
         write_report(self.args.output_dir, run, self.processing_class)
 
     def fitted_on(self, rows):
         """The part that the temperatures were fitted on, where this trainer has fitted them and it is among these."""
-        own, calibrated = rows.get("validation"), self.calibrated_on
-        return "validation" if None not in (own, calibrated) and same_rows(own, calibrated) else None
+        fitted = [] if self.calibrated_on is None else rows.items()
+        return next((name for name, own in fitted if name != "test" and same_rows(own, self.calibrated_on)), None)
 
     def about(self):
         """What a report says of its run; of a model that is only evaluated, how it was trained."""
@@ -250,19 +251,23 @@ class DualVQATrainer(DualHeadTrainer):
         return {**about, "settings": [["model", name], *card.get("settings", [])]}
 
     def note(self, name, metrics, rows, predictions):
-        if name == "eval" and self.refitted_on is not None:
+        if self.refitted_on is not None and same_rows(rows, self.parts()["validation"]):
             logger.warning("the model was trained on the validation part in its refit: its figures there are not kept")
         else:
             super().note(name, metrics, rows, predictions)
 
     def blind_outputs(self, rows):
-        """The logits of a model without images for some parts: part -> canonical rows. It is trained once."""
+        """The logits of a model without images for some parts, by their names. It is trained once.
+
+        Args:
+            rows: prefix of a part's figures -> canonical rows.
+        """
         self.blind = self.blind or self.train_blind()
-        for name, part in rows.items():
-            if PREFIXES[name] not in self.blind.last_outputs:
-                self.blind.evaluate(part, metric_key_prefix=PREFIXES[name])
+        for prefix, part in rows.items():
+            if prefix not in self.blind.last_outputs:
+                self.blind.evaluate(part, metric_key_prefix=prefix)
         self.blind.create_model_card()
-        return {name: self.blind.last_outputs[PREFIXES[name]][1] for name in rows}
+        return {part_name(prefix): self.blind.last_outputs[prefix][1] for prefix in rows}
 
     def train_blind(self):
         """A trainer whose model was trained without seeing images."""

@@ -5,14 +5,15 @@ is not known:
 
 - `repo_id`: the model's name on the Hub; `license`, `base_model` (list) and `datasets` (list of Hub ids) as on the Hub
 - `data`: list of dicts `part`, `source`, `questions`, `images`, `coverage` where there are open-ended answers, and
-  `held_out`, how an evaluated part was held out of the training part
+  `held_out`, how an evaluated part was held out of the training part; of the training part also `majority`, question
+  type -> dict `answer` and `share`, its most frequent answer
 - `settings`: list of [name, value], of the training; a list because configurations are saved with sorted keys
 - `refit`: where the weights were trained anew on all rows after the figures were measured, a dict `questions`, `images`
   and `steps`
 - `pretraining`: "contrastive" where fusion and heads are untrained, else None
 - `tags`: list of those that a person gave, beside the card's own
-- `results`: dict part ("validation", "test") -> dict figure -> value, as the metric names them: `routed_accuracy`, ...;
-  and "calibration", where the processor has one, likewise
+- `results`: dict part ("validation", of several "validation-NAME" each, "test") -> dict figure -> value, as the metric
+  names them: `routed_accuracy`, ...; and "calibration", where the processor has one, likewise
 """
 
 import hashlib
@@ -198,8 +199,8 @@ def limits(record):
 
 def measured(record):
     """The parts that have results, with them, in the order of reading."""
-    results = record.get("results") or {}
-    return [(part, results[part]) for part in ("validation", "test") if results.get(part)]
+    results = {part: found for part, found in (record.get("results") or {}).items() if found and part != "calibration"}
+    return sorted(results.items(), key=lambda item: (item[0] == "test", item[0]))
 
 
 def ways(record):
@@ -257,7 +258,14 @@ def data_table(rows):
         images = "not counted" if row["images"] is None else f"{row['images']:,}"
         part, source = cell(row["part"]), cell(row["source"])
         lines.append(f"| {part} | {source} | {row['questions']:,} | {images} | {coverage} |")
-    return "\n".join(lines)
+    most = [f"{name}, {cell(a['answer'])} ({a['share']:.1%})" for row in rows for name, a in majority_of(row)]
+    return "\n".join([*lines, *(["", f"Most frequent training answers: {'; '.join(most)}."] if most else [])])
+
+
+def majority_of(row):
+    """(question type, its most frequent answer) of a row of `data`, in the order of reading."""
+    kinds = {"yes/no": "binary", "open-ended": "open_ended"}
+    return [(name, row["majority"][kind]) for name, kind in kinds.items() if kind in (row.get("majority") or {})]
 
 
 def settings_table(settings):

@@ -57,6 +57,11 @@ class DualVQAPreTrainedModel(PreTrainedModel):
         "SwinTransformerBlock",
     ]
 
+    @property
+    def is_gradient_checkpointing(self):
+        """As in transformers 5.23, without its warning of the name: PEFT asks by it, which no user can change."""
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
+
     @torch.no_grad()
     def _init_weights(self, module):
         """Starts convolutions as torchvision does, the rest as transformers does. Loaded tensors are left alone."""

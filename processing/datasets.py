@@ -182,11 +182,11 @@ def rows_without(answers):
 def bad_rows_message(source, bad):
     """How many bad rows a part has, and the first few of them, a line each."""
     rows = [f"row {row['row']} ({row['image']}): {row['problem']}" for row in bad[:BAD_ROWS_SHOWN]]
-    advice = "or leave such rows out with --on_bad_example skip (in Python DataArguments), which lists them all"
+    advice = "or leave such rows out with --on_bad_example skip, in Python with DataArguments(on_bad_example='skip')"
     if len(bad) == 1:
-        return f"{source}, {rows[0]}. Mend it, {advice}"
+        return f"{source}, {rows[0]}. Mend it, {advice}: they are listed then"
     rows += ["..."] if len(bad) > len(rows) else []
-    return "\n  ".join([f"{source} has {len(bad)} bad rows:", *rows]) + f"\nMend them, {advice}"
+    return "\n  ".join([f"{source} has {len(bad)} bad rows:", *rows]) + f"\nMend them, {advice}: they are listed then"
 
 
 def column_flag(name, args):
@@ -231,7 +231,7 @@ def image_key(image, sources=FILES):
         return error
 
 
-def prepare_datasets(args, needs_training=True):
+def prepare_datasets(args, needs_training=True, keeps_training=False):
     """Loads and checks all parts before anything long starts.
 
     Args:
@@ -239,6 +239,7 @@ def prepare_datasets(args, needs_training=True):
         needs_training: whether a training part must exist; without it none is made. Where there is no other part
             either, the validation part is the one that training would have held out. With `streaming` there is no
             training part here: see `StreamedRows`.
+        keeps_training: whether a training part that there is is read anyway, to be compared with.
 
     Returns:
         DatasetDict with the canonical columns; the raw parts (for prediction files); the rows left out.
@@ -247,6 +248,7 @@ def prepare_datasets(args, needs_training=True):
     needs_training = needs_training and not args.streaming
     if needs_training and "train" not in raw:
         raise ValueError(f"training and --fit_familiarity need a train part, found {', '.join(raw)}; give --train_file")
+    needs_training = needs_training or (keeps_training and "train" in raw and not args.streaming)
     if args.folds and "validation" in raw:
         raise ValueError("--folds cuts the training part, and the data have a validation part of their own")
     if args.split_by != "image" and "validation" in raw:

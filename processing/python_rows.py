@@ -13,6 +13,7 @@ from .datasets import prepare_part
 from .files import read_file
 from .rows import JsonRows, PythonRows
 from .streaming import StreamedRows
+from .wording import python_words
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ def source_rows(rows, name="the data"):
     return rows
 
 
+@python_words
 def prepare_dataset(rows, column_mapping=None, data_args=None, needs_answers=True, name="the data"):
     """Checks rows as those of files are, and brings them to the canonical columns.
 

@@ -256,6 +256,8 @@ def test_adapters_train_on_any_text_tower(family, bert, data, arguments, tmp_pat
 def test_what_can_not_work_is_said_before_training(make_trainer, data, arguments):
     with pytest.raises(ValueError, match="not trained yet.*call train"):
         make_trainer().calibrate()
+    with pytest.raises(ValueError, match="not trained yet, and its answers mean nothing: call train"):
+        make_trainer().push_to_hub()
     with pytest.raises(ValueError, match="there is nothing to evaluate: give the trainer an eval_dataset"):
         make_trainer(eval_dataset=None).evaluate()
     with pytest.raises(ValueError, match="nothing to report on"):

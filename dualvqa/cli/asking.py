@@ -67,9 +67,6 @@ def shown(answer):
 
 
 def load_pipeline(folder):
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
     from modeling_dualvqa import DualVQAPipeline
 
     model, processor = load(folder)
@@ -79,7 +76,15 @@ def load_pipeline(folder):
 def load(folder):
     from dualvqa.training.building import load_model
 
+    hide_bars()
     return load_model(folder)
+
+
+def hide_bars():
+    """No bars of weights that are read in a second."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
 
 
 def explain(argv):
@@ -113,7 +118,9 @@ def export(argv):
     check_folder(args.folder)
     from dualvqa.deployment.onnx_export import SEPARATE, export_onnx
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("dualvqa").setLevel(logging.INFO)  # of no other library: torch's exporter tells all that it does
+    hide_bars()
     parts = (*SEPARATE, "model") if args.whole else SEPARATE
     export_onnx(args.folder, args.output_dir, parts=parts, heads=args.heads, quantization=args.quantization)
 

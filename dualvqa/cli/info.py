@@ -113,8 +113,8 @@ def page(folder, found):
     yield from table("learned from", {row["part"]: of_part(row) for row in found["data"] or ()})
     yield from table("settings", dict(found["settings"] or ()))
     results = found["results"] or {}
-    for part in ("validation", "test"):
-        if results.get(part):
+    for part in sorted(results.keys() - {"calibration"}, key=lambda part: (part == "test", part)):
+        if results[part]:
             yield from accuracies(part, results[part])
     yield from calibration(found["calibration"] or {}, results.get("calibration") or {})
 
@@ -137,7 +137,9 @@ def of_memory(sizes):
 def of_part(row):
     images = f" about {row['images']:,} images" if row.get("images") is not None else ""
     coverage = f", {row['coverage']:.1%} of the open-ended answers known" if row.get("coverage") is not None else ""
-    return f"{row['questions']:,} questions{images}, from {row['source']}{coverage}"
+    most = " or ".join(found["answer"] for found in (row.get("majority") or {}).values())
+    most = f", most often answered {most}" if most else ""
+    return f"{row['questions']:,} questions{images}, from {row['source']}{coverage}{most}"
 
 
 def accuracies(part, figures):

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import tempfile
+import warnings
 from pathlib import Path
 
 import torch
@@ -151,6 +152,7 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
         processor.save_pretrained(output_dir)
     manifest = {"format": FORMAT, "quantization": quantization, "files": files, "torch": torch.__version__}
     (output_dir / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    logger.info("written to %s: %s", output_dir, ", ".join(files))
 
 
 def check_packages():
@@ -179,7 +181,9 @@ def export_part(part, path, size):
     if "tokens" in dims:
         dims["tokens"] = torch.export.Dim("tokens", min=2, max=part.model.config.text_config.max_position_embeddings)
     shapes = {name: {place: dims[axis] for place, axis in enumerate(axes)} for name, axes in part.inputs.items()}
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # Two axes that are as long, such as rows of image_index and question_index, have one name.
+        warnings.filterwarnings("ignore", message=".*it shares the same shape constraints", category=UserWarning)
         torch.onnx.export(
             part.eval(),
             (),

@@ -59,10 +59,9 @@ def baseline_answers(train, results):
     """
     answers = list(map(consensus, train["answer"][:]))
     questions, images = train["question"][:], train["image_key"][:]
-    majority = majority_answers(answers)
     copier = QuestionCopier(questions, answers)
     found = {
-        "majority": [majority.get(result["type"], "") for result in results],
+        "majority": most_frequent(majority_answers(answers), results),
         "copied": copier([result["question"] for result in results]),
     }
     about = defaultdict(list)
@@ -80,3 +79,13 @@ def baseline_answers(train, results):
                 same[index] = copy
         found["copied_same_image"] = same
     return found
+
+
+def most_frequent(majority, results):
+    """For each result the most frequent training answer of its true question type.
+
+    Args:
+        majority: question type -> answer.
+        results: see `results`.
+    """
+    return [majority.get(result["type"], "") for result in results]

@@ -136,9 +136,9 @@ def text(comparison):
 
 
 def names_of(folders):
-    """Short names that tell the folders apart."""
+    """Short names that tell the folders apart; the name of a model's folder stands for the evaluation in it."""
     folders = [os.path.normpath(folder) for folder in folders]
-    short = [os.path.basename(folder) for folder in folders]
+    short = [os.path.basename(folder.removesuffix(f"{os.sep}evaluation")) for folder in folders]
     return short if len(set(short)) == len(short) else folders
 
 

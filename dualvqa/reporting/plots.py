@@ -47,14 +47,14 @@ def panels(height, draw, kinds, titles=TYPES):
 
 
 def panel(height, draw, kind, title):
-    """One SVG, with its title on the left and its legend on the right above the axes, where it covers nothing."""
+    """One SVG, with its legend above the axes, where it covers nothing, and its title above the legend."""
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.subplots()
-        axes.set_title(title, loc="left", pad=8)
+        axes.set_title(title, loc="left", pad=22)  # above a line of legend
         draw(axes, kind)
-        place = {"loc": "lower right", "bbox_to_anchor": (1.08, 1), "borderaxespad": 0.2}
-        legend = axes.legend(ncols=2, frameon=False, labelcolor=GREY, columnspacing=0.8, handletextpad=0.4, **place)
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "borderpad": 0}
+        legend = axes.legend(ncols=2, frameon=False, labelcolor=GREY, columnspacing=1.2, handletextpad=0.4, **place)
         for handle in legend.legend_handles:
             if hasattr(handle, "set_sizes"):  # points differ in size with the number of questions
                 handle.set_sizes([30])
@@ -94,7 +94,7 @@ def accuracy_plot(figures):
         percent_axis(axes, "x")
         axes.set_xlabel(way_of(figures), fontsize=8)
 
-    return panels(0.9 + 0.25 * len(names), draw, list(figures["types"]))
+    return panels(1.1 + 0.25 * len(names), draw, list(figures["types"]))
 
 
 def reliability_plot(figures):
@@ -103,7 +103,7 @@ def reliability_plot(figures):
         name: ({kind: figures["calibration"][name][kind]["bins"] for kind in figures["types"]}, BLUE, fill, line)
         for name, fill, line in (("oracle", "white", ":"), ("routed", BLUE, "-"))
     }
-    return panels(3.2, draw_reliability(series), list(figures["types"]))
+    return panels(3.4, draw_reliability(series), list(figures["types"]))
 
 
 def temperature_plot(figures):
@@ -113,7 +113,7 @@ def temperature_plot(figures):
         when: ({head: values["bins"] for head, values in found[when].items()}, color, fill, line)
         for when, color, fill, line in (("before", ORANGE, "white", ":"), ("after", BLUE, BLUE, "-"))
     }
-    return panels(3.2, draw_reliability(series), [head for head in HEADS if head in found["before"]], HEADS)
+    return panels(3.4, draw_reliability(series), [head for head in HEADS if head in found["before"]], HEADS)
 
 
 def draw_reliability(series):
@@ -149,4 +149,4 @@ def risk_coverage_plot(figures):
         percent_axis(axes, "x")
         percent_axis(axes, "y")
 
-    return panels(2.5, draw, list(figures["types"]))
+    return panels(2.7, draw, list(figures["types"]))

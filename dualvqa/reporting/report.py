@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from datasets import Dataset
 
@@ -11,14 +11,16 @@ from dualvqa.trust.calibration import LabelledLogits
 from processing.leakage import held_out, leakage_report
 from processing.outputs import named_logits
 from processing.processing_dualvqa import QUESTION_TYPES
+from processing.wording import worded
 
-from .baselines import baseline_answers
+from .baselines import baseline_answers, most_frequent
 from .figures import part_figures
 from .page import report_page
 from .results import judged, question_results, write_results
 
 logger = logging.getLogger(__name__)
 
+WITH_TRAINING = "given with --train_file"
 ROWS, FIGURES, PAGE = "report_rows.jsonl", "report.json", "report.html"
 
 
@@ -35,6 +37,8 @@ class EvaluatedRun:
         fitted_on: the part that the processor's temperatures were fitted on, if it is one of these.
         question_group_column: tells rewordings, see `leakage_report`.
         refitted_on: the rows that the model was trained on anew, before any part but the validation part was evaluated.
+        majority: question type -> the most frequent training answer, for where there are no training rows; {} where it
+            isn't known.
     """
 
     parts: dict
@@ -45,10 +49,13 @@ class EvaluatedRun:
     fitted_on: str | None = None
     question_group_column: str | None = None
     refitted_on: object = None
+    majority: dict = field(default_factory=dict)
 
     def train(self, part):
         """The rows that the model was trained on that answered a part, or None where they are not in memory."""
-        train = self.parts.get("train") if self.refitted_on is None or part == "validation" else self.refitted_on
+        train = (
+            self.parts.get("train") if self.refitted_on is None or part.startswith("validation") else self.refitted_on
+        )
         return train if isinstance(train, Dataset) else None
 
 
@@ -74,6 +81,13 @@ def write_report(folder, run, processor):
     with open(os.path.join(folder, PAGE), "w", encoding="utf-8") as file:
         file.write(page)
     logger.info("report written to %s", os.path.join(folder, PAGE))
+    if any(run.train(part) is None for part in run.logits):
+        logger.info(
+            "it lacks %sanswers copied from training questions and what was seen in training: that needs the training "
+            "part, %s",
+            "" if run.majority else "the most frequent answer, ",
+            "which is a stream here" if run.parts.get("train") is not None else worded(WITH_TRAINING),
+        )
 
 
 def part_results(run, part, processor):
@@ -85,7 +99,9 @@ def part_results(run, part, processor):
         add_blind(results, question_results(part, rows, run.blind_logits[part], processor))
     train = run.train(part)
     if train is not None:
-        add_baselines(results, train)
+        add_answers_of(results, baseline_answers(train, results))
+    elif run.majority:
+        add_answers_of(results, {"majority": most_frequent(run.majority, results)})
     return results
 
 
@@ -121,9 +137,9 @@ def add_blind(results, blind):
         result["answers"] |= {f"blind_{name}": answer for name, answer in unseeing["answers"].items()}
 
 
-def add_baselines(results, train):
-    """Adds what the training questions alone would answer."""
-    for name, answers in baseline_answers(train, results).items():
+def add_answers_of(results, found):
+    """Adds what baselines answer: name -> for each result a string, or None."""
+    for name, answers in found.items():
         for result, answer in zip(results, answers):
             if answer is not None:
                 result["answers"][name] = judged(answer, result)

@@ -18,7 +18,8 @@ def read_data(run):
         ValueError: see `prepare_datasets`; a part that what is asked for needs isn't there.
     """
     model, data, training = run.settings
-    parts, run.raw, bad = prepare_datasets(data, training.do_train or model.fit_familiarity)
+    reports = training.do_eval and model.report  # on the answers that training questions alone would give, too
+    parts, run.raw, bad = prepare_datasets(data, training.do_train or model.fit_familiarity, reports)
     run.parts = dict(parts)
     if data.streaming and training.do_train:
         run.parts["train"] = open_training_rows(data, training)

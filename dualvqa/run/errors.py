@@ -11,6 +11,9 @@ def plain_errors():
     """An error that the user can mend, and an interruption, are one line without a traceback."""
     try:
         yield
+    except BrokenPipeError as error:  # what this is piped into, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from error
     except (ValueError, ImportError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt as error:

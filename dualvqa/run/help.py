@@ -19,25 +19,30 @@ WIDEST = 110  # columns, also of a wider terminal
 HELP_AT = 34  # column that the descriptions begin at
 
 
-def help_page(usage, about, everything=False):
+def help_page(usage, about, everything=False, shown=None):
     """The help of a command that takes the flags of a run.
 
     Args:
         usage: the command and its arguments.
         about: what it does.
         everything: all flags with all that there is to say; else the first sentence, and not those seldom given.
+        shown: names of the flags that are shown unless it is everything, where those of training mean nothing.
     """
     width = min(shutil.get_terminal_size().columns, WIDEST)
     usage = USAGE.format(usage=usage, about=about, recipes=", ".join(shipped_recipes()))
     lines = [wrapped for line in usage.splitlines() for wrapped in textwrap.wrap(line, width) or [""]]
     flags, titles = load_flags(), [group["title"] for group in load_description()["groups"]]
     for title in titles if everything else titles[:-1]:
-        lines += ["", f"{title}:"]
-        for flag in flags.values():
-            if flag.group == title:
-                lines += describe(flag, width, everything)
+        own = [flag for flag in flags.values() if flag.group == title]
+        own = [flag for flag in own if everything or shown is None or flag.name in shown]
+        lines += ["", f"{title}:"] if own else []
+        for flag in own:
+            lines += describe(flag, width, everything)
     if not everything:
-        lines += ["", "--help-all says more of each, and shows the other TrainingArguments too."]
+        lines += [
+            "",
+            f"--help-all says more of each, and shows {'all others' if shown else 'the other TrainingArguments'} too.",
+        ]
     return "\n".join(lines)
 
 

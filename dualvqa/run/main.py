@@ -5,6 +5,8 @@ import sys
 
 from accelerate import PartialState
 
+from processing.wording import command_line
+
 from .arguments import parse_arguments
 from .calibrate import calibrate
 from .check import check_settings
@@ -39,7 +41,7 @@ STAGES = (
 
 def main(argv=None):
     """Runs what the command line asks for, without `argv` that of this process; gives the [`Run`]."""
-    with plain_errors(), quiet(), contextlib.ExitStack() as held:
+    with plain_errors(), command_line(), quiet(), contextlib.ExitStack() as held:
         argv = sys.argv[1:] if argv is None else argv
         check_flags(argv)
         run = Run(parse_arguments(argv), held)

@@ -62,3 +62,5 @@ def check_request(settings):
         raise ValueError(
             "--balanced_sampling needs the answers of all rows at hand: it can't be with --streaming or --pretrain"
         )
+    if not any(getattr(settings, name) for name in ("train_file", "validation_file", "test_file", "dataset_name")):
+        raise ValueError("no data: give --train_file, --validation_file or --test_file, or --dataset_name")

@@ -12,17 +12,17 @@ USAGE = "[RECIPE] [--flag value ...]"
 ABOUT = "Trains, evaluates and asks a DualVQA model."
 
 
-def start(argv=None, program="run_vqa.py", about=ABOUT, usage=USAGE):
+def start(argv=None, program="run_vqa.py", about=ABOUT, usage=USAGE, shown=None):
     """One run, from a recipe and flags.
 
     Args:
         argv: those of the command line when left out.
-        program, about, usage: for the help.
+        program, about, usage, shown: for the help, see `help_page`.
     """
     argv = sys.argv[1:] if argv is None else argv
     asked = [HELP[argument] for argument in argv if argument in HELP]
     if asked:
-        print(help_page(f"{program} {usage}", about, any(asked)))
+        print(help_page(f"{program} {usage}", about, any(asked), shown))
         return
     before = signal.signal(signal.SIGTERM, raise_terminated)
     try:

@@ -4,6 +4,8 @@ import logging
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from processing.wording import worded
+
 logger = logging.getLogger(__name__)
 
 
@@ -29,8 +31,11 @@ def use_running_statistics(model):
                 warned.append(True)
                 logger.warning(
                     "a training batch has a single image, and its feature maps are of one pixel: batch norms take "
-                    "their running statistics for such a batch. Larger images, more images in a batch "
-                    "(--per_device_train_batch_size), or --dataloader_drop_last true for the last one avoid that"
+                    "their running statistics for such a batch. Larger images, %s",
+                    worded(
+                        "more images in a batch (--per_device_train_batch_size), or --dataloader_drop_last true for "
+                        "the last one avoid that"
+                    ),
                 )
             held.add(module)
             module.training = False

@@ -24,6 +24,7 @@ from processing import (
     train_tokenizer,
 )
 from processing.python_rows import prepare_dataset, with_columns
+from processing.wording import python_words
 
 from .presets import Preset, TrainingFacts, load_preset, log_preset
 
@@ -93,6 +94,7 @@ class Start:
     to_train: bool = False
 
 
+@python_words
 def build_model(rows, vision=None, text=None, column_mapping=None, data_args=None, **settings):
     """A new model and its processor for some training data.
 
@@ -310,6 +312,7 @@ def build_image_processor(args, vision_config):
     return DualVQAImageProcessor(**settings)
 
 
+@python_words
 def load_model(path):
     """A saved model and its processor, ready to answer, to train on or to calibrate.
 

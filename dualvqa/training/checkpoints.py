@@ -111,8 +111,8 @@ def refuse_other_runs(folder, checkpoint):
     others = [path for step, path in found if step > start]
     if others:
         raise ValueError(
-            f"average_checkpoints takes the last checkpoints in the run's folder, and {others[0]} is not of this run: "
-            f"move it away, go on from it with --resume_from_checkpoint, or give another --output_dir"
+            f"average_checkpoints takes the last checkpoints in the run's folder, and {others[0]} is of an earlier "
+            f"training: move it away, go on from it with --resume_from_checkpoint, or give another --output_dir"
         )
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributed.nn.functional import all_gather
 
 from processing import PairCollator
+from processing.wording import speaking_python
 
 from .checkpoints import read_progress
 from .trainer import DualHeadTrainer
@@ -69,6 +70,7 @@ def first_places(keys):
     return index, rows.new_full((len(values),), len(keys)).scatter_reduce(0, index, rows, "amin")
 
 
+@speaking_python("__init__", "train", "evaluate")
 class ContrastiveTrainer(DualHeadTrainer):
     """Trains the towers and their projections with [`contrastive_loss`]; fusion and heads keep their weights.
 
@@ -99,7 +101,7 @@ class ContrastiveTrainer(DualHeadTrainer):
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:
             raise ValueError("contrastive pre-training runs on one device or with DDP, not with DeepSpeed or FSDP")
 
-    def default_metrics(self, processor, rows):
+    def default_metrics(self, processor, rows, majority):
         """None: it has no answers to score."""
 
     def default_targets(self):

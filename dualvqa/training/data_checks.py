@@ -29,7 +29,6 @@ def report_data(parts, summary, processor, leakages=None):
         if "answer" in rows.column_names:
             report_coverage(name, vocabulary, map(consensus, rows["answer"][:]))
         if (leakages or {}).get(name):
-            logger.info("%s, seen in training: %s", name, json.dumps(leakages[name]))
             logger.log(*said_of(name, leakages[name]))
         elif streamed:
             logger.warning("%s is not compared with the training part: that would have to be in memory", name)

@@ -8,6 +8,7 @@ from transformers.trainer_utils import EvalPrediction, has_length
 
 from modeling_dualvqa.feed_forward_dualvqa import choices
 from modeling_dualvqa.loss_dualvqa import count_valid
+from processing.python_rows import is_canonical
 
 from .clock import measured
 from .divergence import check_outputs
@@ -72,13 +73,14 @@ class EvaluatingMixin:
                 found = EvalPrediction(restored(found.predictions, order), restored(found.label_ids, order))
             return bound(found)
 
+        self.evaluated_rows = rows
         self.compute_metrics = metrics_of if bound and not self.args.batch_eval_metrics else bound
         try:
             output = super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
             )
         finally:
-            self.compute_metrics = compute_metrics
+            self.compute_metrics, self.evaluated_rows = compute_metrics, None
             self.evaluation_seconds = time.perf_counter() - started
         self.latest_predictions = None if self.is_in_train else output.predictions
         if self.is_in_train:
@@ -100,6 +102,27 @@ class EvaluatingMixin:
         output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
         output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
         return output
+
+    def answer_metrics(self, prediction):
+        """Our figures of the rows that are evaluated, for a `compute_metrics` that adds its own to them.
+
+        Args:
+            prediction: what the Trainer gives `compute_metrics`.
+
+        Returns:
+            figure -> value, see [`AnswerMetrics`].
+
+        Raises:
+            ValueError: no evaluation goes on, its rows are ready-made batches, or the trainer has no processor.
+        """
+        rows = self.evaluated_rows
+        if rows is None or not self.complete or not is_canonical(rows):
+            raise ValueError(
+                "answer_metrics is for a compute_metrics while rows with answers are evaluated, by a trainer that has "
+                "the model's processor as processing_class"
+            )
+        majority = self.majority_of(self.accelerator.unwrap_model(self.model))
+        return self.default_metrics(self.processing_class, rows, majority)(prediction)
 
     def predict(self, *args, **kwargs):
         """As in transformers; its time is measured by a clock that nobody sets."""

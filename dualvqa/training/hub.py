@@ -28,7 +28,11 @@ class PushingMixin:
 
         Returns:
             The commit, or with `blocking=False` a Future of it; None on processes other than the first.
+
+        Raises:
+            ValueError: the model is new, and not trained yet; `model.push_to_hub` pushes it all the same.
         """
+        self.check_trained("its answers mean nothing", "push_to_hub()")
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=kwargs.pop("private", None))

@@ -15,6 +15,7 @@ import torch
 import torchvision
 
 from processing.image_keys import unchanged
+from processing.wording import worded
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,9 @@ def cache_images(rows, collator, folder, limit_gib=8.0, processes=1):
             return
         if total > limit_gib * 2**30:
             logger.warning(
-                "%d decoded images need %.2f GiB, more than --image_cache_gib %g: they are decoded for every batch",
+                worded(
+                    "%d decoded images need %.2f GiB, more than --image_cache_gib %g: they are decoded for every batch"
+                ),
                 len(keys),
                 total / 2**30,
                 limit_gib,
@@ -135,7 +138,8 @@ def keep_in_memory(keys, shape, blocks, limit, reason):
     except UnequalShapesError as error:
         logger.warning("%s: they are decoded for every batch", error)
         return None
-    logger.warning("%s. They are kept in memory, %.2f GiB; or name another --image_cache_dir", reason, size / 2**30)
+    advice = worded("or name another --image_cache_dir")
+    logger.warning("%s. They are kept in memory, %.2f GiB; %s", reason, size / 2**30, advice)
     return ImageCache(keys, shape, memory=memory)
 
 

@@ -30,6 +30,7 @@ from .data_checks import (
 )
 from .embeddings import embed_parts, reasons_against
 from .image_cache import cache_images
+from .record import recorded_majority
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,12 @@ def are_datasets(rows):
         return False
     firsts = [own[0] for own in rows.values() if isinstance(own, (list, tuple)) and own]
     return not isinstance(rows.get("image"), (list, tuple)) and all(isinstance(first, dict) for first in firsts)
+
+
+def part_name(prefix):
+    """The part that figures with a prefix are of: eval -> validation, eval_NAME -> validation-NAME, test -> test."""
+    start, _, name = prefix.partition("_")
+    return "-".join(["validation", *([name] if name else [])]) if start == "eval" else prefix
 
 
 class PreparingMixin:
@@ -114,14 +121,21 @@ class PreparingMixin:
         if collator is None:
             given["data_collator"] = self.collator_class(processor)
         if "compute_metrics" not in given:
-            given["compute_metrics"] = self.default_metrics(processor, given.get("eval_dataset"))
+            majority = self.majority_of(given.get("model"))
+            given["compute_metrics"] = self.default_metrics(processor, given.get("eval_dataset"), majority)
 
-    def default_metrics(self, processor, rows):
+    def majority_of(self, model):
+        """question type -> the most frequent training answer: that of the training part, or, without one, of the
+        training that the saved model remembers; {} where neither is known."""
+        if self.train_summary:
+            return majority_answers(self.train_summary.answers.elements())
+        return recorded_majority(getattr(getattr(model, "config", None), "model_card", None))
+
+    def default_metrics(self, processor, rows, majority):
         """[`AnswerMetrics`] for some rows; they take the answers of others when others are evaluated."""
         if isinstance(rows, dict):
             rows = next(iter(rows.values()), None)
         answers = rows["answer"][:] if rows is not None and "answer" in rows.column_names else []
-        majority = majority_answers(self.train_summary.answers.elements()) if self.train_summary else None
         return AnswerMetrics(processor, answers, majority, self.score_figures)
 
     def check_processor(self):
@@ -172,26 +186,36 @@ class PreparingMixin:
         return self.collator_class(self.processing_class, further=[self.auxiliary] if self.auxiliary else [])
 
     def parts(self):
-        """name -> canonical rows of training and validation."""
-        validation = self.eval_dataset
-        if isinstance(validation, dict):
-            validation = next(iter(validation.values()), None)
+        """name -> canonical rows of training and validation; of several validation parts it is the first."""
+        validation = next(iter(self.validation_parts().values()), None)
         found = {"train": self.train_dataset, "validation": validation}
         return {name: rows for name, rows in found.items() if rows is not None and is_canonical(rows)}
 
-    def describe_data(self, further=None):
-        """Logs size, coverage and leakage of each part, and the parameters of the model.
+    def validation_parts(self):
+        """prefix of the figures -> rows: "eval", or where `eval_dataset` is a dict "eval_NAME" of each in it."""
+        if isinstance(self.eval_dataset, dict):
+            return {f"eval_{name}": rows for name, rows in self.eval_dataset.items()}
+        return {} if self.eval_dataset is None else {"eval": self.eval_dataset}
+
+    def all_parts(self):
+        """name -> canonical rows of training and every validation part, as the card and the report name them."""
+        found = {"train": self.train_dataset}
+        found |= {part_name(prefix): rows for prefix, rows in self.validation_parts().items()}
+        return {name: rows for name, rows in found.items() if rows is not None and is_canonical(rows)}
+
+    def describe_data(self, further=None, trains=True):
+        """Logs size, coverage and leakage of each part, and before training the parameters of the model.
 
         Args:
             further: name -> canonical rows of other parts, such as the test part.
+            trains: whether the model is to be trained on them.
         """
         if self.complete:
-            parts = {**self.parts(), **(further or {})}
+            parts = {**self.all_parts(), **(further or {})}
             leakages = {name: self.leakage(rows) for name, rows in parts.items() if name != "train"}
             report_data(parts, self.train_summary, self.processing_class, leakages)
-            model = self.accelerator.unwrap_model(self.model)
-            for member in getattr(model, "models", [model]):  # of an ensemble each
-                report_parameters(member)
+            if trains:
+                report_parameters(self.accelerator.unwrap_model(self.model))
         self.described = True
 
     def check_data(self):

@@ -4,10 +4,12 @@ import dataclasses
 import json
 import os
 import platform
+from collections import Counter
 from importlib.metadata import version
 
-from processing import AugmentationArguments
-from processing.answers import AnswerVocabulary, consensus
+from processing import AugmentationArguments, majority_answers
+from processing.answers import AnswerVocabulary, consensus, question_type_of
+from processing.processing_dualvqa import QUESTION_TYPES
 
 LOSSES = ("binary", "open_ended", "question_type")
 FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage", "calibration_", "abstention_")
@@ -56,11 +58,31 @@ def describe_part(name, rows, answers, summary=None, data_args=None):
     if name == "train":
         row |= {"questions": summary.rows, "images": summary.images}
         row["coverage"] = vocabulary.coverage(summary.answers.elements())
+        row["majority"] = describe_majority(summary.answers)
     else:
         row |= {"questions": len(rows), "images": len(set(rows["image_key"][:]))}
         if "answer" in rows.column_names:
             row["coverage"] = vocabulary.coverage(map(consensus, rows["answer"][:]))
     return row
+
+
+def describe_majority(counts):
+    """The most frequent training answer of each question type, with its share of that type's questions.
+
+    Args:
+        counts: how often each normalised answer occurs, a Counter.
+    """
+    sizes = Counter()
+    for answer, count in counts.items():
+        sizes[QUESTION_TYPES[question_type_of(answer)]] += count
+    majority = majority_answers(counts.elements())
+    return {kind: {"answer": a, "share": round(counts[a] / sizes[kind], 6)} for kind, a in sorted(majority.items())}
+
+
+def recorded_majority(record):
+    """question type -> the most frequent training answer, as a model's record has it; {} where it isn't known."""
+    rows = [row for row in (record or {}).get("data") or () if row["part"] == "train"]
+    return {kind: found["answer"] for row in rows for kind, found in (row.get("majority") or {}).items()}
 
 
 def describe_settings(start, data_args, training_args):

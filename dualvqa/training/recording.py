@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from pathlib import Path
 
 from processing import StreamedRows, consensus, held_out, leakage_report, question_type_of
 from processing.python_rows import is_canonical
@@ -9,18 +10,18 @@ from processing.python_rows import is_canonical
 from .building import Start
 from .failures import model_is_kept, named
 from .output_folder import claimed
+from .preparing import part_name
 from .record import describe_part, figures, run_record
 
-PARTS = {"eval": "validation", "test": "test", "calibration": "calibration"}  # as the card names them
 # What a folder says of its model.
-RESULTS = [*(f"{name}_results.json" for name in ("all", *PARTS)), "report.html", "report.json", "report_rows.jsonl"]
+RESULTS = [*(f"{name}_results.json" for name in ("all", "eval", "eval_*", "test", "calibration")), "report.html"]
+RESULTS += ["report.json", "report_rows.jsonl"]
 
 
 def forget_results(folder):
     """Takes away what a model that was in a folder before has reached: the new one has not."""
-    for name in RESULTS:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(os.path.join(folder, name))
+    for path in [path for pattern in RESULTS for path in Path(folder).glob(pattern)]:
+        path.unlink(missing_ok=True)
 
 
 def same_rows(one, other):
@@ -45,7 +46,7 @@ class RecordingMixin:
             return
         model = self.accelerator.unwrap_model(self.model)
         answers = self.processing_class.answers
-        parts = self.parts().items()
+        parts = self.all_parts().items()
         data = [
             describe_part(name, rows, answers, self.train_summary, self.data_args)
             if name == "train"
@@ -77,7 +78,8 @@ class RecordingMixin:
         """Saves the figures of a part as `<name>_results.json`, and notes those of a run that trains for the card.
 
         Args:
-            name: "train", "eval", "test" or "calibration"; figures of other names are saved and not on the card.
+            name: "train", "eval" or that of one of several validation parts, "test" or "calibration"; figures of other
+                names are saved and not on the card.
             metrics: with the prefix `<name>_`.
             rows: the canonical rows that were evaluated.
 
@@ -94,16 +96,29 @@ class RecordingMixin:
             if metrics.get("averaged_checkpoints"):
                 mean = f"mean of the last {metrics['averaged_checkpoints']} checkpoints"
                 card["settings"].append(["weights", mean])
-        elif name in PARTS and (self.has_trained or name == "calibration"):  # or the card is that of its training
-            part = PARTS[name]
+        elif name == "calibration" or (self.has_trained and name in (*self.validation_parts(), "test")):
+            part = part_name(name)  # of a model that isn't trained here the card is that of its training
             card.setdefault("results", {})[part] = figures(metrics, name)
             if part == "test":
                 others = [row for row in card.get("data", []) if row["part"] != part]
                 card["data"] = [*others, self.described_part(part, rows)]
 
+    def check_trained(self, why, then):
+        """
+        Args:
+            why: what an untrained model's answers are not good for.
+            then: the method that needs it trained.
+
+        Raises:
+            ValueError: the model is new, and no step was trained.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        start = getattr(model, "start", None)
+        if not (self.has_trained or self.state.global_step or model.name_or_path or (start and start.continued_from)):
+            raise ValueError(f"the model is not trained yet, and {why}: call train() before {then}")
+
     def finish(self, metrics):
         """Leaves a whole folder after training: the model, its figures, the state and the card."""
-        self.has_trained = True
         with claimed(self.args.output_dir) if self.args.should_save else contextlib.nullcontext():
             self.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
             forget_results(self.args.output_dir)

@@ -1,5 +1,6 @@
 """What a run leaves for the one that resumes it, and what that one takes up or refuses."""
 
+import hashlib
 import logging
 import math
 import os
@@ -9,6 +10,7 @@ from itertools import islice
 import torch
 
 from modeling_dualvqa.weights_dualvqa import check_names
+from processing import StreamedRows
 
 from .checkpoints import (
     check_architecture,
@@ -90,6 +92,14 @@ class ResumingMixin:
             "questions per batch": self.args.train_batch_size,
         }
 
+    def take_up(self, checkpoint):
+        """Reads what a checkpoint has of the run besides what transformers reads, and logs what is otherwise now."""
+        self.resumed_progress = read_progress(checkpoint) if checkpoint else None
+        self.trained_rows = self.describe_rows()
+        if checkpoint:
+            self.compare_plans(checkpoint)
+            self.compare_data(checkpoint)
+
     def compare_plans(self, checkpoint):
         """Logs what changes where a run goes on with its steps cut in another way."""
         saved, plan = self.resumed_progress["plan"], self.plan()
@@ -106,6 +116,29 @@ class ResumingMixin:
                 before,
                 now,
             )
+
+    def compare_data(self, checkpoint):
+        """Warns where a run goes on with other training rows than it began with."""
+        saved, now = self.resumed_progress.get("data"), self.trained_rows
+        if saved and now and saved != now:  # checkpoints of earlier versions don't say
+            logger.warning(
+                "%s was written while training on %d questions, and training goes on with %s%d: the steps of its "
+                "epochs are counted anew, and what it has learned from the others stays",
+                checkpoint,
+                saved["questions"],
+                "other rows, " if saved["questions"] == now["questions"] else "",
+                now["questions"],
+            )
+
+    def describe_rows(self):
+        """Number and digest of the training rows, None where they are ready-made batches; of a stream the number."""
+        if self.train_summary is None:
+            return None
+        digest = None
+        if not isinstance(self.train_dataset, StreamedRows):
+            columns = [self.train_dataset[name][:] for name in ("image_key", "question", "answer")]
+            digest = hashlib.sha256(repr(columns).encode()).hexdigest()[:16]
+        return {"questions": self.train_summary.rows, "digest": digest}
 
     def begin_training(self):
         """Takes up the counts and means that a resumed run had begun."""
@@ -135,6 +168,7 @@ class ResumingMixin:
         running = self.over_processes(self._tr_loss.clone()).item() / self.args.world_size
         return {
             "plan": self.plan(),
+            "data": self.trained_rows,
             "optimizer": self.optimizer_name(),
             **self.chosen_parameters(),
             "losses": {

@@ -8,6 +8,7 @@ import shutil
 
 from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import logging as transformers_logging
 
 from modeling_dualvqa.model_card_dualvqa import write_model_card
 
@@ -17,6 +18,18 @@ from .divergence import check_finite
 from .output_folder import written_whole
 
 logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def without_bars():
+    """Without the bars that transformers draws of what takes a second, between those of training."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 class SavingMixin:
@@ -83,7 +96,7 @@ class SavingMixin:
             config.model_card = {**(config.model_card or {}), "repo_id": self.hub_model_id}
         own = output_dir is None or os.path.realpath(output_dir) == os.path.realpath(self.args.output_dir)
         whole = written_whole(self.args.output_dir) if own and self.args.should_save else None
-        with whole or contextlib.nullcontext(output_dir) as folder:
+        with without_bars(), whole or contextlib.nullcontext(output_dir) as folder:
             super()._save(folder, state_dict)
             if self.args.should_save and getattr(self.model, "peft_config", None):
                 config.save_pretrained(folder)  # what the adapters are for

@@ -15,7 +15,7 @@ from .arguments import DualVQATrainingArguments
 from .auxiliary import auxiliary_counts
 from .batch_norm import use_running_statistics
 from .callbacks import StepByStep, shorten
-from .checkpoints import find_checkpoint, read_progress, refuse_other_runs
+from .checkpoints import find_checkpoint, refuse_other_runs
 from .divergence import StopAtDivergence, check_finite
 from .evaluating import EvaluatingMixin
 from .freezing import freeze_parameters
@@ -99,7 +99,7 @@ class DualHeadTrainer(*MIXINS, Trainer):
         # Not `objective`: a search keeps its own under that name.
         self.criterion = Objective(self.accelerator.unwrap_model(self.model).config, self.args, self.answer_counts)
         check_sharding(self)
-        self.fused_state, self.expert_use, self.last_outputs = None, {}, {}
+        self.fused_state, self.expert_use, self.last_outputs, self.evaluated_rows = None, {}, {}, None
         self.start_counting()
         self.checkpoint = self.resumed_progress = self.train_sampler = self.grad_norm = None
         self.leakages = []  # training rows, other rows, and their `leakage_report`
@@ -163,6 +163,7 @@ class DualHeadTrainer(*MIXINS, Trainer):
                 self.is_in_train, self.last_batch = False, None
             if self.args.average_checkpoints:
                 result.metrics["averaged_checkpoints"] = self.average_checkpoints(folder)
+        self.has_trained = self.has_trained or trial is None
         if self.complete and trial is None:
             self.finish(result.metrics)
         return result
@@ -200,9 +201,7 @@ class DualHeadTrainer(*MIXINS, Trainer):
         self.start_record()
         self.last_outputs = {}  # those of the weights as they were
         self.forget_calibration()
-        self.resumed_progress = read_progress(self.checkpoint) if self.checkpoint else None
-        if self.checkpoint:
-            self.compare_plans(self.checkpoint)
+        self.take_up(self.checkpoint)
         self.prepare_inputs()
         if self.criterion.task_weighting.reads_fused_state:
             # That of the outputs is a copy under DDP and mixed precision, and the losses don't depend on a copy.

@@ -7,6 +7,7 @@ import torch
 
 from modeling_dualvqa import DualVQAOutput
 from processing import QUESTION_TYPES, AnswerVocabulary, StreamedRows, consensus, named_logits
+from processing.wording import worded
 
 from .abstention import NoThresholdError, choose_threshold
 from .calibration import LabelledLogits, answer_names, answer_problems, before_and_after
@@ -118,7 +119,7 @@ def calibration_of(processor, outputs, rows, args):
             calibration["abstention"] = chosen
             figures |= {name: chosen[name] for name in ("threshold", "coverage", "max_risk")}
         except NoThresholdError as error:
-            logger.warning("every question will be answered: %s", error)
+            logger.warning("every question will be answered: %s", worded(str(error)))
     if "novelty" in outputs:
         limits, problems = fit_limits(processor, outputs)
         for name, problem in problems.items():

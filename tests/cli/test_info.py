@@ -10,9 +10,19 @@ from dualvqa.cli.info import describe
 from modeling_dualvqa.memory_dualvqa import Memory
 from modeling_dualvqa.memory_examples_dualvqa import Examples
 
+MAJORITY = {"binary": {"answer": "no", "share": 0.6}, "open_ended": {"answer": "liver", "share": 0.1}}
 RECORD = {
     "license": "mit",
-    "data": [{"part": "train", "source": "a.jsonl", "questions": 1200, "images": None, "coverage": 0.975}],
+    "data": [
+        {
+            "part": "train",
+            "source": "a.jsonl",
+            "questions": 1200,
+            "images": None,
+            "coverage": 0.975,
+            "majority": MAJORITY,
+        }
+    ],
     "settings": [["epochs", 3]],
     "results": {
         "validation": {"routed_accuracy": 0.75, "oracle_accuracy": 0.8, "routed_binary_accuracy": 0.9},
@@ -47,7 +57,7 @@ def test_a_folder_tells_what_it_is_and_what_it_reached(saved, capsys):
         "vision tower mobilenet_v3_small, images of 32 pixels",
         "text tower distilbert, 1 layer fusion",
         "answers 3: red, green, blue",
-        "train 1,200 questions, from a.jsonl, 97.5% of the open-ended answers known",
+        "train 1,200 questions, from a.jsonl, 97.5% of the open-ended answers known, most often answered no or liver",
         "settings: epochs 3",
         "reached (validation part): routed oracle yes/no 90.0% all 75.0% 80.0%",
         "temperature, yes/no 1.5 left unanswered below 0.4, so that at most 10.0% are wrong",

@@ -98,11 +98,14 @@ def test_images_are_of_the_processors_size(tiny_model, processor, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_head_alone_from_a_saved_folder(tiny_model, processor, batch, tmp_path):
+def test_one_head_alone_from_a_saved_folder(tiny_model, processor, batch, tmp_path, caplog, recwarn):
     model = tiny_model(**SMALL)
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
     main(["export", str(tmp_path / "model"), str(tmp_path / "onnx"), "--heads", "binary"])
+    assert {record.name for record in caplog.records} == {"dualvqa.deployment.onnx_export"}  # no other library's log
+    assert "onnx: vision.onnx, text.onnx, heads.onnx" in caplog.text
+    assert not [warning for warning in recwarn if "axis name" in str(warning.message)]
     found = OnnxModel.from_pretrained(tmp_path / "onnx")(**batch)
     assert list(found) == ["binary_logits"]
     torch.testing.assert_close(found.binary_logits, model(**batch).binary_logits, rtol=1e-4, atol=1e-4)

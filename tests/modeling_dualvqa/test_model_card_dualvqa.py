@@ -10,13 +10,21 @@ from dualvqa.training.record import describe_settings
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DataArguments
 
+MAJORITY = {"open_ended": {"answer": "left_lung*", "share": 0.042}, "binary": {"answer": "no", "share": 0.512}}
 RECORD = {
     "repo_id": "someone/dualvqa-radiology",
     "license": "cc0-1.0",
     "base_model": ["distilbert/distilbert-base-uncased"],
     "datasets": ["flaviagiammarino/vqa-rad"],
     "data": [
-        {"part": "train", "source": "flaviagiammarino/vqa-rad", "questions": 1519, "images": 267, "coverage": 1.0},
+        {
+            "part": "train",
+            "source": "flaviagiammarino/vqa-rad",
+            "questions": 1519,
+            "images": 267,
+            "coverage": 1.0,
+            "majority": MAJORITY,
+        },
         {"part": "test", "source": "flaviagiammarino/vqa-rad", "questions": 451, "images": 203, "coverage": 0.427},
     ],
     "settings": [["seed", 42], ["learning rate", 0.0005]],
@@ -71,6 +79,8 @@ def test_the_text_shows_what_was_recorded_and_no_more(card):
     assert "| oracle |  |  | 32.00 |" in results and "| majority |  |  | 21.94 |" in results
     assert "42.7% of the open-ended questions have an answer in the vocabulary" in results
     assert "| test | flaviagiammarino/vqa-rad | 451 | 203 | 42.7% |" in section(card, "Training data")
+    most = "Most frequent training answers: yes/no, no (51.2%); open-ended, left_lung\\* (4.2%)."
+    assert most in section(card, "Training data")
     assert "| learning rate | 0.0005 |" in section(card, "Training settings")
     assert card.read_text().count('"someone/dualvqa-radiology"') == 3
 

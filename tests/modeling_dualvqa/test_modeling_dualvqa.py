@@ -118,7 +118,7 @@ def test_save_and_load_gives_the_same_weights_and_logits(tiny_model, batch, tmp_
         torch.testing.assert_close(model(**batch)[name], again(**batch)[name], rtol=1e-5, atol=1e-6)
 
 
-def test_frozen_towers_stand_still_in_training(tiny_model, batch, labels):
+def test_frozen_towers_do_not_change_in_training(tiny_model, batch, labels):
     model = tiny_model()
     model.freeze_encoders()
     model.train()

@@ -251,7 +251,7 @@ def test_without_training_rows_there_is_nothing_to_copy(parts, logits, processor
     figures = json.loads((tmp_path / "report.json").read_text())["parts"]["validation"]
     assert set(figures["accuracy"]) == {"routed", "oracle"}
     assert figures["leakage"] is None and figures["same_image"] is None and figures["differences"] == {}
-    assert "Not known: the training part was not in memory" in (tmp_path / "report.html").read_text()
+    assert "Not known: the training part was not at hand" in (tmp_path / "report.html").read_text()
 
 
 def test_one_answer_only_has_no_area(parts, processor, tmp_path):

@@ -61,7 +61,7 @@ EVALUATED = "--eval_strategy epoch --save_strategy epoch --load_best_model_at_en
     ],
 )
 def test_a_best_state_needs_a_figure_that_there_is(tmp_path, flags, message):
-    flags = ["--do_train", "--output_dir", str(tmp_path), "--use_cpu", *flags.split()]
+    flags = ["--do_train", "--dataset_name", "easy_vqa", "--output_dir", str(tmp_path), "--use_cpu", *flags.split()]
     with pytest.raises(SystemExit, match=message):
         run_vqa.main(flags)
     settings = parse_arguments([*flags, "--do_train", "false"])

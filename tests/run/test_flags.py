@@ -69,6 +69,7 @@ def test_values_have_the_types_of_their_fields():
         ),
         ("--do_train --teacher a --streaming", "--teacher needs --do_train, and can't be with --streaming"),
         ("--seed 1", "nothing to do: give one or more of --do_train"),
+        ("--do_train", "no data: give --train_file, --validation_file or --test_file, or --dataset_name"),
     ],
 )
 def test_what_is_wrong_in_a_command_line_is_named(line, message):

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from dualvqa.cli import main
+from dualvqa.cli.runs import OF_COMMAND, SHOWN
 from dualvqa.run.flags import load_flags
 from dualvqa.run.help import help_page
 
@@ -35,6 +37,15 @@ def test_a_flag_is_shown_with_its_choices_its_range_and_its_default(monkeypatch)
         "--exclude_rows [TEXT ...] Leave out" in page and "--report true|false" in page and "--streaming Read" in page
     )
     assert "recipes" not in page and "easy_vqa, vqa_rad" in page
+
+
+@pytest.mark.parametrize("command", OF_COMMAND)
+def test_a_command_without_training_shows_the_flags_that_it_has_a_use_for(capsys, command):
+    main([command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    shown = [match[1] for match in map(re.compile(r"  --(\w+)").match, lines) if match]
+    assert set(shown) == {*SHOWN, *OF_COMMAND[command]} and lines[-1].startswith("--help-all")
+    assert all(lines[n + 1] for n, line in enumerate(lines) if line.endswith(":"))
 
 
 def test_help_imports_nothing_large():

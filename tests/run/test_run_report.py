@@ -51,6 +51,27 @@ def test_a_run_reports_on_every_evaluated_part(recipe, answered, tmp_path):
     assert found == pytest.approx(expected) and again["settings"][0] == ["model", "out"]
 
 
+def test_a_saved_model_remembers_the_most_frequent_training_answers(trained, answered, picture_folder, caplog):
+    """What needs the training questions themselves is left out, until they are given."""
+    caplog.set_level("INFO")
+    flags = ["--do_eval", "--model_name_or_path", str(trained), "--use_cpu", "--report_to", "none"]
+    flags += ["--image_dir", str(picture_folder), "--validation_file", answered, "--output_dir"]
+    run_vqa.main([*flags, str(trained / "alone")])
+    metrics = json.loads((trained / "alone" / "eval_results.json").read_text())
+    assert metrics["eval_majority_binary_accuracy"] == 5 / 8  # "no": not red
+    report = json.loads((trained / "alone" / "report.json").read_text())["parts"]["validation"]
+    assert report["accuracy"]["majority"]["all"]["value"] == pytest.approx(metrics["eval_majority_accuracy"])
+    assert "copied" not in report["accuracy"] and report["leakage"] is None
+    assert "it lacks answers copied from training questions" in caplog.text and "--train_file" in caplog.text
+    assert "nothing to copy from. Evaluate with" in (trained / "alone" / "report.html").read_text()
+    caplog.clear()
+    run_vqa.main([*flags, str(trained / "beside"), "--train_file", str(picture_folder / "train.jsonl")])
+    report = json.loads((trained / "beside" / "report.json").read_text())["parts"]["validation"]
+    assert "copied" in report["accuracy"] and report["leakage"]["images_seen"] == 8
+    assert "it lacks" not in caplog.text
+    assert "most frequent training answers: yes/no, no" in (trained / "README.md").read_text().lower()
+
+
 @pytest.mark.slow
 def test_the_blind_model_does_not_see(recipe, answered, tmp_path):
     flags = ["--config", "vision_config.batch_norm_momentum=1.0"]  # else the tiny tower passes hardly anything on

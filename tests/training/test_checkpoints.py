@@ -139,9 +139,9 @@ def test_checkpoints_of_another_run_are_refused_before_training(recipe, tmp_path
     out = tmp_path / "out"
     run_vqa.main([recipe(), *AVERAGING[2:]])
     saved = (out / "model.safetensors").read_bytes()
-    with pytest.raises(SystemExit, match="checkpoint-5 is not of this run: move it away"):
+    with pytest.raises(SystemExit, match="checkpoint-5 is of an earlier training: move it away"):
         run_vqa.main([recipe(), *AVERAGING])
-    with pytest.raises(SystemExit, match="checkpoint-5 is not of this run"):
+    with pytest.raises(SystemExit, match="checkpoint-5 is of an earlier training"):
         run_vqa.main([recipe(), *AVERAGING, "--resume_from_checkpoint", str(out / "checkpoint-2")])
     assert (out / "model.safetensors").read_bytes() == saved
 

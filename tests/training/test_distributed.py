@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
+import distributed_interruption
 import distributed_predictions
 import distributed_steps
 import pytest
@@ -86,6 +88,15 @@ def test_predictions_have_every_row_once_and_in_order(tmp_path):
         assert all(map(torch.equal, together["labels"], alone["labels"]))
         assert together["losses"] == pytest.approx(whole["losses"], rel=1e-5)
         assert len(together["losses"]) == 4
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path):
+    start(distributed_interruption.main, 2, tmp_path / "found")
+    one, other = (json.loads((tmp_path / f"found.{rank}").read_text()) for rank in (0, 1))
+    assert one["signal"] == other["signal"] == signal.SIGTERM
+    assert one["step"] == other["step"] == 3 and one["checkpoint"] == other["checkpoint"]
+    assert one["message"].startswith("stopped after step 3 of 6") and not other["message"]
+    assert (tmp_path / "found.run" / "checkpoint-3" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("kept", ["image_cache", "embeddings"])

@@ -1,12 +1,16 @@
 """Every dataset is evaluated whole, and scored with its own answers."""
 
+import json
+
 import pytest
 import torch
 from datasets import Dataset
+from helpers import TINY, lines_of
 from torch.utils.data import DataLoader
 from training_helpers import training_arguments as arguments
 
 from dualvqa.trainer import DualVQATrainer
+from dualvqa.training.building import build_model
 from dualvqa.training.evaluating import loss_of_all
 from processing import AnswerMetrics, AnswerVocabulary
 from processing.answers import normalise_answer
@@ -126,3 +130,43 @@ def test_the_loss_of_an_evaluation_in_pieces_is_that_of_all_rows_at_once(trainer
     found, own_parts = loss_of_all(own.criterion, logits, labels)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(own_parts, parts)
+
+
+def test_own_metrics_stand_beside_ours_for_whichever_rows_are_evaluated(trainer):
+    own = trainer()
+    wanted = expected(own, OTHER)
+    own.compute_metrics = lambda prediction: {**own.answer_metrics(prediction), "rows": len(prediction.label_ids[0])}
+    with pytest.raises(ValueError, match="answer_metrics is for a compute_metrics while rows with answers are"):
+        own.answer_metrics(None)
+    canonical = part(OTHER)
+    for name in ("image", "row"):
+        canonical = canonical.add_column(name, [None] * len(OTHER))
+    torch.manual_seed(1)
+    metrics = own.evaluate(canonical)
+    assert accuracy(metrics) == wanted and metrics["eval_rows"] == len(OTHER)
+
+
+def test_each_of_several_evaluation_datasets_is_on_the_card_and_in_the_report(picture_folder, tmp_path):
+    rows = [{**row, "image": str(picture_folder / row["image"])} for row in lines_of(picture_folder / "train.jsonl")]
+    model, processor = build_model(rows, image_size=32, **TINY)
+    trainer = DualVQATrainer(
+        model=model,
+        processing_class=processor,
+        args=arguments(tmp_path / "run", max_steps=1),
+        train_dataset=rows[:8],
+        eval_dataset={"known": rows[:6], "new": rows[8:]},
+    )
+    trainer.train()
+    metrics = trainer.evaluate()
+    trainer.write_report()
+    parts = json.loads((tmp_path / "run" / "report.json").read_text())["parts"]
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert list(parts) == ["validation-known", "validation-new"]
+    for name, count, images in (("known", 6, 3), ("new", 8, 4)):
+        figures = parts[f"validation-{name}"]
+        assert figures["types"]["all"] == {"questions": count, "images": images}
+        assert figures["accuracy"]["routed"]["all"]["value"] == pytest.approx(metrics[f"eval_{name}_routed_accuracy"])
+        assert (
+            f"accuracy, % (validation-{name}" in card and f"| validation-{name} | given in Python | {count} |" in card
+        )
+    assert "Validation-known part" in (tmp_path / "run" / "report.html").read_text()

@@ -131,7 +131,7 @@ def test_a_file_that_fails_leaves_nothing(processor, rows, tmp_path, monkeypatch
     assert not list((tmp_path / "cache").iterdir())
 
 
-@pytest.mark.parametrize("case", [(10**12, 1e-6, "--image_cache_gib 1e-06"), (100, 8, "free")])
+@pytest.mark.parametrize("case", [(10**12, 1e-6, "image_cache_gib 1e-06"), (100, 8, "free")])
 def test_bounds_of_size(processor, rows, tmp_path, monkeypatch, log, case):
     free, limit, message = case
     usage = type(shutil.disk_usage("."))

@@ -167,6 +167,6 @@ def test_what_is_named_as_a_checkpoint_and_is_no_folder_is_passed_over(tmp_path,
 
 def test_another_optimizer_is_refused_by_name(train, tmp_path):
     train(max_steps=2)
-    message = "has the state of the optimizer AdamW, and this run has SGD. Give --optim as before"
+    message = "has the state of the optimizer AdamW, and this run has SGD. Give optim as before"
     with pytest.raises(ValueError, match=message):
         train(str(tmp_path / "checkpoint-2"), optim="sgd")

@@ -118,6 +118,22 @@ def test_steps_that_are_cut_in_another_way_are_allowed_and_logged(whole, recipe,
 
 
 @pytest.mark.slow
+def test_other_training_rows_are_allowed_and_told(whole, recipe, settings, caplog):
+    shutil.rmtree(whole / "checkpoint-12")
+    arguments = [recipe(), "--output_dir", str(whole), "--resume_from_checkpoint", "true"]
+    train = Path(settings["train_file"])
+    rows = [json.loads(line) for line in train.read_text().splitlines()]
+    write_jsonl(train, [{**row, "question": row["question"].replace("red", "really red")} for row in rows])
+    run_vqa.main(arguments)
+    assert "was written while training on 12 questions, and training goes on with other rows, 12" in caplog.text
+    caplog.clear()
+    shutil.rmtree(whole / "checkpoint-12")
+    write_jsonl(train, [row for row in rows if row["image"] not in ("0.png", "1.png", "2.png")] + rows[:1])
+    run_vqa.main(arguments)
+    assert "training on 12 questions, and training goes on with" in caplog.text
+
+
+@pytest.mark.slow
 def test_early_stopping_goes_on_counting(recipe, tmp_path):
     """Nothing gets better than the first evaluation, so patience 3 ends the run at epoch 4 of 8, resumed or not."""
     folder = tmp_path / "early"

@@ -283,7 +283,7 @@ def test_workers_that_are_given_are_kept(tmp_path):
 
 def test_tags_of_a_push_are_on_its_card_and_what_it_does_not_use_is_told(tiny_model, rows, tmp_path, caplog):
     trainer = DualVQATrainer(model=tiny_model(), args=arguments(tmp_path), train_dataset=rows)
-    trainer.hub_model_id, pushed = "someone/tags", []
+    trainer.hub_model_id, trainer.has_trained, pushed = "someone/tags", True, []
     trainer.upload = lambda folder, *_, **__: pushed.append(ModelCard.load(Path(folder, "README.md")).data.tags)
     trainer.push_to_hub(tags="radiology", language="en", blocking=False)
     trainer.push_to_hub(tags=["again", "radiology"], blocking=False)

@@ -1,0 +1,33 @@
+"""The plots of a report: what is written in them can be read."""
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dualvqa.reporting.plots import HEADS, TYPES, panel
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were drawn, in place of their SVG."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: figures.append(figure))
+    return figures
+
+
+@pytest.mark.parametrize("names", [("oracle", "routed"), ("before", "after"), ("ceiling",)])
+@pytest.mark.parametrize("title", [*TYPES.values(), *HEADS.values()])
+def test_title_and_legend_stand_apart_and_within_the_plot(drawn, title, names):
+    def draw(axes, kind):
+        for name in names:
+            axes.plot([0, 1], [0, 1], "o-", label=name)
+        axes.set(aspect="equal", xlabel="score", ylabel="accuracy")
+
+    panel(3.4, draw, "all", title)
+    (figure,) = drawn
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    written = [axes.get_legend().get_window_extent(), axes._left_title.get_window_extent()]
+    assert not written[0].overlaps(written[1])
+    for box in written:
+        assert 0 <= box.x0 and box.x1 <= figure.bbox.x1 and 0 <= box.y0 and box.y1 <= figure.bbox.y1
