@@ -16,7 +16,7 @@ from .arguments import DualVQATrainingArguments
 logger = logging.getLogger(__name__)
 
 PRESETS = ("few", "some", "many", "scratch")
-FEW, MANY = 500, 4000  # questions, below and from which the settings in between are not the best measured
+FEW, MANY = 500, 2500  # questions, below and from which the settings in between are not the best measured
 
 # A preset's settings that mean something with a pretrained tower alone, or with a new one alone.
 NEED_PRETRAINED = {"freeze_vision": "vision", "text_learning_rate": "text", "freeze_parameters": "text"}
