@@ -60,7 +60,7 @@ class NewModelArguments:
         default="auto",
         metadata={
             "help": "Settings for what is not given: auto chooses a preset from the training data, where there is no "
-            "recipe; few, some, many or scratch takes that one; none leaves the defaults."
+            "recipe; few, some, many, large or scratch takes that one; none leaves the defaults."
         },
     )
 

@@ -15,8 +15,8 @@ from .arguments import DualVQATrainingArguments
 
 logger = logging.getLogger(__name__)
 
-PRESETS = ("few", "some", "many", "scratch")
-FEW, MANY = 500, 2500  # questions, below and from which the settings in between are not the best measured
+PRESETS = ("few", "some", "many", "large", "scratch")
+SIZES = (("few", 500), ("some", 2500), ("many", 50_000))  # each for fewer questions than that
 
 # A preset's settings that mean something with a pretrained tower alone, or with a new one alone.
 NEED_PRETRAINED = {"freeze_vision": "vision", "text_learning_rate": "text", "freeze_parameters": "text"}
@@ -110,9 +110,7 @@ def name_for(facts):
     """The name of the preset for some data: a pure function of the [`TrainingFacts`]."""
     if "text" not in facts.pretrained:
         return "scratch"
-    if facts.questions < FEW:
-        return "few"
-    return "some" if facts.questions < MANY else "many"
+    return next((name for name, limit in SIZES if facts.questions < limit), "large")
 
 
 def load_preset(facts, name="auto"):

@@ -8,7 +8,7 @@ from helpers import ROOT
 
 from dualvqa import DataArguments, DualVQATrainer, DualVQATrainingArguments, build_model, choose_preset
 from dualvqa.run.flags import load_flags
-from dualvqa.training.presets import FEW, MANY, PRESETS, Preset, TrainingFacts, differing, load_preset, name_for
+from dualvqa.training.presets import PRESETS, Preset, TrainingFacts, differing, load_preset, name_for
 from modeling_dualvqa import DualVQAConfig
 from processing.summary import summarise
 
@@ -23,13 +23,14 @@ def facts(questions=1000, pretrained=BOTH, **others):
     ("questions", "pretrained", "name"),
     [
         (1, BOTH, "few"),
-        (FEW - 1, BOTH, "few"),
-        (FEW, BOTH, "some"),
-        (MANY - 1, BOTH, "some"),
-        (MANY, BOTH, "many"),
-        (10**7, {"text"}, "many"),
-        (FEW, {"vision"}, "scratch"),
-        (MANY, set(), "scratch"),
+        (499, BOTH, "few"),
+        (500, BOTH, "some"),
+        (2499, BOTH, "some"),
+        (2500, BOTH, "many"),
+        (49_999, {"text"}, "many"),
+        (50_000, {"text"}, "large"),
+        (500, {"vision"}, "scratch"),
+        (10**7, set(), "scratch"),
     ],
 )
 def test_the_preset_depends_on_the_number_of_questions_and_on_the_text_tower(questions, pretrained, name):
@@ -61,7 +62,7 @@ def test_what_means_nothing_to_the_towers_or_to_a_stream_is_left_out():
     assert "text_learning_rate" not in new.training and "freeze_parameters" not in new.training
     assert "text_config" not in load_preset(facts(), "scratch").config
     assert load_preset(facts(), "none") is None
-    with pytest.raises(ValueError, match="one of auto, none, few, some, many, scratch; found 'lots'"):
+    with pytest.raises(ValueError, match="one of auto, none, few, some, many, large, scratch; found 'lots'"):
         load_preset(facts(), "lots")
 
 
