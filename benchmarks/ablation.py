@@ -39,10 +39,9 @@ Written by
 Capped: every run has {budget} steps, and its last state is scored. Accuracies in %, mean ± standard deviation over the
 seeds {seeds}: routed, where the model chooses the head, and oracle, where the true question type does. *Expected* is
 what the source design says of its own data: yes/no, open-ended, overall. *Processor* is the processor time of the whole
-run, summed over threads, which other programs on the machine change little, and *memory* the most that its process
-took; {jobs} ran at a time. *Questions/s* are those of this run's
-model answering {images} questions of {tokens} tokens about as many images, in turn with all others, alone on the
-machine.
+run but for its imports, summed over threads, which other programs on the machine change little, and *memory* the most
+that its process took; {jobs} ran at a time. *Questions/s* are those of this run's model answering {images} questions of
+{tokens} tokens about as many images, in turn with all others, alone on the machine.
 Separate models have no router: nothing chooses between the two; their sizes and times are added, and each has the
 whole budget. So are the sizes and times of an ensemble's members, except that it is trained already and takes the
 memory of answering. A taught model's time is its own, without its teacher's.

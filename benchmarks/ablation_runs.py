@@ -2,12 +2,13 @@
 
 import json
 import os
-import subprocess
+import resource
 import sys
 from collections import defaultdict
 from statistics import mean
 from threading import Lock
 
+from alone import alone
 from pages import ROOT
 from task_weighting import SHORT
 
@@ -32,16 +33,27 @@ def run(recipe, folder, flags, threads):
     results, usage = folder / "all_results.json", folder / USAGE
     if not (results.exists() and usage.exists()):
         folder.mkdir(parents=True, exist_ok=True)
-        arguments = [sys.executable, str(ROOT / "run_vqa.py"), recipe, "--output_dir", str(folder), *flags]
-        with open(folder / "log.txt", "w", encoding="utf-8") as log:
-            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-            process = subprocess.Popen(arguments, env=environment, stdout=log, stderr=subprocess.STDOUT)
-            _, status, used = os.wait4(process.pid, 0)
-        if status:
-            raise SystemExit(f"error: a run failed, see {folder / 'log.txt'}")
-        seconds = used.ru_utime + used.ru_stime
-        usage.write_text(json.dumps({"processor_seconds": seconds, "peak": used.ru_maxrss / 1024}))
+        usage.write_text(json.dumps(alone(train, recipe, folder, flags, threads)))
     return json.loads(results.read_text()) | json.loads(usage.read_text())
+
+
+def train(recipe, folder, flags, threads):
+    """One run in this process, which writes to a log in the run's folder; gives what it took."""
+    import torch
+
+    from dualvqa.run import main as run_vqa
+
+    torch.set_num_threads(threads)
+    log = folder / "log.txt"
+    with open(log, "wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    try:
+        run_vqa.main([recipe, "--output_dir", str(folder), *flags])
+    except SystemExit as error:
+        raise RuntimeError(f"a run failed: {error.code}, see {log}") from error
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {"processor_seconds": used.ru_utime + used.ru_stime, "peak": used.ru_maxrss / 1024}
 
 
 class Runs:

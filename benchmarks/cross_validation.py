@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import sys
@@ -26,6 +25,7 @@ from statistics import mean, stdev
 import yaml
 from ablation import SEEDS, check_rows
 from ablation_tables import verdict_on
+from alone import FORKS
 from measure import machine
 from pages import ROOT, build_parser, command, table, write_page
 from quantization import rows_of
@@ -218,7 +218,7 @@ def main():
     def path(name, seed, fold):
         return args.runs / f"{name.replace(' ', '_')}_{fold}_{seed}"
 
-    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(args.jobs, mp_context=FORKS) as pool:
         pending = {}
         for name, arm in arms.items():
             for others in (arm.get("teacher", []), arm.get("members", [])):  # arms before it in the plan

@@ -17,7 +17,7 @@ from statistics import median
 import torch
 from inference_models import CURVES, ROWS, TOGETHER, TOKENS, build_rows, dual, inputs
 from inference_page import draw, page
-from measure import interleaved, timed
+from measure import BURST, interleaved, timed
 from pages import ROOT, build_parser, write_page
 
 sys.path.insert(0, str(ROOT))
@@ -133,7 +133,8 @@ def main(argv=None):
     with torch.inference_mode():
         started = startup(args.startup) if args.startup else {}
         models, left_out = build_rows(args.rows)
-        seconds = interleaved(cells_of(models, args.batches, args.questions, curves), args.rounds)
+        cells = cells_of(models, args.batches, args.questions, curves)
+        seconds = interleaved(cells, args.rounds, burst=0 if args.quick else BURST)
     medians = {cell: median(found) for cell, found in seconds.items()}
     text = page(args, medians, seconds, left_out, started)
     write_page(args.output, text)

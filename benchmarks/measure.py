@@ -9,7 +9,7 @@ import torch
 import transformers
 
 SLOW = 2.0  # seconds; what takes longer is called in three rounds only
-BURST = 0.25  # seconds of short calls of one cell in a row
+BURST = 0.25
 
 
 def timed(call):
@@ -18,12 +18,13 @@ def timed(call):
     return time.perf_counter() - started
 
 
-def interleaved(cells, rounds):
+def interleaved(cells, rounds, burst=BURST):
     """Calls every cell in turn, `rounds` times over, so that a busy neighbour slows all of them alike.
 
     Args:
         cells: name -> function without arguments. Each is called twice before anything is measured, and once more
             before each burst, for caches and for the threads of the cell before to settle.
+        burst: seconds of short calls of one cell in a row.
 
     Returns:
         name -> list of seconds.
@@ -37,7 +38,7 @@ def interleaved(cells, rounds):
                     seconds[name].append(timed(call))
                 continue
             call()
-            repeats = max(1, min(10, int(BURST / expected[name])))
+            repeats = max(1, min(10, int(burst / expected[name])))
             seconds[name] += [timed(call) for _ in range(repeats)]
     return seconds
 

@@ -9,8 +9,6 @@ are scaled to an epoch; plain and ours take turns.
 """
 
 import io
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +17,7 @@ from statistics import median
 
 import matplotlib
 import yaml
+from alone import alone
 from measure import machine
 from pages import ROOT, build_parser, command, table, write_page
 
@@ -144,15 +143,15 @@ def train_ours(flags, clock):
 
 
 def measure(kind, warm_up, flags):
-    """One run, in this process; prints a line of JSON."""
+    """One run, in this process."""
     clock = Clock()
     once = {"plain": train_plain, "ours": train_ours}[kind](flags, clock)
     epoch = clock.seconds_per_step(warm_up) * clock.steps_of_epoch
-    print(json.dumps({"epoch": epoch, "once": once or 0.0, "steps": clock.steps_of_epoch}))
+    return {"epoch": epoch, "once": once or 0.0, "steps": clock.steps_of_epoch}
 
 
 def run(args, data, mode, kind, workers=0):
-    """`measure` in a fresh process."""
+    """`measure` in a process of its own."""
     steps, warm_up = (2, 1) if args.quick else STEPS[kind]
     recipe = yaml.safe_load((ROOT / f"recipes/{data}.yaml").read_text())
     flags = [*COMMON, "--max_question_length", str(PADDED), *DATA[data]]
@@ -171,9 +170,7 @@ def run(args, data, mode, kind, workers=0):
         path.write_text(yaml.safe_dump(recipe))
         flags = [str(path), *flags, "--output_dir", f"{folder}/run", "--max_steps", str(steps + warm_up)]
         flags += ["--dataloader_num_workers", str(workers), *quick, *config]
-        own = [sys.executable, __file__, "--measure", kind, str(warm_up), *flags]
-        done = subprocess.run(own, stdout=subprocess.PIPE, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
+        found = alone(measure, kind, warm_up, flags)
     print(f"{data} {mode} {kind}, {workers} workers: {found['epoch']:.1f} s an epoch", flush=True)
     return found
 
@@ -239,9 +236,6 @@ def draw(args, found, curve):
 
 
 def main():
-    if sys.argv[1:2] == ["--measure"]:
-        kind, warm_up, *flags = sys.argv[2:]
-        return measure(kind, int(warm_up), flags)
     parser = build_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--train_file", help="of VQA-RAD")
