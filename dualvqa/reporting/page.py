@@ -1,6 +1,7 @@
 """A report as one HTML page that needs no other file."""
 
 import base64
+import functools
 import io
 from pathlib import Path
 
@@ -42,8 +43,9 @@ def thumbnail(image):
     return data_uri(content.getvalue(), "jpeg")
 
 
-def render(template, **values):
-    """A page of this folder; everything that is put in is escaped."""
+@functools.cache
+def templates():
+    """Those of this folder; everything that is put in is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -52,6 +54,11 @@ def render(template, **values):
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "signed": signed}
+    return environment
+
+
+def render(template, **values):
+    """A page of this folder."""
     fixed = {
         "answerers": ANSWERERS,
         "kinds": TYPES,
@@ -62,7 +69,7 @@ def render(template, **values):
         "renamed": RENAMED,
         "ways": WAYS,
     }
-    return environment.get_template(template).render(**fixed, **values)
+    return templates().get_template(template).render(**fixed, **values)
 
 
 def report_page(report, results, images):
