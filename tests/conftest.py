@@ -1,5 +1,6 @@
 """Fixtures that the tests share: a tiny model, its tokenizer, images, a data file, a recipe. Nothing is downloaded."""
 
+import functools
 import gc
 import os
 import shutil
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ANSWERS, QUESTIONS, TEXT, TINY, VISION, write_jsonl, write_pictures
+from helpers import ANSWERS, QUESTIONS, TEXT, VISION, short_run, write_jsonl, write_pictures
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -29,6 +30,12 @@ settings.register_profile("long", max_examples=2000, deadline=None, suppress_hea
 settings.load_profile("quick")
 torch.set_num_threads(1)
 datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1  # from 5 s after every pass over a stream, for processes that end
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Slow tests come first: at the end, when one process has nothing left to do, the other has little."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_collection_finish():
@@ -47,18 +54,37 @@ def seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def empty_plots(request, monkeypatch):
+    """Plots are most of what a report takes: those of tests that don't ask for `drawn` are empty."""
+    from dualvqa.reporting import plots
+
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(plots, "panel", lambda *args: "<svg/>")
+
+
+@pytest.fixture
+def drawn():
+    """Has the plots of a test's reports drawn."""
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     return train_tokenizer(QUESTIONS, vocab_size=120, model_max_length=16)
 
 
-@pytest.fixture
-def processor(tokenizer):
-    image_processor = DualVQAImageProcessor(size={"height": 32, "width": 32})
-    return DualVQAProcessor(image_processor, tokenizer, ANSWERS)
+@pytest.fixture(scope="session")
+def new_processor(tokenizer):
+    """Builds a processor of images of 32x32 pixels."""
+    return lambda: DualVQAProcessor(DualVQAImageProcessor(size={"height": 32, "width": 32}), tokenizer, ANSWERS)
 
 
 @pytest.fixture
+def processor(new_processor):
+    return new_processor()
+
+
+@pytest.fixture(scope="session")
 def tiny_config(tokenizer):
     """Builds a tiny configuration with the fields given."""
 
@@ -76,7 +102,7 @@ def tiny_config(tokenizer):
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_model(tiny_config):
     """Builds a tiny model, in evaluation mode, with the configuration fields given.
 
@@ -112,6 +138,16 @@ def labels():
     }
 
 
+@pytest.fixture(scope="session")
+def operators_read_once():
+    """For each export torch reads the source of all ONNX operators, which takes a second and more."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        yield
+
+
 @pytest.fixture
 def picture_folder(tmp_path):
     """Eight pictures of one colour each, and train.jsonl with two questions about each; gives the folder."""
@@ -145,24 +181,6 @@ def trained_run(tmp_path_factory):
 def trained(trained_run, tmp_path):
     """A copy of it that may be written into, where the recipe writes too."""
     return shutil.copytree(trained_run, tmp_path / "out")
-
-
-def short_run(folder):
-    return {
-        "train_file": str(folder / "train.jsonl"),
-        "image_dir": str(folder),
-        "output_dir": str(folder / "out"),
-        "image_size": 32,
-        "validation_fraction": 0.25,
-        "max_steps": 2,
-        "per_device_train_batch_size": 8,
-        "learning_rate": "1e-3",
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "do_train": True,
-        "config": TINY,
-    }
 
 
 @pytest.fixture

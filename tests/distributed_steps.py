@@ -9,6 +9,7 @@ import sys
 
 import torch
 from accelerate import PartialState
+from towers import vision_config
 from transformers import TrainerCallback
 
 from dualvqa.trainer import DualVQATrainer
@@ -26,7 +27,7 @@ def build_model():
     """A tiny model without what depends on how a batch is cut: dropout and batch-norm statistics."""
     torch.manual_seed(0)
     config = DualVQAConfig(
-        vision_config={"image_size": 32},
+        vision_config=vision_config("resnet"),
         text_config=TEXT,
         num_answers=ANSWERS,
         fusion_type="cross_attention",

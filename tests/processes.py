@@ -10,6 +10,7 @@ import runpy
 import socket
 import sys
 import tempfile
+from multiprocessing import forkserver
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,7 @@ def work(function, arguments, environment, output):
     for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:  # of trainings before
         del os.environ[name]
     os.environ.update(environment)
+    forkserver._forkserver.ensure_running = lambda: None  # there is one, and what a script forks comes from it, too
     with open(output, "ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)

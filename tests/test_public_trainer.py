@@ -9,6 +9,7 @@ from datasets import IterableDataset
 from helpers import TEXT, lines_of
 from peft import LoraConfig, get_peft_model
 from PIL import Image
+from towers import vision_config
 from transformers import (
     BertConfig,
     BertModel,
@@ -31,7 +32,8 @@ from dualvqa import (
 from dualvqa.run import main as run_vqa
 
 COLORS = ["red", "green", "blue"]
-TINY = {"image_size": 32, "fusion_hidden_size": 16, "fusion_num_attention_heads": 2, "text_config": TEXT}
+TINY = {"vision_config": vision_config("resnet"), "fusion_hidden_size": 16, "fusion_num_attention_heads": 2}
+TINY |= {"image_size": 32, "text_config": TEXT}
 MAPPING = {"Bild": "image", "Frage": "question", "Antwort": "answer"}
 
 
@@ -139,15 +141,15 @@ def test_columns_are_mapped_for_training_evaluation_and_prediction(data, argumen
 
 
 def test_a_tower_that_has_no_size_of_its_own_takes_images_of_any(data, tmp_path):
-    fields = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
-    model, processor = build_model(data["train"], **TINY, vision_config=fields)
+    model, processor = build_model(data["train"], **TINY)
     model.vision_encoder.model.save_pretrained(tmp_path)
-    again, other = build_model(data["train"], **TINY, vision=str(tmp_path))
+    again, other = build_model(data["train"], **{**TINY, "vision_config": None}, vision=str(tmp_path))
     assert processor.image_processor.size == other.image_processor.size == {"height": 32, "width": 32}
     assert not hasattr(model.config.vision_config, "image_size")
     assert not hasattr(again.config.vision_config, "image_size")
 
 
+@pytest.mark.slow
 def test_a_stream_trains(data, arguments):
     stream = IterableDataset.from_generator(lambda: iter(prepare_dataset(data["train"]).to_list()))
     model, processor = build_model(stream, **TINY)
@@ -289,6 +291,7 @@ def test_a_saved_folder_is_loaded_evaluated_and_calibrated(make_trainer, data, a
     assert load_model(tmp_path / "later")[1].calibration["temperatures"]
 
 
+@pytest.mark.slow
 def test_figures_belong_to_the_rows_and_the_weights_that_they_say(make_trainer, data, tmp_path):
     trainer = make_trainer(eval_dataset=data["test"][:40])
     trainer.train()
@@ -314,6 +317,7 @@ def test_figures_belong_to_the_rows_and_the_weights_that_they_say(make_trainer, 
     assert list(report["parts"]) == ["validation"]
 
 
+@pytest.mark.slow
 def test_what_is_no_data_and_no_arguments_is_named(make_trainer, data, arguments, tmp_path):
     with pytest.raises(ValueError, match="eval_dataset: there are no rows"):
         make_trainer(eval_dataset=[])
@@ -332,6 +336,7 @@ def test_what_is_no_data_and_no_arguments_is_named(make_trainer, data, arguments
         make_trainer(data_collator=lambda rows: trainer.data_collator(rows)).train()
 
 
+@pytest.mark.slow
 def test_a_second_training_leaves_nothing_of_the_first_model(make_trainer, tmp_path):
     trainer = make_trainer()
     trainer.train()
@@ -344,6 +349,7 @@ def test_a_second_training_leaves_nothing_of_the_first_model(make_trainer, tmp_p
     assert not [key for key in json.loads((tmp_path / "run" / "all_results.json").read_text()) if "calibration" in key]
 
 
+@pytest.mark.slow
 def test_a_report_on_other_rows_does_not_say_that_temperatures_were_fitted_there(make_trainer, data, tmp_path):
     trainer = make_trainer()
     trainer.train()
@@ -355,6 +361,7 @@ def test_a_report_on_other_rows_does_not_say_that_temperatures_were_fitted_there
     assert json.loads((tmp_path / "later" / "report.json").read_text())["fitted_on"] is None
 
 
+@pytest.mark.slow
 def test_each_training_takes_its_own_arguments_and_towers(data, arguments):
     """As a search has them: augmentation, seed, sampling and frozen towers change from one training to the next."""
     fixed = {"random_crop_scale": 1.0, "color_jitter": 0.0}

@@ -19,6 +19,7 @@ needs_encoders = pytest.mark.skipif(not VISION.exists(), reason="no pretrained e
 needs_questions = pytest.mark.skipif(not QUESTIONS.exists(), reason="no VQA-RAD files beside this checkout")
 
 
+@pytest.mark.slow
 @needs_encoders
 def test_pretrained_timm_and_bert_towers_keep_their_weights():
     model = DualVQAForQuestionAnswering.from_vision_text_pretrained(VISION, TEXT, num_answers=5).eval()
@@ -34,6 +35,7 @@ def test_pretrained_timm_and_bert_towers_keep_their_weights():
     )
 
 
+@pytest.mark.slow
 @needs_encoders
 def test_pretrained_timm_and_bert_towers_give_their_states_and_compile():
     model = DualVQAForQuestionAnswering.from_vision_text_pretrained(
@@ -65,6 +67,7 @@ def test_adapters_train_on_minilm(tmp_path):
     assert len(changed) == 2 * 6 * 2 and all("text_encoder" in name and "lora_" in name for name in changed)
 
 
+@pytest.mark.slow
 @needs_questions
 def test_vqa_rad_without_rewordings_splits_by_image():
     args = DataArguments(train_file=str(QUESTIONS), image_dir=str(QUESTIONS.parent), exclude_rows=["phrase_type=frame"])

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from helpers import FUSIONS, LOGITS, VISION, assert_same_logits, load
+from helpers import FUSIONS, LOGITS, assert_same_logits, load
 from torch import nn
 from towers import vision_config
 from transformers.utils import logging
@@ -20,9 +20,8 @@ def model(request, tiny_model):
 
 @pytest.fixture(params=FUSIONS)
 def traced(request, tiny_model):
-    """Tracing takes as long as there are layers: those of MobileNet once, otherwise a ResNet of two blocks."""
-    vision = VISION if request.param == "attention" else vision_config("resnet")
-    return tiny_model(fusion_type=request.param, vision_config=vision)
+    """Tracing takes as long as there are layers: here two blocks of a ResNet; tests/deployment trace MobileNet's."""
+    return tiny_model(fusion_type=request.param, vision_config=vision_config("resnet"))
 
 
 @pytest.fixture

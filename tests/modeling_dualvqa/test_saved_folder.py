@@ -1,11 +1,13 @@
 """A saved folder holds all that a machine without this package needs, and nothing else."""
 
+import copy
 import json
 import re
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -113,30 +115,72 @@ def bare_site_packages(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def elsewhere(bare_site_packages, tmp_path):
-    """Runs a script on a machine that has never seen this repository: gives its process."""
+# Each leaves what it found. They run in one process, the one that must not copy code first.
+RUN_ELSEWHERE = """
+import json, sys
+site_packages, scripts = sys.argv[1:]
+sys.path.append(site_packages)
+found = []
+for script, arguments in json.loads(scripts):
+    sys.argv[1:] = arguments
+    names = {"__name__": "__main__"}
+    exec(script, names)
+    found.append(names["found"])
+print(json.dumps(found))
+"""
 
-    def run(script, *arguments):
-        home = tmp_path / "elsewhere"
-        home.mkdir()
-        code = f"import sys\nsys.path.append({str(bare_site_packages)!r})\n{script}"
-        command = [sys.executable, "-I", "-S", "-c", code, *map(str, arguments)]
-        environment = {
-            "HOME": str(home),
-            "HF_HOME": str(home / "cache"),
-            "PATH": "/usr/bin:/bin",
-            "HF_HUB_OFFLINE": "1",
-        }
-        return subprocess.run(
-            command, cwd=home, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
 
-    return run
+@pytest.fixture(scope="module")
+def elsewhere(bare_site_packages, tiny_model, new_processor, tmp_path_factory):
+    """What the scripts found on a machine that has never seen this repository, and what they loaded there."""
+    torch.manual_seed(0)
+    tmp_path = tmp_path_factory.mktemp("elsewhere")
+    home, image = tmp_path / "home", str(tmp_path / "image.png")
+    home.mkdir()
+    Image.effect_noise((40, 30), 80).convert("RGB").save(image)
+    model, processor = tiny_model(fusion_type="cross_attention"), new_processor()
+    calibrated, calibrated_processor = copy.deepcopy(model), new_processor()
+    calibrated.set_familiarity(torch.zeros(16), torch.eye(16))
+    calibrated_processor.calibration = {
+        "temperatures": {"binary": 0.1 + 0.2, "open_ended": 3.0, "question_type": 2.0},
+        "abstention": {"threshold": 1.0, "max_risk": 0.1, "confidence": 0.95, "rows": 300},
+        "familiarity": {"distance": -1.0},
+    }
+    for name, parts in {"plain": (model, processor), "calibrated": (calibrated, calibrated_processor)}.items():
+        for part in parts:
+            part.save_pretrained(tmp_path / name)
+    scripts = {
+        "without trust": (LOAD_WITHOUT_TRUST, [str(tmp_path / "plain")]),
+        "plain": (LOAD_IN_EVERY_WAY, [str(tmp_path / "plain"), image, str(tmp_path / "plain again")]),
+        "calibrated": (ASK, [str(tmp_path / "calibrated"), image, str(tmp_path / "calibrated again")]),
+    }
+    command = [sys.executable, "-I", "-S", "-c", RUN_ELSEWHERE, str(bare_site_packages)]
+    environment = {
+        "HOME": str(home),
+        "HF_HOME": str(home / "cache"),
+        "PATH": "/usr/bin:/bin",
+        "HF_HUB_OFFLINE": "1",
+    }
+    done = subprocess.run(
+        [*command, json.dumps(list(scripts.values()))],
+        cwd=home,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(
+        folder=tmp_path,
+        image=image,
+        found=dict(zip(scripts, json.loads(done.stdout.splitlines()[-1]))),
+        plain=DualVQAPipeline(model, processor),
+        calibrated=DualVQAPipeline(calibrated, calibrated_processor),
+    )
 
 
 LOAD_IN_EVERY_WAY = """
-import importlib.util, json, re
+import importlib.util, re, sys
 for name in ("modeling_dualvqa", "processing", "datasets", "evaluate", "accelerate", "sklearn", "pandas", "peft"):
     assert importlib.util.find_spec(name) is None, f"{name} is importable, so this would show nothing"
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, pipeline
@@ -161,7 +205,7 @@ assert config.model_type == "dualvqa" and config.num_answers == len(processor.an
 pixels = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)(image, return_tensors="pt")["pixel_values"]
 inputs = processor(images=image, text=question, return_tensors="pt")
 assert (pixels == inputs["pixel_values"]).all()
-answers = {
+found = {
     "classes": processor.post_process_question_answering(model(**inputs))[0],
     "pipeline": pipe(image=image, question=question),
     "vqa": pipeline("vqa", model=folder, trust_remote_code=True)(image=image, question=question),
@@ -169,53 +213,36 @@ answers = {
     "instance": pipeline("dualvqa", model=model, processor=processor)(image=image, question=question),
 }
 pipe.save_pretrained(again)
-print(json.dumps(answers))
 """
 
 
 @pytest.mark.slow
-def test_it_answers_where_nothing_but_transformers_is_importable(elsewhere, folder, model, processor, tmp_path):
-    image = tmp_path / "image.png"
-    Image.effect_noise((40, 30), 80).convert("RGB").save(image)
-    done = elsewhere(LOAD_IN_EVERY_WAY, folder, image, tmp_path / "again")
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout.splitlines()[-1])
-    (expected,) = DualVQAPipeline(model, processor)(image=str(image), question="what color is it?")
+def test_it_answers_where_nothing_but_transformers_is_importable(elsewhere):
+    answers = elsewhere.found["plain"]
+    (expected,) = elsewhere.plain(image=elsewhere.image, question="what color is it?")
     assert set(answers) == {"classes", "pipeline", "vqa", "without a task", "instance"}
     for (found,) in answers.values():
         assert found == {**expected, "score": pytest.approx(expected["score"], abs=1e-6)}
-    assert contents(tmp_path / "again") == contents(folder)
+    assert contents(elsewhere.folder / "plain again") == contents(elsewhere.folder / "plain")
 
 
 ASK = """
-import json
+import sys
 from transformers import pipeline
 folder, image, again = sys.argv[1:]
 pipe = pipeline("visual-question-answering", model=folder, trust_remote_code=True)
-print(json.dumps([pipe(image=image, question="is it red?", abstain=abstain) for abstain in (None, False)]))
+found = [pipe(image=image, question="is it red?", abstain=abstain) for abstain in (None, False)]
 pipe.save_pretrained(again)
 """
 
 
 @pytest.mark.slow
-def test_calibration_and_familiarity_go_with_it(elsewhere, folder, model, processor, tmp_path):
-    image = tmp_path / "image.png"
-    Image.effect_noise((40, 30), 80).convert("RGB").save(image)
-    model.set_familiarity(torch.zeros(16), torch.eye(16))
-    processor.calibration = {
-        "temperatures": {"binary": 0.1 + 0.2, "open_ended": 3.0, "question_type": 2.0},
-        "abstention": {"threshold": 1.0, "max_risk": 0.1, "confidence": 0.95, "rows": 300},
-        "familiarity": {"distance": -1.0},
-    }
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    done = elsewhere(ASK, folder, image, tmp_path / "again")
-    assert done.returncode == 0, done.stderr
-    (withheld,), (guess,) = json.loads(done.stdout.splitlines()[-1])
-    (expected,) = DualVQAPipeline(model, processor)(image=str(image), question="is it red?", abstain=False)
+def test_calibration_and_familiarity_go_with_it(elsewhere):
+    (withheld,), (guess,) = elsewhere.found["calibrated"]
+    (expected,) = elsewhere.calibrated(image=elsewhere.image, question="is it red?", abstain=False)
     assert guess == {**expected, "score": pytest.approx(expected["score"], abs=1e-6)} and guess["unfamiliar"]
     assert withheld == {**guess, "answer": None, "best_guess": guess["answer"]}
-    assert contents(tmp_path / "again") == contents(folder)
+    assert contents(elsewhere.folder / "calibrated again") == contents(elsewhere.folder / "calibrated")
 
 
 def test_a_folder_of_before_which_lists_its_pipeline_twice_is_saved_with_it_once(folder, tmp_path):
@@ -231,7 +258,8 @@ def test_a_folder_of_before_which_lists_its_pipeline_twice_is_saved_with_it_once
 
 
 LOAD_WITHOUT_TRUST = """
-import json
+import os, sys
+from pathlib import Path
 from transformers import AutoModel, AutoProcessor, pipeline
 folder, messages = sys.argv[1], []
 for load in (
@@ -244,17 +272,15 @@ for load in (
     except ValueError as error:
         messages.append(str(error))
 print()  # transformers asks first, and its question has no end of line
-print(json.dumps(messages))
+found = messages, [str(path) for path in Path(os.environ["HOME"]).rglob("*_dualvqa.py")]
 """
 
 
 @pytest.mark.slow
-def test_without_trust_it_is_refused_and_none_of_its_code_is_copied(elsewhere, folder, tmp_path):
-    done = elsewhere(LOAD_WITHOUT_TRUST, folder)
-    assert done.returncode == 0, done.stderr
-    messages = json.loads(done.stdout.splitlines()[-1])
+def test_without_trust_it_is_refused_and_none_of_its_code_is_copied(elsewhere):
+    messages, copied = elsewhere.found["without trust"]
     assert len(messages) == 3 and all("trust_remote_code=True" in message for message in messages)
-    assert not [path for path in (tmp_path / "elsewhere").rglob("*_dualvqa.py")]
+    assert not copied
 
 
 def test_an_unknown_fusion_in_its_configuration_is_named(folder):

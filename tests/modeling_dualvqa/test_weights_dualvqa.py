@@ -92,6 +92,7 @@ def test_weights_in_several_files_keep_their_names_too(family_model, tmp_path):
     assert_same_tensors(model, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stock", "ours"])
 def test_a_run_with_a_vit_resumes_and_ends_with_its_best_checkpoint(family_model, rows, tmp_path, kind):
     trainer_class = DualVQATrainer if kind == "ours" else Trainer

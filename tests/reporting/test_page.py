@@ -44,6 +44,7 @@ def plots_of(page):
     return [base64.b64decode(plot).decode() for plot in found]
 
 
+@pytest.mark.slow
 def test_questions_answers_and_names_are_shown_as_text(page):
     assert "<script" not in page and "<b>" not in page
     assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &#34;&lt;b&gt;&#34;") > 20

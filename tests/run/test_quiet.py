@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import logging, sys
 from tqdm import tqdm
@@ -19,6 +21,7 @@ logging.getLogger("dualvqa").info("the end")
 """
 
 
+@pytest.mark.slow
 def test_lines_stand_above_a_bar_and_other_bars_are_not_shown():
     shown = subprocess.run([sys.executable, "-c", CODE], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert shown.returncode == 0, shown.stdout

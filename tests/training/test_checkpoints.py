@@ -108,6 +108,7 @@ def test_a_resumed_run_averages_what_was_written_before(recipe, tmp_path):
         torch.testing.assert_close(tensor, whole[name])
 
 
+@pytest.mark.slow
 def test_fewer_checkpoints_are_told(recipe, tmp_path, caplog):
     flags = ["--average_checkpoints", "3", "--save_strategy", "steps", "--save_steps", "1", "--max_steps", "2"]
     run_vqa.main([recipe(), *flags])

@@ -1,9 +1,7 @@
 """The same recipe is the same run, however its batches are cut: real processes, with gloo between them."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 
 import distributed_interruption
@@ -12,7 +10,9 @@ import distributed_steps
 import pytest
 import torch
 import yaml
+from accelerate.commands import accelerate_cli
 from helpers import ROOT, TESTS, TINY
+from processes import forked
 from training_helpers import start
 
 from dualvqa.run import main as run_vqa
@@ -24,13 +24,16 @@ PLANS = {"1 x 32": (1, 1, 32), "4 steps x 8": (1, 4, 8), "2 x 16": (2, 1, 16), "
 
 def launch(processes, *arguments):
     """Runs distributed_steps.py as a user would start it."""
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-    command += ["--config_file", ROOT / "launch" / "cpu.yaml", "--num_processes", processes]
+    command = ["accelerate", "launch", "--config_file", ROOT / "launch" / "cpu.yaml", "--num_processes", processes]
     command += [TESTS / "distributed_steps.py", *arguments]
     # Beside the script lies the folder of tests for `processing`, which must not be taken for the package.
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    ended = forked(accelerate, list(map(str, command)), environment={"PYTHONPATH": str(ROOT)})
+    assert ended.code == 0, ended.output
+
+
+def accelerate(command):
+    sys.argv = command
+    accelerate_cli.main()
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,15 @@
-"""Pushing to a Hub and loading from it, over a socket, each in a process of its own: the client reads its settings
-when it is imported."""
+"""Pushing to a Hub and loading from it, over a socket, in processes of their own: the client reads its settings when it
+is imported."""
 
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
-from helpers import ANSWERS, OTHER_FILES, ROOT, SOURCES, contents
+import torch
+import yaml
+from helpers import ANSWERS, OTHER_FILES, ROOT, SOURCES, contents, short_run, write_pictures
 from hub_server import HubServer
 from huggingface_hub import ModelCard
 from PIL import Image
@@ -15,34 +18,39 @@ pytestmark = pytest.mark.slow
 FOLDER = {*OTHER_FILES, *SOURCES, ".gitattributes"}
 
 
-@pytest.fixture
-def hub():
+@pytest.fixture(scope="module")
+def pushed(tiny_model, new_processor, tmp_path_factory):
+    """What a process left that pushed in every way: the hub, the folder it worked in, what it printed."""
+    torch.manual_seed(0)
+    folder = write_pictures(tmp_path_factory.mktemp("pushed"))
+    for part in (tiny_model(), new_processor()):
+        part.save_pretrained(folder / "saved")
+    settings = {**short_run(folder), "do_eval": True, "do_predict": True, "test_file": str(folder / "train.jsonl")}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(settings))
     with HubServer() as hub:
-        yield hub
+        done = call(hub, folder, "-c", PUSH, package=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield SimpleNamespace(hub=hub, folder=folder, said=json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.fixture
-def call(hub, tmp_path):
+def call(hub, folder, *command, package=False):
     """Runs Python against the hub, where this repository is importable only when it is wanted to be."""
-
-    def call(*command, package=False, **environment):
-        environment = {**hub.environment(tmp_path / "home"), **environment}
-        environment["PYTHONPATH"] = str(ROOT) if package else ""
-        if not package:  # -I leaves out the folder of the script and PYTHONPATH
-            command = ("-I", *command)
-        command = [sys.executable, *map(str, command)]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-
-    return call
+    environment = {**hub.environment(folder / "home"), "PYTHONPATH": str(ROOT) if package else ""}
+    if not package:  # -I leaves out the folder of the script and PYTHONPATH
+        command = ("-I", *command)
+    command = [sys.executable, *map(str, command)]
+    return subprocess.run(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
 
 
 PUSH = """
-import sys, torch
+import json, os, torch
+from dualvqa.run import main as run_vqa
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 from processing import DualVQAProcessor
-model, processor = (kind.from_pretrained(sys.argv[1]) for kind in (DualVQAForQuestionAnswering, DualVQAProcessor))
+
+model, processor = (kind.from_pretrained("saved") for kind in (DualVQAForQuestionAnswering, DualVQAProcessor))
 processor.push_to_hub("dualvqa")  # without a namespace: the token's owner's
 first = model.push_to_hub("someone/dualvqa").oid
 torch.nn.init.zeros_(model.open_ended_head[-1].weight)
@@ -54,8 +62,17 @@ request = pipe.push_to_hub("someone/other", create_pr=True)
 assert request.pr_revision == "refs/pr/1"
 processor.push_to_hub("someone/other", tags=["of the processor"])
 model.push_to_hub("someone/other", tags=["of the model"])
-pipe.save_pretrained(sys.argv[2], push_to_hub=True, repo_id="someone/third")
-print(first)
+pipe.save_pretrained("copy", push_to_hub=True, repo_id="someone/third")
+
+run = ["recipe.yaml", "--push_to_hub", "--hub_model_id"]
+run_vqa.main([*run, "someone/trained", "--save_steps", "1", "--save_strategy", "steps"])
+os.environ["HF_TOKEN"] = ""
+try:
+    run_vqa.main([*run, "someone/x", "--output_dir", "refused"])
+except SystemExit as error:
+    refused = error.code
+print()
+print(json.dumps({"first": first, "refused": refused}))
 """
 
 LOAD = """
@@ -79,13 +96,9 @@ print(json.dumps(answers))
 """
 
 
-def test_what_is_pushed_is_loaded_by_its_name_and_revision(hub, call, tiny_model, processor, tmp_path):
-    for part in (tiny_model(), processor):
-        part.save_pretrained(tmp_path / "saved")
+def test_what_is_pushed_is_loaded_by_its_name_and_revision(pushed, tmp_path):
+    hub, first = pushed.hub, pushed.said["first"]
     Image.effect_noise((40, 30), 80).save(tmp_path / "image.png")
-    pushed = call("-c", PUSH, tmp_path / "saved", tmp_path / "copy", package=True)
-    assert pushed.returncode == 0, pushed.stderr
-    first = pushed.stdout.split()[-1]
     for revision in (first, "main"):
         files = hub.files("someone/dualvqa", revision)
         assert set(files) == FOLDER
@@ -111,7 +124,7 @@ def test_what_is_pushed_is_loaded_by_its_name_and_revision(hub, call, tiny_model
         card = ModelCard(hub.files(repo_id, revision)["README.md"].decode())
         assert sorted(card.data.tags) == sorted(own + tags), (repo_id, revision)
 
-    loaded = call("-c", LOAD, tmp_path / "image.png", first, tmp_path / "again")
+    loaded = call(hub, tmp_path, "-c", LOAD, tmp_path / "image.png", first, tmp_path / "again")
     assert loaded.returncode == 0, loaded.stderr
     answers = json.loads(loaded.stdout.splitlines()[-1])
     assert {item["answer"] for item in answers[first]} == set(ANSWERS)
@@ -123,13 +136,9 @@ def test_what_is_pushed_is_loaded_by_its_name_and_revision(hub, call, tiny_model
     assert card.count('"someone/dualvqa"') == 3 and "processing_dualvqa.py" in card
 
 
-def test_a_run_pushes_its_model_and_card_and_nothing_of_the_users_rows(hub, call, recipe, picture_folder, tmp_path):
-    settings = [recipe(do_eval=True, do_predict=True), "--test_file", picture_folder / "train.jsonl"]
-    settings += ["--push_to_hub", "--hub_model_id", "someone/trained", "--save_steps", "1", "--save_strategy", "steps"]
-    run = call(ROOT / "run_vqa.py", *settings, package=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert (tmp_path / "out" / "predictions.jsonl").exists()
-
+def test_a_run_pushes_its_model_and_card_and_nothing_of_the_users_rows(pushed, tmp_path):
+    hub, out = pushed.hub, pushed.folder / "out"
+    assert (out / "predictions.jsonl").exists()
     repo = hub.repos["someone/trained"]
     assert repo.commits[-1].message == "End of training"
     for commit in repo.commits[1:]:
@@ -138,15 +147,14 @@ def test_a_run_pushes_its_model_and_card_and_nothing_of_the_users_rows(hub, call
     files = hub.files("someone/trained")
     (tmp_path / "README.md").write_bytes(files["README.md"])
     card = ModelCard.load(tmp_path / "README.md")
-    reached = json.loads((tmp_path / "out" / "test_results.json").read_text())
+    reached = json.loads((out / "test_results.json").read_text())
     values = {(result.dataset_split, result.metric_name): result.metric_value for result in card.data.eval_results}
     assert values["test", "routed accuracy, all"] == pytest.approx(reached["test_routed_accuracy"], abs=1e-6)
     assert ("validation", "routed accuracy, yes/no") in values
-    assert "train.jsonl | 12 | 6" in card.text and str(tmp_path) not in card.text
-    assert files["model.safetensors"] == (tmp_path / "out" / "model.safetensors").read_bytes()
+    assert "train.jsonl | 12 | 6" in card.text and str(pushed.folder) not in card.text
+    assert files["model.safetensors"] == (out / "model.safetensors").read_bytes()
 
 
-def test_a_push_without_a_token_stops_before_training(call, recipe, tmp_path):
-    run = call(ROOT / "run_vqa.py", recipe(), "--push_to_hub", "--hub_model_id", "someone/x", package=True, HF_TOKEN="")
-    assert run.returncode != 0 and "error:" in run.stderr and "Traceback" not in run.stderr
-    assert not (tmp_path / "out" / "model.safetensors").exists()
+def test_a_push_without_a_token_stops_before_training(pushed):
+    assert pushed.said["refused"].startswith("error:")
+    assert not (pushed.folder / "refused" / "model.safetensors").exists()

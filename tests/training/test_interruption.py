@@ -9,8 +9,8 @@ import time
 
 import pytest
 import yaml
-from helpers import ROOT
-from training_helpers import assert_same_run, log_of
+from helpers import ROOT, write_pictures
+from training_helpers import assert_same_run, log_of, long_run
 
 from dualvqa.run import main as run_vqa
 from dualvqa.trainer import DualVQATrainer
@@ -50,15 +50,24 @@ def names(folder):
     return sorted(path.name for path in folder.glob("checkpoint-*"))
 
 
+AVERAGED = {"save_total_limit": 2, "average_checkpoints": 2, "save_steps": 4, "eval_strategy": "epoch"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that was not interrupted."""
+    folder = write_pictures(tmp_path_factory.mktemp("averaged"))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**long_run(folder), **AVERAGED}))
+    run_vqa.main([str(folder / "recipe.yaml"), "--output_dir", str(folder / "out")])
+    return folder / "out"
+
+
 # 4: a checkpoint more. 5: the step is the last of its epoch, after which there is an evaluation. 7: one is due anyway.
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [4, 5, 7])
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(recipe, interrupt, tmp_path, capsys, step):
-    settings = {"save_total_limit": 2, "average_checkpoints": 2, "save_steps": 4, "eval_strategy": "epoch"}
-    before, whole = signal.getsignal(signal.SIGINT), tmp_path / "whole"
-    run_vqa.main([recipe(**settings), "--output_dir", str(whole)])
-    stopped = tmp_path / "stopped"
-    arguments = [recipe(**settings), "--output_dir", str(stopped)]
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(whole, recipe, interrupt, tmp_path, capsys, step):
+    before, stopped = signal.getsignal(signal.SIGINT), tmp_path / "stopped"
+    arguments = [recipe(**AVERAGED), "--output_dir", str(stopped)]
     interrupt(step)
     with pytest.raises(SystemExit) as exit_:
         run_vqa.main(arguments)

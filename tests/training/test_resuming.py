@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(recipe, tmp_path, monkeypatch)
 
     def save(trainer, *args):
         if trainer.state.global_step > 4:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
         try:
             return original(trainer, *args)
         finally:

@@ -66,6 +66,7 @@ def split_by_image(rng, keys):
     return np.isin(keys, chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images, questions, bad, seed", [(300, 10, 0.0, 0), (300, 10, 0.02, 1), (800, 3, 0.02, 2)])
 def test_the_promise_holds_on_the_other_half_in_95_of_100_splits(images, questions, bad, seed):
     rng = np.random.default_rng(seed)
@@ -85,6 +86,7 @@ def test_the_promise_holds_on_the_other_half_in_95_of_100_splits(images, questio
     assert found >= 60 and answered / found > 0.5  # and it isn't kept by answering nothing
 
 
+@pytest.mark.slow
 def test_without_regard_to_images_it_would_not_hold():
     """The same search on questions that are taken for independent: what the design effect is for."""
     rng = np.random.default_rng(4)

@@ -44,6 +44,7 @@ def many_answers(rows=600, answers=1500):
     return processor, arrays, {"answer": given, "image_key": [f"image {row // 4}" for row in range(rows)]}
 
 
+@pytest.mark.slow
 def test_calibration_and_figures_copy_no_more_than_a_part_of_the_logits(monkeypatch):
     processor, arrays, rows = many_answers()
     monkeypatch.setattr("processing.outputs.CHUNK", 2**16)

@@ -60,6 +60,7 @@ def test_the_map_of_a_trained_model_lies_on_what_was_asked_about(trained):
     assert min(shares) > 2.5 * mask.mean()  # a map that is the same everywhere has once that
 
 
+@pytest.mark.slow
 def test_the_map_goes_when_weights_are_random(trained):
     """Adebayo et al. 2018; an edge detector's map would stay, with a rank correlation of 1."""
     model, processor = trained
