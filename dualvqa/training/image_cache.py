@@ -103,19 +103,17 @@ def cache_images(rows, collator, folder, limit_gib=8.0, processes=1):
         if total <= room:
             write_file(path, [header, index], blocks)
             collator.cache = ImageCache(keys, shape, path, offset)
-            logger.info("%d decoded images in %s, %.2f GiB", len(keys), path, total / 2**30)
+            logger.info("%d decoded images in %s, %s", len(keys), path, in_words(total))
             return
         if total > limit_gib * 2**30:
             logger.warning(
-                worded(
-                    "%d decoded images need %.2f GiB, more than --image_cache_gib %g: they are decoded for every batch"
-                ),
+                worded("%d decoded images need %s, more than --image_cache_gib %g: they are decoded for every batch"),
                 len(keys),
-                total / 2**30,
+                in_words(total),
                 limit_gib,
             )
             return
-        problem = f"its disk has {2 * room / 2**30:.2f} GiB free, and half of that is too little"
+        problem = f"its disk has {in_words(2 * room)} free, and half of that is too little"
     except UnequalShapesError as error:
         logger.warning("%s: they are decoded for every batch", error)
         return
@@ -127,11 +125,16 @@ def cache_images(rows, collator, folder, limit_gib=8.0, processes=1):
     collator.cache = keep_in_memory(keys, shape, blocks, MEMORY_BYTES // processes, reason)
 
 
+def in_words(size):
+    """So many bytes, for messages."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
 def keep_in_memory(keys, shape, blocks, limit, reason):
     """What is left where no file can be written, for `reason`; None where that takes more than `limit` bytes."""
     size = len(keys) * int(np.prod(shape))
     if size > limit:
-        logger.warning("%s. They would need %.2f GiB of memory: they are decoded for every batch", reason, size / 2**30)
+        logger.warning("%s. They would need %s of memory: they are decoded for every batch", reason, in_words(size))
         return None
     try:
         memory = np.concatenate(list(blocks))
@@ -139,7 +142,7 @@ def keep_in_memory(keys, shape, blocks, limit, reason):
         logger.warning("%s: they are decoded for every batch", error)
         return None
     advice = worded("or name another --image_cache_dir")
-    logger.warning("%s. They are kept in memory, %.2f GiB; %s", reason, size / 2**30, advice)
+    logger.warning("%s. They are kept in memory, %s; %s", reason, in_words(size), advice)
     return ImageCache(keys, shape, memory=memory)
 
 

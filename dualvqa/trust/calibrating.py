@@ -15,6 +15,12 @@ from .familiarity import MOST_STATES, fit_gaussian, fit_limits
 
 logger = logging.getLogger(__name__)
 
+SCORES = {  # of `processor.novelty`, for messages
+    "distance": "its distance from the training questions",
+    "binary_energy": "the energy of the yes/no head",
+    "open_ended_energy": "the energy of the open-ended head",
+}
+
 
 def check_possible(parts, processor, heads, fit_familiarity=False):
     """Refuses a calibration that there are no data for.
@@ -123,7 +129,7 @@ def calibration_of(processor, outputs, rows, args):
     if "novelty" in outputs:
         limits, problems = fit_limits(processor, outputs)
         for name, problem in problems.items():
-            logger.warning("%s flags no question as unfamiliar: %s", name, problem)
+            logger.warning("no question is flagged as unfamiliar by %s: %s", SCORES.get(name, name), problem)
         if limits:
             calibration["familiarity"] = limits
             figures |= {f"{name}_limit": limit for name, limit in limits.items()}

@@ -218,7 +218,7 @@ def test_too_few_training_questions_are_told_and_a_saved_model_learns_later(reci
     before, after = load_file(out / "model.safetensors"), load_file(again / "model.safetensors")
     assert set(after) - set(before) == {"familiarity.mean", "familiarity.whitening"}
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
-    assert "distance flags no question as unfamiliar: 120 questions found, 199 needed" in caplog.text
+    assert "flagged as unfamiliar by its distance from the training questions: 120 questions found, 199" in caplog.text
 
     # Training goes on without.
     run_vqa.main([recipe(), "--model_name_or_path", str(again), "--output_dir", str(tmp_path / "further")])
