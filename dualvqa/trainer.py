@@ -204,6 +204,9 @@ class DualVQATrainer(DualHeadTrainer):
 
         With the argument `report_blind` a model without images is trained for it first, where this one was trained.
 
+        Returns:
+            The path of report.html; None on processes other than the first.
+
         Raises:
             ValueError: nothing that has answers was evaluated.
         """
@@ -220,7 +223,7 @@ class DualVQATrainer(DualHeadTrainer):
             with only_warned("no model without images"):
                 blind = self.blind_outputs(dict(zip(prefixes, rows.values())))
         if not self.is_world_process_zero():
-            return
+            return None
         run = EvaluatedRun(
             {**self.parts(), **rows},
             {name: logits for name, (_, logits) in found.items()},
@@ -232,7 +235,7 @@ class DualVQATrainer(DualHeadTrainer):
             self.refitted_on,
             self.majority_of(self.accelerator.unwrap_model(self.model)),
         )
-        write_report(self.args.output_dir, run, self.processing_class)
+        return write_report(self.args.output_dir, run, self.processing_class)
 
     def fitted_on(self, rows):
         """The part that the temperatures were fitted on, where this trainer has fitted them and it is among these."""

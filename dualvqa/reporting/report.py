@@ -66,6 +66,9 @@ def write_report(folder, run, processor):
         folder: where the three files go; it is made.
         processor: decodes the logits.
 
+    Returns:
+        The path of report.html.
+
     Raises:
         ValueError: a part has no answers, or not as many predictions as rows.
     """
@@ -88,6 +91,7 @@ def write_report(folder, run, processor):
             "" if run.majority else "the most frequent answer, ",
             "which is a stream here" if run.parts.get("train") is not None else worded(WITH_TRAINING),
         )
+    return os.path.join(folder, PAGE)
 
 
 def part_results(run, part, processor):

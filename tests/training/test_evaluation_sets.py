@@ -158,7 +158,7 @@ def test_each_of_several_evaluation_datasets_is_on_the_card_and_in_the_report(pi
     )
     trainer.train()
     metrics = trainer.evaluate()
-    trainer.write_report()
+    assert trainer.write_report() == str(tmp_path / "run" / "report.html")
     parts = json.loads((tmp_path / "run" / "report.json").read_text())["parts"]
     card = (tmp_path / "run" / "README.md").read_text()
     assert list(parts) == ["validation-known", "validation-new"]
