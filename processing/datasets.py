@@ -239,7 +239,8 @@ def prepare_datasets(args, needs_training=True, keeps_training=False):
         needs_training: whether a training part must exist; without it none is made. Where there is no other part
             either, the validation part is the one that training would have held out. With `streaming` there is no
             training part here: see `StreamedRows`.
-        keeps_training: whether a training part that there is is read anyway, to be compared with.
+        keeps_training: whether a training part that there is is read anyway, to be compared with; nothing is cut off it
+            for that.
 
     Returns:
         DatasetDict with the canonical columns; the raw parts (for prediction files); the rows left out.
@@ -248,7 +249,6 @@ def prepare_datasets(args, needs_training=True, keeps_training=False):
     needs_training = needs_training and not args.streaming
     if needs_training and "train" not in raw:
         raise ValueError(f"training and --fit_familiarity need a train part, found {', '.join(raw)}; give --train_file")
-    needs_training = needs_training or (keeps_training and "train" in raw and not args.streaming)
     if args.folds and "validation" in raw:
         raise ValueError("--folds cuts the training part, and the data have a validation part of their own")
     if args.split_by != "image" and "validation" in raw:
@@ -257,7 +257,8 @@ def prepare_datasets(args, needs_training=True, keeps_training=False):
         check_column(raw["train"].column_names, args.question_group_column)
     splits = "validation" not in raw and (args.folds or args.validation_fraction) and not args.streaming
     splits = splits and (needs_training or set(raw) == {"train"})
-    if not needs_training and not splits:
+    kept = needs_training or (keeps_training and not args.streaming)
+    if not kept and not splits:
         raw.pop("train", None)
     if args.pretrain:
         raw.pop("test", None)  # neither read nor scored: it is kept for what comes after
@@ -270,8 +271,8 @@ def prepare_datasets(args, needs_training=True, keeps_training=False):
     if splits:
         parts["train"], parts["validation"] = split_dataset(parts["train"], args)
         raw["validation"] = raw["train"]
-    if not needs_training:
+    if not kept:
         parts.pop("train", None)
-    elif args.train_fraction < 1:
+    elif args.train_fraction < 1 and "train" in parts:
         parts["train"] = fraction_of(parts["train"], args.train_fraction, args.split_seed)
     return DatasetDict(parts), raw, bad

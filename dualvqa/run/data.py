@@ -24,11 +24,24 @@ def read_data(run):
     if data.streaming and training.do_train:
         run.parts["train"] = open_training_rows(data, training)
     check_parts(training, run.parts)
+    warn_of_refit(run)
     leave_out_columns(run)
     reported = {name: run.parts[name] for name in REPORTED if name in run.parts}
     choose_columns({n: rows for n, rows in reported.items() if "answer" in rows.column_names}, training.report_columns)
     if bad:
         list_bad_rows(bad, training.output_dir)
+
+
+def warn_of_refit(run):
+    """Warns where a saved model was trained on the validation part that is cut off the training part here."""
+    refitted = run.model is not None and (run.model.config.model_card or {}).get("refit")
+    cut = "validation" in run.parts and run.raw.get("validation") is run.raw.get("train")
+    if refitted and cut and not run.settings.training.do_train:
+        logger.warning(
+            "%s was refitted on all questions, those of the validation part among them, which is cut off the training "
+            "part here: its figures there are not those of new questions. Give others with --validation_file",
+            run.settings.model.model_name_or_path,
+        )
 
 
 def leave_out_columns(run):

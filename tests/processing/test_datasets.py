@@ -236,6 +236,8 @@ def test_without_training_the_validation_part_is_what_training_would_have_held_o
     assert raw["validation"][0]["qid"] == 0
     args.test_file = args.train_file
     assert set(prepare_datasets(args, needs_training=False)[0]) == {"test"}
+    kept = prepare_datasets(args, needs_training=False, keeps_training=True)[0]
+    assert set(kept) == {"train", "test"} and len(kept["train"]) == 16  # to compare with, and nothing held out
 
 
 def odd_files(folder):

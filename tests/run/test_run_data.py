@@ -1,5 +1,6 @@
 """What a run refuses to start with, or tells before it does."""
 
+import json
 from collections import Counter
 from types import SimpleNamespace
 
@@ -56,3 +57,18 @@ def test_columns_that_a_recipe_names_may_be_lacking(recipe, caplog):
 def test_columns_that_the_command_line_names_must_be_there(recipe, flag):
     with pytest.raises(SystemExit, match=flag.split()[0]):
         run_vqa.main([recipe(), *flag.split()])
+
+
+def test_a_refitted_model_is_not_evaluated_in_silence_on_rows_that_it_was_trained_on(
+    trained, recipe, test_file, tmp_path, caplog
+):
+    path = trained / "config.json"
+    config = json.loads(path.read_text())
+    config["model_card"]["refit"] = {"questions": 16, "images": 8, "steps": 2}
+    path.write_text(json.dumps(config))
+    flags = ["--model_name_or_path", str(trained), "--report", "false", "--output_dir", str(tmp_path / "later")]
+    run_vqa.main([recipe(do_train=False, do_eval=True), *flags])
+    assert "was refitted on all questions, those of the validation part among them" in caplog.text
+    caplog.clear()
+    run_vqa.main([recipe(do_train=False, do_predict=True), *flags, "--test_file", test_file])
+    assert "was refitted" not in caplog.text
