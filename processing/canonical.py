@@ -9,6 +9,7 @@ from .image_loading_dualvqa import is_image_object, load_image
 from .image_sources_dualvqa import is_below
 from .rows import writable
 from .vqa_accuracy.answer_strings import answer_text
+from .wording import worded
 from .written_lists import looks_like_list, read_list
 
 logger = logging.getLogger(__name__)
@@ -116,10 +117,11 @@ class RowReader:
         """Says in the log what was decided."""
         if self.booleans and self.args.boolean_answers != "yes_no":
             logger.warning(
-                '%s: %d answers are true or false and are learned as the words "true" and "false"; with '
-                "--boolean_answers yes_no they are yes and no, for the yes/no head",
+                '%s: %d answers are true or false and are learned as the words "true" and "false"; with %s they are '
+                "yes and no, for the yes/no head",
                 self.source,
                 self.booleans,
+                worded("--boolean_answers yes_no"),
             )
         if self.lists:
             logger.warning("%s: %d lists that are written as text are read as lists", self.source, self.lists)

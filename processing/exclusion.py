@@ -5,9 +5,11 @@ import logging
 from collections import Counter
 
 from .canonical import to_text
+from .wording import worded
 
 logger = logging.getLogger(__name__)
 
+FLAG = "--exclude_rows"
 MOST_VALUES = 1000  # different values of a column that are remembered
 SHOWN = 10
 
@@ -32,7 +34,7 @@ class Exclusion:
                 self.rules.append((column, value))
                 self.seen[column] = Counter()
             else:
-                logger.warning("%s has no column %s: --exclude_rows %s leaves nothing out", source, column, rule)
+                logger.warning("%s has no column %s: %s %s leaves nothing out", source, column, worded(FLAG), rule)
 
     @property
     def columns(self):
@@ -55,8 +57,9 @@ class Exclusion:
                 there = [text[:60] for text, _ in self.seen[column].most_common(SHOWN)]
                 more = ", ..." if len(self.seen[column]) > SHOWN else ""
                 logger.warning(
-                    "%s: --exclude_rows %s=%s leaves nothing out; values of %s are %s%s",
+                    "%s: %s %s=%s leaves nothing out; values of %s are %s%s",
                     self.source,
+                    worded(FLAG),
                     column,
                     value,
                     column,

@@ -24,7 +24,7 @@ from processing import (
     train_tokenizer,
 )
 from processing.python_rows import prepare_dataset, with_columns
-from processing.wording import python_words
+from processing.wording import python_words, worded
 
 from .presets import Preset, TrainingFacts, load_preset, log_preset
 
@@ -299,9 +299,9 @@ def build_image_processor(args, vision_config):
         except (OSError, ValueError, AttributeError):
             if not (args.image_mean and args.image_std):
                 logger.warning(
-                    "%s says nothing of its image mean and deviation: ImageNet's are taken; give others with "
-                    "--image_mean and --image_std",
+                    "%s says nothing of its image mean and deviation: ImageNet's are taken; give others with %s",
                     args.vision_model_name_or_path,
+                    worded("--image_mean and --image_std"),
                 )
     size = args.image_size or getattr(vision_config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size

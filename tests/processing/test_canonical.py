@@ -113,7 +113,7 @@ def test_booleans_are_yes_and_no_where_asked_for_else_words_with_a_warning(pictu
     path = write_jsonl(picture_folder / "bool.jsonl", [{**ROW, "answer": a} for a in (True, [False, True], "False")])
     parts, *_ = prepare_datasets(arguments(picture_folder, train_file=path))
     assert list(parts["train"]["answer"]) == [["true"], ["false", "true"], ["False"]]
-    assert "4 answers are true or false" in caplog.text and "--boolean_answers yes_no" in caplog.text
+    assert "4 answers are true or false" in caplog.text and "with boolean_answers yes_no" in caplog.text
     parts, *_ = prepare_datasets(arguments(picture_folder, train_file=path, boolean_answers="yes_no"))
     assert list(parts["train"]["answer"]) == [["yes"], ["no", "yes"], ["no"]]
     with pytest.raises(ValueError, match="boolean_answers must be words or yes_no, found 'maybe'"):
