@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from .memory_examples_dualvqa import (
+    MANY,
+    NARROW,
     PARAMETERS,
     TYPES,
     Examples,
@@ -18,8 +20,8 @@ from .memory_examples_dualvqa import (
     check_widths,
     checked_settings,
     image_vectors,
+    principal_components,
     question_vectors,
-    unit,
     weights_digest,
 )
 
@@ -84,10 +86,12 @@ class Memory(nn.Module):
         self.settings = settings = checked_settings(settings)
         examples, images = settings["examples"], settings["images"]
         check_size(settings)
-        self.register_buffer("question_keys", torch.zeros(examples, settings["text_width"], dtype=torch.float32))
-        self.register_buffer("image_keys", torch.zeros(images, settings["vision_width"], dtype=torch.float32))
-        self.register_buffer("question_mean", torch.zeros(settings["text_width"], dtype=torch.float32))
-        self.register_buffer("image_mean", torch.zeros(settings["vision_width"], dtype=torch.float32))
+        for name, tower, count in (("question", "text", examples), ("image", "vision", images)):
+            width, key_width = settings[f"{tower}_width"], settings[f"{name}_key_width"]
+            basis = None if key_width == width else torch.zeros(width, key_width, dtype=torch.float32)
+            self.register_buffer(f"{name}_keys", torch.zeros(count, key_width, dtype=torch.float32))
+            self.register_buffer(f"{name}_mean", torch.zeros(width, dtype=torch.float32))
+            self.register_buffer(f"{name}_basis", basis)
         self.register_buffer("image_index", torch.zeros(examples, dtype=torch.long))
         self.register_buffer("answer_index", torch.zeros(examples, dtype=torch.long))
         self.register_buffer("question_type", torch.zeros(examples, dtype=torch.long))
@@ -110,11 +114,15 @@ class Memory(nn.Module):
             ValueError: see `Examples.check` and `Memory`; vectors of another width than the model's.
         """
         examples.check(model.config.heads)
+        widths = {"question_key_width": examples.questions.shape[1], "image_key_width": examples.images.shape[1]}
+        if len(examples.questions) > MANY:
+            widths = {name: min(width, NARROW[name]) for name, width in widths.items()}
         settings = {
             "examples": len(examples.questions),
             "images": len(examples.images),
             "text_width": examples.questions.shape[1],
             "vision_width": examples.images.shape[1],
+            **widths,
             "answers": model.config.num_answers,
             "new_answers": new_answers,
             "weights": weights_digest(model),
@@ -127,21 +135,23 @@ class Memory(nn.Module):
         if int((examples.answers * examples.types).max()) >= answers:
             raise ValueError(f"an example's answer is outside of the {answers} that model and memory know")
         # Rounded as they are saved, so that a folder answers as the model did that wrote it.
-        memory.question_mean.copy_(examples.questions.float().mean(dim=0).half())
-        memory.image_mean.copy_(examples.images.float().mean(dim=0).half())
-        memory.question_keys.copy_(memory.question_unit(examples.questions).half())
-        memory.image_keys.copy_(memory.image_unit(examples.images).half())
+        for name, vectors in (("question", examples.questions), ("image", examples.images)):
+            mean, basis, keys = (getattr(memory, f"{name}_{part}") for part in ("mean", "basis", "keys"))
+            mean.copy_(vectors.float().mean(dim=0).half())
+            if basis is not None:
+                basis.copy_(principal_components(vectors.float() - mean, basis.shape[1]).half())
+            keys.copy_(memory.unit(name, vectors).half())
         memory.image_index.copy_(examples.image_index)
         memory.answer_index.copy_(examples.answers)
         memory.question_type.copy_(examples.types)
         memory.texts = None if examples.texts is None else list(examples.texts)
         return memory.to(model.device)
 
-    def question_unit(self, vectors):
-        return unit(vectors.to(self.question_mean.device).float() - self.question_mean)
-
-    def image_unit(self, vectors):
-        return unit(vectors.to(self.image_mean.device).float() - self.image_mean)
+    def unit(self, name, vectors):
+        """Vectors of a "question" or an "image" as keys: centred, in the memory's directions, of length 1."""
+        mean, basis = getattr(self, f"{name}_mean"), getattr(self, f"{name}_basis")
+        centred = vectors.to(mean.device).float() - mean
+        return nn.functional.normalize(centred if basis is None else centred @ basis, dim=-1)
 
     def __len__(self):
         return len(self.question_keys)
@@ -158,8 +168,8 @@ class Memory(nn.Module):
         Returns:
             [`Neighbours`] (B, k), k at most the number of examples.
         """
-        question = self.question_unit(questions) @ self.question_keys.T  # (V, M)
-        image = self.image_unit(images) @ self.image_keys.T  # (U, I)
+        question = self.unit("question", questions) @ self.question_keys.T  # (V, M)
+        image = self.unit("image", images) @ self.image_keys.T  # (U, I)
         if torch.compiler.is_exporting():
             return self.nearest(rows_of(question, question_index), rows_of(image, image_index), exclude)
         count = len(question if question_index is None else question_index)
@@ -179,8 +189,9 @@ class Memory(nn.Module):
         same = (image >= SAME_IMAGE).to(image.dtype)  # (B, I)
         of_image = settings["image_weight"] * image + settings["same_image_weight"] * same
         scores = question + of_image.index_select(1, self.image_index)  # (B, M)
-        absent = self.hidden if exclude is None else self.hidden | exclude.to(self.hidden.device)
-        scores = scores.masked_fill(absent, NOWHERE)
+        if torch.compiler.is_exporting() or exclude is not None or bool(self.hidden.any()):
+            absent = self.hidden if exclude is None else self.hidden | exclude.to(self.hidden.device)
+            scores = scores.masked_fill(absent, NOWHERE)
         best, indices = scores.topk(min(settings["neighbours"], len(self)), dim=1)  # (B, k)
         there, images = best > NOWHERE / 2, self.image_index[indices]
         question, image, same = question.gather(1, indices), image.gather(1, images), same.gather(1, images)
@@ -216,7 +227,7 @@ class Memory(nn.Module):
 
     def _apply(self, function, recurse=True):
         """As in torch, but for the precision: see the class."""
-        for name, buffer in self._buffers.items():
+        for name, buffer in self.named_buffers():
             moved = function(buffer if buffer.is_meta else buffer.new_empty(0))
             self._buffers[name] = moved.to(buffer.dtype) if buffer.is_meta else buffer.to(moved.device)
         return self

@@ -78,7 +78,7 @@ class PipelineMemory:
         """
         memory, rows = self.existing(), Given(images, questions)
         vectors = self.vectors(rows)
-        keys, image = rounded(memory.question_unit(vectors[0])), rounded(memory.image_unit(vectors[1]))
+        keys, image = rounded(memory.unit("question", vectors[0])), rounded(memory.unit("image", vectors[1]))
         cosines, places = (image @ memory.image_keys.T).max(dim=1)
         found = matches(memory, keys, places[vectors[2]]) & (cosines >= SAME_IMAGE)[vectors[2], None] & memory.taught
         unknown = (~found.any(dim=1)).nonzero()[:, 0].tolist()
@@ -214,7 +214,7 @@ def taught(memory, examples, words):
         examples: [`Examples`] that the same model encoded.
         words: `memory_answers` with those of the examples.
     """
-    keys, images = rounded(memory.question_unit(examples.questions)), rounded(memory.image_unit(examples.images))
+    keys, images = rounded(memory.unit("question", examples.questions)), rounded(memory.unit("image", examples.images))
     image_keys, places = memory.image_keys, []
     for image in images:
         best, place = (image_keys @ image).max(dim=0)
@@ -264,9 +264,9 @@ def rebuilt(memory, fields, words, texts):
     words = [words[index - known] for index in used.tolist()]
     sizes = {"examples": len(fields["question_keys"]), "images": len(images), "new_answers": len(words)}
     other = Memory({**memory.settings, **sizes})
-    fields |= {"question_mean": memory.question_mean, "image_mean": memory.image_mean}
-    for name, values in fields.items():
-        getattr(other, name).copy_(values)
+    for name, buffer in other.named_buffers():
+        if name != "hidden":  # found below
+            buffer.copy_(fields[name] if name in fields else getattr(memory, name))
     other.texts = texts
     for number in other.taught.nonzero()[:, 0].tolist():
         about = (other.image_index == other.image_index[number]).nonzero()[:, 0]

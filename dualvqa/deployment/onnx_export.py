@@ -217,13 +217,22 @@ def sample_inputs(part, size):
     return {name: found[name] for name in part.inputs}
 
 
+def is_exact(node):
+    """Whether a node of a graph computes the novelty, or searches the memory."""
+    scopes = [item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"]
+    return any("familiarity" in name for name in node.input) or any("model.memory'" in scope for scope in scopes)
+
+
 def quantize_file(path):
-    """Makes the weights of a file 8-bit, in place, but for those of the novelty, whose limit is exact."""
+    """Makes the weights of a file 8-bit, in place, but for those of the novelty and the keys of the memory.
+
+    The limit of the one is exact, and what tells the other's examples from each other is small.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     nodes = onnx.load(path).graph.node
-    exact = [node.name for node in nodes if any("familiarity" in name for name in node.input)]
+    exact = [node.name for node in nodes if is_exact(node)]
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         quantized = Path(folder, path.name)
         quantize_dynamic(

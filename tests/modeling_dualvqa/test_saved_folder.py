@@ -245,6 +245,37 @@ def test_calibration_and_familiarity_go_with_it(elsewhere):
     assert contents(elsewhere.folder / "calibrated again") == contents(elsewhere.folder / "calibrated")
 
 
+TEACH = """
+import json
+from transformers import pipeline
+folder, image, again = sys.argv[1:]
+pipe = pipeline("visual-question-answering", model=folder, trust_remote_code=True)
+before = pipe(image=image, question="is it red?", evidence=2)
+pipe.memory.add(image, "what color is it?", "mauve")
+print(json.dumps([before, pipe(image=image, question="what color is it?", evidence=1)]))
+pipe.memory.remove(image, "what color is it?")
+pipe.save_pretrained(again)
+"""
+
+
+@pytest.mark.slow
+def test_a_memory_goes_with_it_and_can_be_taught(elsewhere, model, processor, tmp_path):
+    images = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(images):
+        Image.effect_noise((40, 30), 30 + 60 * number).convert("RGB").save(path)
+    pipe = DualVQAPipeline(model, processor)
+    pipe.memory.build(images, ["is it red?", "what color is it?", "is it red?"], ["yes", "ochre", "no"])
+    pipe.save_pretrained(tmp_path / "saved")
+    done = elsewhere(TEACH, tmp_path / "saved", images[0], tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    before, (said,) = json.loads(done.stdout.splitlines()[-1])
+    (expected,) = pipe(image=str(images[0]), question="is it red?", evidence=2)
+    assert before[0]["answer"] == expected["answer"] == "yes" and before[0]["evidence"][0]["image"] == str(images[0])
+    assert before[0]["score"] == pytest.approx(expected["score"], abs=1e-6)
+    assert said["answer"] == said["evidence"][0]["answer"] == "mauve"
+    assert contents(tmp_path / "again") == contents(tmp_path / "saved")
+
+
 def test_a_folder_of_before_which_lists_its_pipeline_twice_is_saved_with_it_once(folder, tmp_path):
     path = folder / "config.json"
     before = json.loads(path.read_text())
