@@ -122,6 +122,14 @@ def test_reliability_is_measured_of_saved_folders(picture_folder, tmp_path, tiny
 
 
 @pytest.mark.slow
+def test_speed_with_a_memory_is_a_ratio_for_each_batch_and_size(tmp_path):
+    page = tmp_path / "memory_speed.md"
+    benchmark("memory_speed", "--sizes", 50, 60, "--batches", 1, "--rounds", 1, "--output", page)
+    row = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| 1 |"))
+    assert all(0.05 < float(cell.split()[0]) < 20 for cell in row.strip(" |").split(" | ")[3:])
+
+
+@pytest.mark.slow
 def test_memory_of_an_image_is_measured(tmp_path):
     page = tmp_path / "image_memory.md"
     benchmark("image_memory", "--width", 3000, "--height", 2000, "--kinds", "PNG", "--output", page)

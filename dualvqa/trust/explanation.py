@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from dualvqa.deployment.optimize import Int8Embedding, Int8Linear
+from modeling_dualvqa.teaching_dualvqa import add_evidence
 from processing import normalise_answer
 
+SHOWN_EVIDENCE = 3
 DETAIL = 4  # how much finer than the last feature map that of the detail map is
 
 
@@ -41,6 +43,8 @@ class Explanation:
         detail_map: (4h, 4w) or finer, LayerCAM of an earlier feature map; see [`layer_cam`]. It shows edges and colours
             where Grad-CAM shows places, and less of what the whole network made of them. None for a tower that doesn't
             become coarser, or keeps its feature maps to itself.
+        evidence: examples of the model's memory that spoke for the answer, at most `SHOWN_EVIDENCE`, each a dict with
+            `image`, `question`, `answer`, `similarity` and `weight`. None of a model without a memory or its texts.
     """
 
     question: str
@@ -54,6 +58,7 @@ class Explanation:
     special_tokens: list
     special_scores: np.ndarray
     detail_map: np.ndarray | None = None
+    evidence: list | None = None
 
 
 def explain(source, image, question, answer=None, question_type=None):
@@ -92,6 +97,8 @@ def explain(source, image, question, answer=None, question_type=None):
         inputs["pixel_values"].requires_grad_()
         outputs, seen = run_recorded(model, inputs)
         target, logit = find_target(processor, outputs, answer, question_type)
+        if model.memory is not None and model.memory.texts is not None:
+            add_evidence([[target]], outputs, model, processor, SHOWN_EVIDENCE)
         maps = [states for states in seen["maps"] if states.requires_grad]
         word_gradient, *gradients = torch.autograd.grad(logit, [seen["words"], *maps], allow_unused=True)
         tower = model.vision_encoder

@@ -45,7 +45,9 @@ def draw_explanation(explanation, image, path=None):
     figure = Figure(figsize=(PANEL * columns + 0.9, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     title = f"{explanation.question}  →  {explanation.answer} ({explanation.score:.1%})"
-    above.suptitle(textwrap.fill(title, CHARACTERS * columns), parse_math=False)
+    title = [title, *(remembered(example) for example in explanation.evidence or ())]
+    wrapped = "\n".join(textwrap.fill(line, CHARACTERS * columns) for line in title)
+    above.suptitle(wrapped, parse_math=False, fontsize="medium" if len(title) > 1 else None)
     places = above.subplots(rows, columns, squeeze=False).flatten()
     places[0].imshow(pixels)
     places[0].set_title("image", fontsize="medium")
@@ -63,6 +65,12 @@ def draw_explanation(explanation, image, path=None):
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
+
+
+def remembered(example):
+    """An example of the memory as a line."""
+    name = f" ({example['image']})" if example["image"] else ""
+    return f"remembered: {example['question']} → {example['answer']}{name}, {example['weight']:.0%} of the vote"
 
 
 def as_pixels(image):

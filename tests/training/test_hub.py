@@ -136,6 +136,35 @@ def test_what_is_pushed_is_loaded_by_its_name_and_revision(pushed, tmp_path):
     assert card.count('"someone/dualvqa"') == 3 and "processing_dualvqa.py" in card
 
 
+PUSH_MEMORY = """
+import sys
+from PIL import Image
+from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
+from processing import DualVQAProcessor
+kinds = (DualVQAForQuestionAnswering, DualVQAProcessor)
+pipe = DualVQAPipeline(*(kind.from_pretrained(sys.argv[1]) for kind in kinds))
+pipe.memory.build([Image.new("RGB", (9, 9))] * 2, ["is it red?", "what color is it?"], ["no", "black"])
+pipe.push_to_hub("someone/first")
+pipe.save_pretrained(sys.argv[2], push_to_hub=True, repo_id="someone/second")
+pipe.model.save_pretrained(sys.argv[3], push_to_hub=True, repo_id="someone/third")
+pipe.model.memory.push_texts = True
+pipe.push_to_hub("someone/fourth")
+"""
+
+
+def test_the_texts_of_a_memory_stay_here_unless_they_are_to_be_pushed(hub, call, tiny_model, processor, tmp_path):
+    for part in (tiny_model(), processor):
+        part.save_pretrained(tmp_path / "saved")
+    folders = [tmp_path / name for name in ("saved", "copy", "model")]
+    pushed = call("-c", PUSH_MEMORY, *folders, package=True)
+    assert pushed.returncode == 0, pushed.stderr
+    texts = "memory_examples.jsonl"
+    assert (folders[1] / texts).exists() and (folders[2] / texts).exists()
+    for name, expected in (("first", False), ("second", False), ("third", False), ("fourth", True)):
+        files = hub.files(f"someone/{name}")
+        assert (texts in files) == expected and "model.safetensors" in files, name
+
+
 def test_a_run_pushes_its_model_and_card_and_nothing_of_the_users_rows(pushed, tmp_path):
     hub, out = pushed.hub, pushed.folder / "out"
     assert (out / "predictions.jsonl").exists()

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import ANSWERS
+from torchvision.transforms import functional as transforms
 
 from dualvqa.deployment.ensemble import EnsemblePipeline
 from dualvqa.deployment.optimize import optimize_for_inference
 from dualvqa.trust.explanation import as_grid, explain, grad_cam, gradient_times_input, grid_of, group_tokens, layer_cam
+from dualvqa.trust.explanation_drawing import draw_explanation
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 from modeling_dualvqa.encoders_dualvqa import with_pooled
 from modeling_dualvqa.fusion_dualvqa import FUSIONS
@@ -336,3 +338,16 @@ def test_half_precision_gives_nearly_the_same(tiny_model, tall, image, dtype):
     for name in ("attention_map", "token_scores"):
         exact = getattr(expected, name)
         np.testing.assert_allclose(getattr(found, name), exact, atol=0.1 * np.abs(exact).max(), err_msg=name)
+
+
+def test_examples_of_the_memory_that_spoke_for_the_answer_are_part_of_it(tiny_model, processor, image):
+    pipe = DualVQAPipeline(tiny_model(fusion_type="cross_attention"), processor)
+    picture = transforms.to_pil_image(image)
+    pipe.memory.build([picture, picture.rotate(90)], [QUESTION, "is it red?"], ["mauve", "no"], ["one.png", "two.png"])
+    explanation = explain(pipe, picture, QUESTION, answer="mauve")
+    (example,) = explanation.evidence
+    assert (example["image"], example["answer"]) == ("one.png", "mauve")
+    title = draw_explanation(explanation, picture).subfigs[0].get_suptitle()
+    assert f"remembered: {QUESTION} → mauve (one.png)" in " ".join(title.split())
+    pipe.memory.forget()
+    assert explain(pipe, picture, QUESTION).evidence is None
