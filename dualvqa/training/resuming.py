@@ -136,7 +136,8 @@ class ResumingMixin:
             return None
         digest = None
         if not isinstance(self.train_dataset, StreamedRows):
-            columns = [self.train_dataset[name][:] for name in ("image_key", "question", "answer")]
+            names = [name for name in ("image_key", "question", "answer") if name in self.train_dataset.column_names]
+            columns = [self.train_dataset[name][:] for name in names]
             digest = hashlib.sha256(repr(columns).encode()).hexdigest()[:16]
         return {"questions": self.train_summary.rows, "digest": digest}
 
