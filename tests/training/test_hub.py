@@ -46,6 +46,7 @@ def call(hub, folder, *command, package=False):
 
 PUSH = """
 import json, os, torch
+from PIL import Image
 from dualvqa.run import main as run_vqa
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 from processing import DualVQAProcessor
@@ -63,6 +64,13 @@ assert request.pr_revision == "refs/pr/1"
 processor.push_to_hub("someone/other", tags=["of the processor"])
 model.push_to_hub("someone/other", tags=["of the model"])
 pipe.save_pretrained("copy", push_to_hub=True, repo_id="someone/third")
+
+pipe.memory.build([Image.new("RGB", (9, 9))] * 2, ["is it red?", "what color is it?"], ["no", "black"])
+pipe.push_to_hub("someone/remembers_first")
+pipe.save_pretrained("remembers", push_to_hub=True, repo_id="someone/remembers_second")
+pipe.model.save_pretrained("remembers_too", push_to_hub=True, repo_id="someone/remembers_third")
+pipe.model.memory.push_texts = True
+pipe.push_to_hub("someone/remembers_fourth")
 
 run = ["recipe.yaml", "--push_to_hub", "--hub_model_id"]
 run_vqa.main([*run, "someone/trained", "--save_steps", "1", "--save_strategy", "steps"])
@@ -136,32 +144,11 @@ def test_what_is_pushed_is_loaded_by_its_name_and_revision(pushed, tmp_path):
     assert card.count('"someone/dualvqa"') == 3 and "processing_dualvqa.py" in card
 
 
-PUSH_MEMORY = """
-import sys
-from PIL import Image
-from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
-from processing import DualVQAProcessor
-kinds = (DualVQAForQuestionAnswering, DualVQAProcessor)
-pipe = DualVQAPipeline(*(kind.from_pretrained(sys.argv[1]) for kind in kinds))
-pipe.memory.build([Image.new("RGB", (9, 9))] * 2, ["is it red?", "what color is it?"], ["no", "black"])
-pipe.push_to_hub("someone/first")
-pipe.save_pretrained(sys.argv[2], push_to_hub=True, repo_id="someone/second")
-pipe.model.save_pretrained(sys.argv[3], push_to_hub=True, repo_id="someone/third")
-pipe.model.memory.push_texts = True
-pipe.push_to_hub("someone/fourth")
-"""
-
-
-def test_the_texts_of_a_memory_stay_here_unless_they_are_to_be_pushed(hub, call, tiny_model, processor, tmp_path):
-    for part in (tiny_model(), processor):
-        part.save_pretrained(tmp_path / "saved")
-    folders = [tmp_path / name for name in ("saved", "copy", "model")]
-    pushed = call("-c", PUSH_MEMORY, *folders, package=True)
-    assert pushed.returncode == 0, pushed.stderr
+def test_the_texts_of_a_memory_stay_here_unless_they_are_to_be_pushed(pushed):
     texts = "memory_examples.jsonl"
-    assert (folders[1] / texts).exists() and (folders[2] / texts).exists()
+    assert (pushed.folder / "remembers" / texts).exists() and (pushed.folder / "remembers_too" / texts).exists()
     for name, expected in (("first", False), ("second", False), ("third", False), ("fourth", True)):
-        files = hub.files(f"someone/{name}")
+        files = pushed.hub.files(f"someone/remembers_{name}")
         assert (texts in files) == expected and "model.safetensors" in files, name
 
 
