@@ -141,6 +141,10 @@ class HubServer(ThreadingHTTPServer):
                 return function(self, request, **{k: v and unquote(v) for k, v in match.groupdict().items()})
         raise Refusal(404, f"No {method} {path} here", "RepoNotFound")
 
+    @route("GET", "/api/whoami-v2", token=True)
+    def whoami(self, request):
+        return {"type": "user", "name": USER, "orgs": []}
+
     @route("POST", "/api/repos/create", token=True)
     def create_repo(self, request):
         asked = json.loads(request.body)

@@ -17,6 +17,20 @@ PRIVATE_FILES = ["checkpoint-*", "_*", "embeddings/*", "image_cache/*", "teacher
 class PushingMixin:
     """The Trainer's methods that push, as they are in transformers 5.23; of [`DualVQATrainer`]."""
 
+    def init_hf_repo(self, token=None, private=None):
+        """As in transformers, which takes a refused token for a repository that is there already: the push at the end
+        of training would fail.
+
+        Raises:
+            OSError: the Hub can't be reached, or doesn't know the token.
+        """
+        if self.is_world_process_zero():
+            try:
+                HfApi().whoami(token or self.args.hub_token)
+            except OSError as error:
+                raise OSError(f"nothing can be pushed to the Hub: {error}") from error
+        super().init_hf_repo(token, private)
+
     def push_to_hub(
         self, commit_message="End of training", blocking=True, token=None, revision=None, tags=None, **kwargs
     ):

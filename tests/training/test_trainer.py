@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
 from processes import forked
 from training_helpers import ROWS, first_gradients
 from training_helpers import training_arguments as arguments
@@ -289,6 +289,15 @@ def test_tags_of_a_push_are_on_its_card_and_what_it_does_not_use_is_told(tiny_mo
     trainer.push_to_hub(tags=["again", "radiology"], blocking=False)
     assert [tags[3:] for tags in pushed] == [["radiology"], ["radiology", "again"]]
     assert "the model card is the run's: language is left out" in caplog.text
+
+
+def test_a_token_that_the_hub_does_not_know_stops_before_training(tiny_model, rows, tmp_path, monkeypatch):
+    def refuse(api, token):
+        raise OSError(f"Invalid user token {token}")
+
+    monkeypatch.setattr(HfApi, "whoami", refuse)
+    with pytest.raises(OSError, match="nothing can be pushed to the Hub: Invalid user token expired"):
+        DualVQATrainer(tiny_model(), arguments(tmp_path, push_to_hub=True, hub_token="expired"), train_dataset=rows)
 
 
 @pytest.mark.parametrize("head", ["binary", "open_ended"])
