@@ -63,3 +63,8 @@ def held_out(leakage):
         f"questions in some wording and {leakage['image_question_pairs_seen'] / questions:.1%} word for word are in "
         f"training"
     )
+
+
+def in_short(way):
+    """What `held_out` says, in a few words; None as it is."""
+    return way if way is None or way.startswith("held out") else "partly seen in training"

@@ -9,6 +9,8 @@ import io
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from processing.leakage import in_short
+
 ANSWERERS = {
     "routed": "routed",
     "oracle": "oracle",
@@ -68,12 +70,6 @@ def percent_axis(axes, which):
     getattr(axes, f"set_{which}ticks")([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
 
 
-def way_of(figures):
-    """What a figure says of how its questions were held out, in a few words."""
-    way = figures.get("held_out") or ""
-    return way if way.startswith("held out") or not way else "partly seen in training"
-
-
 def accuracy_plot(figures):
     """Every answerer's accuracy with its interval, and the ceiling that the vocabulary puts on it."""
     names = [name for name in ANSWERERS if name in figures["accuracy"]]
@@ -92,7 +88,7 @@ def accuracy_plot(figures):
         axes.grid(axis="x", color=LIGHT, linewidth=0.5)
         axes.tick_params(length=0)
         percent_axis(axes, "x")
-        axes.set_xlabel(way_of(figures), fontsize=8)
+        axes.set_xlabel(in_short(figures.get("held_out")) or "", fontsize=8)
 
     return panels(1.1 + 0.25 * len(names), draw, list(figures["types"]))
 

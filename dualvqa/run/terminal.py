@@ -1,6 +1,7 @@
 """What a run says on the terminal: what it reached, as a sentence and a small table."""
 
 from processing import consensus, question_type_of
+from processing.leakage import in_short
 
 TYPES = {"yes/no": "binary_", "open-ended": "open_ended_", "all": ""}
 WAYS = {"routed": "the model chooses the head", "oracle": "the true type does", "majority": "most frequent answer"}
@@ -30,7 +31,8 @@ def figure_lines(name, metrics, rows=None, way=None):
         return calibration_lines(figures)
     if "routed_accuracy" in figures:
         part = PARTS.get(name, name)
-        return accuracy_lines(f"{part} ({way})" if way else part, figures, count_questions(rows))
+        lines = accuracy_lines(f"{part} ({in_short(way)})" if way else part, figures, count_questions(rows))
+        return lines if way == in_short(way) else [*lines, f"  seen: {way}"]
     shown = {key: value for key, value in figures.items() if not any(word in key for word in APART)}
     return [
         f"{PARTS.get(name, name)}: " + ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in shown.items())

@@ -5,6 +5,7 @@ import logging
 import os
 
 from processing import AnswerVocabulary, StreamedRows, consensus, held_out, question_type_of
+from processing.leakage import in_short
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,9 @@ def said_of(name, leakage):
     if not images:
         return logging.INFO, f"{name} is {held_out(leakage)}: none of its images is in training"
     return logging.WARNING, (
-        f"{name} ({held_out(leakage)}) shares {images} of its {leakage['images']} images with the training part, and "
-        f"{pairs} of its {questions} questions are there word for word about the same image: its figures are not those "
-        f"of new images"
+        f"{name} ({in_short(held_out(leakage))}) shares {images} of its {leakage['images']} images with the training "
+        f"part, and {pairs} of its {questions} questions are there word for word about the same image: its figures are "
+        f"not those of new images"
     )
 
 

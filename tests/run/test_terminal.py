@@ -37,6 +37,14 @@ def test_an_evaluation_is_a_sentence_and_a_table(capsys):
     ]
 
 
+def test_how_the_questions_were_held_out_is_said_in_short_and_then_in_numbers():
+    mixed = "50.0% of the images, 20.0% of the questions in some wording and 10.0% word for word are in training"
+    lines = figure_lines("eval", FIGURES, way=mixed)
+    assert lines[0].startswith("Validation part (partly seen in training): 80.0%") and lines[-1] == f"  seen: {mixed}"
+    lines = figure_lines("eval", FIGURES, way="held out by image")
+    assert lines[0].startswith("Validation part (held out by image): 80.0%") and not lines[-1].startswith("  seen")
+
+
 def test_a_model_with_one_head_and_without_training_answers_has_what_it_has():
     figures = {"test_routed_accuracy": 0.5, "test_routed_binary_accuracy": 0.5, "test_abstention_coverage": 0.25}
     assert figure_lines("test", figures) == [
