@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ANSWERS, QUESTIONS, TEXT, VISION, short_run, write_jsonl, write_pictures
+from helpers import ANSWERS, QUESTIONS, TEXT, VISION, short_run, write_images, write_jsonl
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -149,18 +149,18 @@ def operators_read_once():
 
 
 @pytest.fixture
-def picture_folder(tmp_path):
-    """Eight pictures of one colour each, and train.jsonl with two questions about each; gives the folder."""
-    return write_pictures(tmp_path)
+def image_folder(tmp_path):
+    """Eight images of one colour each, and train.jsonl with two questions about each; gives the folder."""
+    return write_images(tmp_path)
 
 
 @pytest.fixture
-def recipe(picture_folder, tmp_path):
-    """A recipe that trains for two steps on the pictures, and its output folder."""
+def recipe(image_folder, tmp_path):
+    """A recipe that trains for two steps on the images, and its output folder."""
     path = tmp_path / "recipe.yaml"
 
     def write(**changes):
-        path.write_text(yaml.safe_dump({**short_run(picture_folder), **changes}))
+        path.write_text(yaml.safe_dump({**short_run(image_folder), **changes}))
         return str(path)
 
     return write
@@ -171,7 +171,7 @@ def trained_run(tmp_path_factory):
     """The output folder of a run of that recipe; it is read only."""
     from dualvqa.run import main as run_vqa
 
-    folder = write_pictures(tmp_path_factory.mktemp("trained"))
+    folder = write_images(tmp_path_factory.mktemp("trained"))
     (folder / "recipe.yaml").write_text(yaml.safe_dump(short_run(folder)))
     run_vqa.main([str(folder / "recipe.yaml")])
     return folder / "out"
@@ -184,7 +184,7 @@ def trained(trained_run, tmp_path):
 
 
 @pytest.fixture
-def test_file(picture_folder):
+def test_file(image_folder):
     """Six questions without answers, with fields of their own, one of them named as a prediction's."""
     rows = [
         {
@@ -195,22 +195,22 @@ def test_file(picture_folder):
         }
         for n in (5, 3, 4, 3, 0, 1)
     ]
-    return write_jsonl(picture_folder / "test.jsonl", rows)
+    return write_jsonl(image_folder / "test.jsonl", rows)
 
 
 @pytest.fixture
-def many(picture_folder):
-    """Two questions about each of 40 pictures, of which many are answered at random, and a part to test on."""
+def many(image_folder):
+    """Two questions about each of 40 images, of which many are answered at random, and a part to test on."""
     rng, rows = np.random.default_rng(0), []
     for number in range(60):
         color = ("red", "green", "blue")[number % 3]
-        Image.new("RGB", (24, 24), color).resize((24 + number, 24)).save(picture_folder / f"many_{number}.png")
+        Image.new("RGB", (24, 24), color).resize((24 + number, 24)).save(image_folder / f"many_{number}.png")
         for question in ("is it red?", "is there a red shape?"):
             answer = ("no", "yes")[rng.integers(2)] if number % 2 else ("yes" if color == "red" else "no")
             rows.append({"image": f"many_{number}.png", "question": question, "answer": answer})
         rows.append({"image": f"many_{number}.png", "question": "what color is it?", "answer": color})
-    write_jsonl(picture_folder / "test.jsonl", rows[120:])
-    return write_jsonl(picture_folder / "many.jsonl", rows[:120])
+    write_jsonl(image_folder / "test.jsonl", rows[120:])
+    return write_jsonl(image_folder / "many.jsonl", rows[:120])
 
 
 @pytest.fixture

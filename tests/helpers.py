@@ -50,8 +50,8 @@ def write_jsonl(path, rows):
     return os.fspath(path)
 
 
-def write_pictures(folder):
-    """Eight pictures of one colour each, and train.jsonl with two questions about each; gives the folder."""
+def write_images(folder):
+    """Eight images of one colour each, and train.jsonl with two questions about each; gives the folder."""
     rows = []
     for number in range(8):
         color = ANSWERS[number % 3]
@@ -64,7 +64,7 @@ def write_pictures(folder):
 
 
 def short_run(folder):
-    """The settings of a run of two steps on those pictures."""
+    """The settings of a run of two steps on those images."""
     return {
         "train_file": str(folder / "train.jsonl"),
         "image_dir": str(folder),

@@ -25,9 +25,9 @@ def test_inference_writes_a_row_for_each_model_and_both_plots(tmp_path):
 
 
 @pytest.mark.slow
-def test_training_measures_plain_and_ours_in_both_modes(picture_folder, tmp_path):
+def test_training_measures_plain_and_ours_in_both_modes(image_folder, tmp_path):
     page = tmp_path / "training_speed.md"
-    files = ["--train_file", picture_folder / "train.jsonl", "--image_dir", picture_folder]
+    files = ["--train_file", image_folder / "train.jsonl", "--image_dir", image_folder]
     benchmark("training", "--output", page, "--quick", "--data", "vqa_rad", "--rounds", 1, "--workers", 1, *files)
     rows = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line[:9] == "| vqa_rad"]
     assert [row[1] for row in rows[:2]] == ["full", "frozen"]
@@ -36,9 +36,9 @@ def test_training_measures_plain_and_ours_in_both_modes(picture_folder, tmp_path
 
 
 @pytest.mark.slow
-def test_ablation_goes_on_where_it_stopped(picture_folder, tmp_path):
+def test_ablation_goes_on_where_it_stopped(image_folder, tmp_path):
     page, runs = tmp_path / "ablation.md", tmp_path / "runs"
-    files = ["--train_file", picture_folder / "train.jsonl", "--image_dir", picture_folder, "--image_size", 32]
+    files = ["--train_file", image_folder / "train.jsonl", "--image_dir", image_folder, "--image_size", 32]
     files += ["--validation_fraction", 0.25, "--do_predict", "false"]
     flags = ["--dataset", "easy_vqa", "--seeds", 1, "--budget", 2, "--output", page, "--runs", runs]
     flags += ["--rows", "separate", "--flags", *files]
@@ -64,11 +64,11 @@ arms:
 
 
 @pytest.mark.slow
-def test_cross_validation_scores_every_question_once_for_each_seed(picture_folder, tmp_path):
+def test_cross_validation_scores_every_question_once_for_each_seed(image_folder, tmp_path):
     page, plan, runs = tmp_path / "parts.md", tmp_path / "plan.yaml", tmp_path / "runs"
     plan.write_text(PLAN)
     flags = ["--plan", plan, "--output", page, "--runs", runs, "--seeds", 1, "--folds", 2, "--jobs", 1]
-    files = ["--train_file", picture_folder / "train.jsonl", "--image_dir", picture_folder, "--image_size", 32]
+    files = ["--train_file", image_folder / "train.jsonl", "--image_dir", image_folder, "--image_size", 32]
     benchmark("cross_validation", *flags, "--flags", *files, "--max_steps", 2)
     rows = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows[2:]] == [
@@ -101,7 +101,7 @@ def test_a_claim_holds_where_the_interval_of_the_seeds_does_not_have_zero():
 
 
 @pytest.mark.slow
-def test_reliability_is_measured_of_saved_folders(picture_folder, tmp_path, tiny_model, processor):
+def test_reliability_is_measured_of_saved_folders(image_folder, tmp_path, tiny_model, processor):
     folders = {}
     for name, familiar in (("one", True), ("other", False)):
         model = tiny_model(fusion_type="cross_attention")
@@ -110,7 +110,7 @@ def test_reliability_is_measured_of_saved_folders(picture_folder, tmp_path, tiny
         folders[name] = tmp_path / name
         model.save_pretrained(folders[name])
         processor.save_pretrained(folders[name])
-    flags = f"--test_file {picture_folder / 'train.jsonl'} --image_dir {picture_folder} --output_dir {tmp_path / 'no'}"
+    flags = f"--test_file {image_folder / 'train.jsonl'} --image_dir {image_folder} --output_dir {tmp_path / 'no'}"
     runs = [word for name, folder in folders.items() for word in ("--run", name, folder, flags)]
     benchmark("abstention", "--output", tmp_path / "abstention.md", "--splits", 3, "--max_risk", 0.1, *runs)
     rows = [line.split(" | ") for line in (tmp_path / "abstention.md").read_text().splitlines() if line[:5] == "| one"]

@@ -37,8 +37,8 @@ def run_folder(tmp_path_factory):
 def test_draws_curves_and_a_sheet(run_folder):
     run_script(ROOT / "demo" / "draw.py", run_folder)
     for name in ("curves.png", "sheet.png"):
-        with Image.open(run_folder / name) as picture:
-            assert picture.width > 800 and len(picture.convert("L").getcolors(256)) > 20
+        with Image.open(run_folder / name) as image:
+            assert image.width > 800 and len(image.convert("L").getcolors(256)) > 20
 
 
 def test_asks_three_questions_and_prints_what_was_reached(run_folder):

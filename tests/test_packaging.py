@@ -120,7 +120,7 @@ def test_the_description_has_neither_relative_links_nor_images(wheel):
 
 @pytest.mark.slow
 def test_it_trains_predicts_and_reports_from_a_folder_with_a_package_of_the_same_name(
-    installed, picture_folder, tmp_path
+    installed, image_folder, tmp_path
 ):
     recipe = {
         "train_file": "train.jsonl",

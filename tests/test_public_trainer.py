@@ -106,13 +106,13 @@ def test_the_ten_lines_leave_what_a_run_leaves(make_trainer, data, tmp_path, rec
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_weights_as_a_run_on_files(recipe, picture_folder, tmp_path):
+def test_the_same_seed_gives_the_same_weights_as_a_run_on_files(recipe, image_folder, tmp_path):
     flags = ["--validation_fraction", "0", "--output_dir", str(tmp_path / "files")]
     run = run_vqa.main([recipe(), *flags])
     args = run.settings.training
     args.output_dir = str(tmp_path / "python")
-    read = DataArguments(image_dir=str(picture_folder))
-    rows = prepare_dataset(picture_folder / "train.jsonl", data_args=read)
+    read = DataArguments(image_dir=str(image_folder))
+    rows = prepare_dataset(image_folder / "train.jsonl", data_args=read)
     set_seed(args.seed)
     model, processor = build_model(rows, preset="none", **{**run.model.start.fields, "image_size": 32})
     DualVQATrainer(model=model, processing_class=processor, args=args, train_dataset=rows).train()

@@ -75,11 +75,11 @@ def assert_same_run(one, other):
     assert len(losses) == 2 and len(log_of(one)) == 7  # two of training, four evaluations, the end
 
 
-def long_run(picture_folder):
+def long_run(image_folder):
     """Twelve steps, three an epoch, with all that draws random numbers: order, augmentation, dropout."""
     return {
-        "train_file": str(picture_folder / "train.jsonl"),
-        "image_dir": str(picture_folder),
+        "train_file": str(image_folder / "train.jsonl"),
+        "image_dir": str(image_folder),
         "image_size": 32,
         "validation_fraction": 0.25,
         "num_train_epochs": 4,

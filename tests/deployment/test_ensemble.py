@@ -108,18 +108,18 @@ def test_what_cannot_answer_together_is_named(two, tiny_model, processor):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
-def test_run_vqa_predicts_with_several_folders(recipe, test_file, picture_folder, tmp_path, average):
+def test_run_vqa_predicts_with_several_folders(recipe, test_file, image_folder, tmp_path, average):
     folders = [str(tmp_path / f"member_{seed}") for seed in (0, 1)]
     for seed, folder in enumerate(folders):
         run_vqa.main([recipe(seed=seed), "--output_dir", folder, "--seed", str(seed)])
     flags = ["--model_name_or_path", folders[0], "--ensemble_with", folders[1], "--ensemble_average", average]
     flags += ["--test_file", str(test_file), "--do_predict", "--output_dir", str(tmp_path / "both")]
-    flags += ["--do_eval", "--validation_file", str(picture_folder / "train.jsonl")]
+    flags += ["--do_eval", "--validation_file", str(image_folder / "train.jsonl")]
     run_vqa.main([recipe(do_train=False), *flags])
     pipes = [load_model(folder) for folder in folders]
     ensemble = EnsemblePipeline([DualVQAPipeline(*pipe) for pipe in pipes], average)
     for line in lines_of(tmp_path / "both" / "predictions.jsonl"):
-        best = ensemble(image=str(picture_folder / line["image"]), question=line["question"])[0]
+        best = ensemble(image=str(image_folder / line["image"]), question=line["question"])[0]
         assert (line["answer"], line["question_type"]) == (best["answer"], best["question_type"])
         assert line["score"] == pytest.approx(best["score"], abs=1e-4)
     figures = json.loads((tmp_path / "both" / "all_results.json").read_text())

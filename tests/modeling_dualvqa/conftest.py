@@ -19,8 +19,8 @@ def pipe(model, processor):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Paths of three pictures that differ."""
+def image_paths(tmp_path):
+    """Paths of three images that differ."""
     paths = []
     for name, size in (("a", (40, 30)), ("b", (30, 40)), ("c", (33, 33))):
         paths.append(str(tmp_path / f"{name}.png"))

@@ -57,14 +57,14 @@ COLLECTIONS = {
 
 
 @pytest.fixture
-def numbered_rows(pictures):
+def numbered_rows(image_paths):
     """Rows of which no two neighbours are the same."""
-    return [{"image": pictures[number % 3], "question": (COLOR, RED)[number % 2]} for number in range(7)]
+    return [{"image": image_paths[number % 3], "question": (COLOR, RED)[number % 2]} for number in range(7)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers, batch_sizes", [(0, (1, 3)), (2, (3,))])
-def test_every_row_is_answered_once_and_in_order(pipe, numbered_rows, pictures, num_workers, batch_sizes):
+def test_every_row_is_answered_once_and_in_order(pipe, numbered_rows, image_paths, num_workers, batch_sizes):
     expected = [pipe(row) for row in numbered_rows]
     images, questions = (KeyDataset(numbered_rows, name) for name in ("image", "question"))
     for batch_size in batch_sizes:
@@ -73,7 +73,7 @@ def test_every_row_is_answered_once_and_in_order(pipe, numbered_rows, pictures, 
             assert same_answers(list(pipe(collect(numbered_rows), **options)), expected), kind
         assert same_answers(list(pipe(images, questions, **options)), expected)
         assert same_answers(
-            pipe(pictures, [COLOR, RED], **options), [pipe(i, q) for i in pictures for q in (COLOR, RED)]
+            pipe(image_paths, [COLOR, RED], **options), [pipe(i, q) for i in image_paths for q in (COLOR, RED)]
         )
 
 
@@ -85,33 +85,33 @@ def test_no_rows_give_no_answers(pipe):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_several_images_in_one_row_are_refused_and_reach_no_other_row(pipe, pictures, count):
+def test_several_images_in_one_row_are_refused_and_reach_no_other_row(pipe, image_paths, count):
     arrays = [np.zeros((32, 32, 3), dtype=np.uint8), np.full((32, 32, 3), 255, dtype=np.uint8)][:count]
-    expected = [pipe(image=path, question=COLOR, top_k=3) for path in pictures]
+    expected = [pipe(image=path, question=COLOR, top_k=3) for path in image_paths]
     pipe.images.clear()
     for several in (arrays, tuple(arrays), np.stack(arrays), torch.from_numpy(np.stack(arrays))):
-        rows = [{"image": image, "question": COLOR} for image in (pictures[0], several, *pictures[1:])]
+        rows = [{"image": image, "question": COLOR} for image in (image_paths[0], several, *image_paths[1:])]
         with pytest.raises(ValueError, match=f"expected one image, found a .* of {count}"):
             pipe(rows, batch_size=4)
-        assert same_answers([pipe(image=path, question=COLOR, top_k=3) for path in pictures], expected)
+        assert same_answers([pipe(image=path, question=COLOR, top_k=3) for path in image_paths], expected)
 
 
-def test_embeddings_that_are_not_one_for_each_image_or_question_are_refused_and_not_kept(pipe, pictures):
+def test_embeddings_that_are_not_one_for_each_image_or_question_are_refused_and_not_kept(pipe, image_paths):
     for name in ("encode_questions", "encode_images"):
         encode = getattr(pipe.model, name)
         setattr(pipe.model, name, lambda *inputs, encode=encode: encode(*inputs).repeat_interleave(2, dim=0))
         with pytest.raises(ValueError, match="expected 1 embeddings for 1 inputs, found 2"):
-            pipe(image=pictures[0], question=COLOR)
+            pipe(image=image_paths[0], question=COLOR)
         setattr(pipe.model, name, encode)
     assert not len(pipe.images)
 
 
 @pytest.mark.slow
-def test_threads_get_the_answers_that_one_after_another_gets(model, processor, pictures):
+def test_threads_get_the_answers_that_one_after_another_gets(model, processor, image_paths):
     """Fast tokenizers hold the padding of a call, and a full cache drops while others look into it."""
     pipe = DualVQAPipeline(model, processor)
     pipe.images.max_bytes = pipe.questions.max_bytes = 6000
-    rows = [{"image": path, "question": question} for path in pictures for question in (COLOR, RED, "is it? " * 3)]
+    rows = [{"image": path, "question": question} for path in image_paths for question in (COLOR, RED, "is it? " * 3)]
     expected = {str(row): DualVQAPipeline(model, processor)(row) for row in rows}
     found = []
 
@@ -137,16 +137,16 @@ def test_weights_that_are_no_numbers_are_refused_before_anything_is_asked(tiny_m
         DualVQAPipeline(model, processor)
 
 
-def test_options_of_the_pipeline_that_transformers_had_are_taken_or_refused_by_name(pipe, pictures):
-    expected = pipe(image=pictures[0], question=COLOR)
-    assert pipe(image=pictures[0], question=COLOR, padding=True, truncation=True) == expected
-    assert pipe(image=pictures[0], question=COLOR, padding="max_length", truncation=False) == expected
+def test_options_of_the_pipeline_that_transformers_had_are_taken_or_refused_by_name(pipe, image_paths):
+    expected = pipe(image=image_paths[0], question=COLOR)
+    assert pipe(image=image_paths[0], question=COLOR, padding=True, truncation=True) == expected
+    assert pipe(image=image_paths[0], question=COLOR, padding="max_length", truncation=False) == expected
     with pytest.raises(ValueError, match="tokens without truncation, found"):
-        pipe(image=pictures[0], question=COLOR * 20, truncation=False)
+        pipe(image=image_paths[0], question=COLOR * 20, truncation=False)
     with pytest.raises(ValueError, match="padding must be one of .*; found 'sideways' and None"):
-        pipe(image=pictures[0], question=COLOR, padding="sideways")
+        pipe(image=image_paths[0], question=COLOR, padding="sideways")
     with pytest.raises(TypeError, match="unknown options: topk; see DualVQAPipeline.__call__"):
-        pipe(image=pictures[0], question=COLOR, topk=2)
+        pipe(image=image_paths[0], question=COLOR, topk=2)
 
 
 class Slow(QuietHandler):
@@ -155,26 +155,28 @@ class Slow(QuietHandler):
         super().do_GET()
 
 
-def test_a_download_has_as_long_as_its_caller_says(pipe, pictures, tmp_path):
+def test_a_download_has_as_long_as_its_caller_says(pipe, image_paths, tmp_path):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Slow, directory=str(tmp_path)))
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/a.png"
     try:
         with pytest.raises(ValueError, match="not complete after 0.1 seconds"):
             pipe(image=url, question=COLOR, timeout=0.1)
-        assert pipe(image=url, question=COLOR, timeout=9) == pipe(image=pictures[0], question=COLOR, timeout=9)
+        assert pipe(image=url, question=COLOR, timeout=9) == pipe(image=image_paths[0], question=COLOR, timeout=9)
         with pytest.raises(ValueError, match="expected seconds of image sources to be a number above 0, found -1"):
             pipe(image=url, question=COLOR, timeout=-1)
     finally:
         server.shutdown()
         server.server_close()
-    assert pipe(image=Image.open(pictures[0]), question=COLOR, timeout=0.1) == pipe(image=pictures[0], question=COLOR)
+    assert pipe(image=Image.open(image_paths[0]), question=COLOR, timeout=0.1) == pipe(
+        image=image_paths[0], question=COLOR
+    )
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_kept_under_its_own_content(pipe, pictures, monkeypatch):
+def test_a_file_that_is_replaced_while_it_is_read_is_kept_under_its_own_content(pipe, image_paths, monkeypatch):
     """What is hashed is what is decoded."""
-    image, content = pictures[0], [Path(path).read_bytes() for path in pictures]
-    expected = [pipe(image=path, question=COLOR, top_k=3) for path in pictures[:2]]
+    image, content = image_paths[0], [Path(path).read_bytes() for path in image_paths]
+    expected = [pipe(image=path, question=COLOR, top_k=3) for path in image_paths[:2]]
     pipe.images.clear()
     read = type(pipe.processor.image_processor).read
 
@@ -188,22 +190,22 @@ def test_a_file_that_is_replaced_while_it_is_read_is_kept_under_its_own_content(
     assert same_answers(pipe(image=image, question=COLOR, top_k=3), expected[1])
 
 
-def test_a_pipeline_that_faces_strangers_opens_what_it_is_allowed_to(model, processor, pictures, tmp_path):
-    expected = DualVQAPipeline(model, processor)(pictures[0], COLOR)
+def test_a_pipeline_that_faces_strangers_opens_what_it_is_allowed_to(model, processor, image_paths, tmp_path):
+    expected = DualVQAPipeline(model, processor)(image_paths[0], COLOR)
     content = (tmp_path / "a.png").read_bytes()
     pipe = DualVQAPipeline(model, processor, image_sources="objects")
-    for image in (content, Image.open(pictures[0]), {"bytes": content, "path": None}):
+    for image in (content, Image.open(image_paths[0]), {"bytes": content, "path": None}):
         assert pipe(image=image, question=COLOR) == expected
-    for image in (pictures[0], tmp_path / "a.png", {"bytes": None, "path": pictures[0]}):
+    for image in (image_paths[0], tmp_path / "a.png", {"bytes": None, "path": image_paths[0]}):
         with pytest.raises(ValueError, match="paths are not allowed here"):
             pipe(image=image, question=COLOR)
     with pytest.raises(ValueError, match="URLs are not allowed here"):
         pipe(image="http://127.0.0.1/a.png", question=COLOR)
-    assert DualVQAPipeline(model, processor)(pictures[0], COLOR) == expected  # the processor given is as it was
+    assert DualVQAPipeline(model, processor)(image_paths[0], COLOR) == expected  # the processor given is as it was
     small = DualVQAPipeline(model, processor, image_sources={"folders": [tmp_path], "max_pixels": 1100})
     with pytest.raises(ValueError, match="40 x 30 pixels, and the limit max_pixels is 1,100"):
-        small(pictures[0], COLOR)
-    assert small(pictures[2], COLOR) and not small.processor.image_processor.sources.internal
+        small(image_paths[0], COLOR)
+    assert small(image_paths[2], COLOR) and not small.processor.image_processor.sources.internal
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e30])

@@ -11,25 +11,25 @@ from modeling_dualvqa.teaching_dualvqa import plain
 from processing import DualVQAProcessor
 
 
-def picture(number):
+def image(number):
     torch.manual_seed(number)
     return Image.fromarray((torch.rand(32, 32, 3) * 255 / (1 + number)).byte().numpy())
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Paths of four pictures that the tiny model tells from each other."""
+def image_paths(tmp_path):
+    """Paths of four image_paths that the tiny model tells from each other."""
     paths = [tmp_path / f"{number}.png" for number in range(4)]
     for number, path in enumerate(paths):
-        picture(number).save(path)
+        image(number).save(path)
     return list(map(str, paths))
 
 
 @pytest.fixture
-def pipe(tiny_model, processor, pictures):
-    """A pipeline whose model remembers what was asked about three of the pictures."""
+def pipe(tiny_model, processor, image_paths):
+    """A pipeline whose model remembers what was asked about three of the image_paths."""
     pipe = DualVQAPipeline(tiny_model(fusion_type="cross_attention"), processor)
-    images = [image for image in pictures[:3] for _ in range(2)]
+    images = [image for image in image_paths[:3] for _ in range(2)]
     pipe.memory.build(images, [COLOR, RED] * 3, ["red", "yes", "green", "no", "blue", "no"])
     return pipe
 
@@ -49,22 +49,22 @@ def best(pipe, image, question, **options):
     return pipe(image=image, question=question, **options)[0]
 
 
-def test_a_new_word_is_said_from_the_next_question_on_and_a_saved_folder_says_it_too(pipe, pictures, tmp_path):
-    assert best(pipe, pictures[3], COLOR)["answer"] != "mauve"
-    pipe.memory.add([pictures[3]], [COLOR], ["mauve"])
-    said = best(pipe, pictures[3], COLOR)
+def test_a_new_word_is_said_from_the_next_question_on_and_a_saved_folder_says_it_too(pipe, image_paths, tmp_path):
+    assert best(pipe, image_paths[3], COLOR)["answer"] != "mauve"
+    pipe.memory.add([image_paths[3]], [COLOR], ["mauve"])
+    said = best(pipe, image_paths[3], COLOR)
     assert said["answer"] == "mauve" and said["score"] > 0.9 and pipe.processor.memory_answers == ["mauve"]
     assert len(pipe.memory) == 7 and pipe.model.memory.taught.tolist() == [False] * 6 + [True]
     pipe.save_pretrained(tmp_path / "taught")
     again = DualVQAPipeline(load(tmp_path / "taught"), DualVQAProcessor.from_pretrained(tmp_path / "taught"))
-    assert best(again, pictures[3], COLOR) == said
+    assert best(again, image_paths[3], COLOR) == said
     assert_same_state(state(again), state(pipe))
 
 
-def test_adding_and_removing_are_exact_inverses(pipe, pictures):
-    everything = {"image": pictures, "question": QUESTIONS}
+def test_adding_and_removing_are_exact_inverses(pipe, image_paths):
+    everything = {"image": image_paths, "question": QUESTIONS}
     before, answers = state(pipe), pipe(**everything, top_k=5)
-    images, questions = [pictures[3], pictures[0], pictures[3]], [COLOR, COLOR, RED]
+    images, questions = [image_paths[3], image_paths[0], image_paths[3]], [COLOR, COLOR, RED]
     pipe.memory.add(images, questions, ["mauve", "ochre", "yes"])
     assert pipe(**everything, top_k=5) != answers and len(pipe.model.memory.image_keys) == 4
     pipe.memory.remove(images[1:], questions[1:])
@@ -74,56 +74,62 @@ def test_adding_and_removing_are_exact_inverses(pipe, pictures):
     assert pipe(**everything, top_k=5) == answers and pipe.processor.memory_answers == []
 
 
-def test_a_corrected_answer_takes_the_place_of_that_of_training(pipe, pictures):
-    pipe.memory.add(pictures[0], RED, "no")
-    assert best(pipe, pictures[0], RED)["answer"] == "no"
+def test_a_corrected_answer_takes_the_place_of_that_of_training(pipe, image_paths):
+    pipe.memory.add(image_paths[0], RED, "no")
+    assert best(pipe, image_paths[0], RED)["answer"] == "no"
     assert pipe.model.memory.hidden.tolist() == [False, True] + [False] * 5
-    pipe.memory.add(pictures[0], RED, "Yes.")  # and the later one that of the earlier
-    assert best(pipe, pictures[0], RED)["answer"] == "yes" and len(pipe.memory) == 7
-    pipe.memory.add([pictures[0]] * 2, [RED] * 2, ["yes", "no"])
-    assert best(pipe, pictures[0], RED)["answer"] == "no" and len(pipe.memory) == 7
-    assert pipe.model.memory.texts[-1] == {"image": pictures[0], "question": RED, "answer": "no"}
+    pipe.memory.add(image_paths[0], RED, "Yes.")  # and the later one that of the earlier
+    assert best(pipe, image_paths[0], RED)["answer"] == "yes" and len(pipe.memory) == 7
+    pipe.memory.add([image_paths[0]] * 2, [RED] * 2, ["yes", "no"])
+    assert best(pipe, image_paths[0], RED)["answer"] == "no" and len(pipe.memory) == 7
+    assert pipe.model.memory.texts[-1] == {"image": image_paths[0], "question": RED, "answer": "no"}
 
 
-def test_what_was_known_is_not_forgotten(pipe, pictures):
-    known = [best(pipe, image, question) for image in pictures[1:3] for question in (COLOR, RED)]
-    pipe.memory.add([pictures[3]] * 2, [COLOR, RED], ["mauve", "yes"])
-    now = [best(pipe, image, question) for image in pictures[1:3] for question in (COLOR, RED)]
+def test_what_was_known_is_not_forgotten(pipe, image_paths):
+    known = [best(pipe, image, question) for image in image_paths[1:3] for question in (COLOR, RED)]
+    pipe.memory.add([image_paths[3]] * 2, [COLOR, RED], ["mauve", "yes"])
+    now = [best(pipe, image, question) for image in image_paths[1:3] for question in (COLOR, RED)]
     assert [item["answer"] for item in now] == [item["answer"] for item in known]
 
 
-def test_teaching_leaves_the_embeddings_of_before_in_the_cache(pipe, pictures, monkeypatch):
-    pipe(image=pictures[3], question=COLOR)
-    pipe.memory.add(pictures[3], COLOR, "mauve")
+def test_teaching_leaves_the_embeddings_of_before_in_the_cache(pipe, image_paths, monkeypatch):
+    pipe(image=image_paths[3], question=COLOR)
+    pipe.memory.add(image_paths[3], COLOR, "mauve")
     monkeypatch.setattr(pipe.model, "encode_images", lambda *_: pytest.fail("encoded again"))
-    assert best(pipe, pictures[3], COLOR)["answer"] == "mauve"
+    assert best(pipe, image_paths[3], COLOR)["answer"] == "mauve"
 
 
-def test_forgetting_leaves_the_heads_alone(pipe, pictures, tiny_model):
-    pipe.memory.add(pictures[3], COLOR, "mauve")
+def test_forgetting_leaves_the_heads_alone(pipe, image_paths, tiny_model):
+    pipe.memory.add(image_paths[3], COLOR, "mauve")
     pipe.memory.forget()
     assert pipe.model.memory is None and pipe.processor.memory_answers == [] and len(pipe.memory) == 0
-    assert best(pipe, pictures[3], COLOR, top_k=1)["answer"] in ("red", "green", "blue", "no", "yes")
+    assert best(pipe, image_paths[3], COLOR, top_k=1)["answer"] in ("red", "green", "blue", "no", "yes")
 
 
-def test_the_evidence_is_what_spoke_for_the_answer(pipe, pictures):
-    pipe.memory.add(pictures[3], COLOR, "mauve", "my picture")
-    (said,) = best(pipe, pictures[3], COLOR, evidence=3)["evidence"]
-    assert said["image"] == "my picture" and said["answer"] == "mauve" and said["question"] == COLOR
+def test_the_evidence_is_what_spoke_for_the_answer(pipe, image_paths):
+    pipe.memory.add(image_paths[3], COLOR, "mauve", "my image")
+    (said,) = best(pipe, image_paths[3], COLOR, evidence=3)["evidence"]
+    assert said["image"] == "my image" and said["answer"] == "mauve" and said["question"] == COLOR
     assert said["similarity"] == pytest.approx(1.8, abs=1e-3) and said["weight"] == pytest.approx(1)
-    for items in pipe(image=pictures[:3], question=[COLOR, RED], evidence=2, top_k=2):
+    for items in pipe(image=image_paths[:3], question=[COLOR, RED], evidence=2, top_k=2):
         for item in items:
             assert all(example["answer"] == item["answer"] for example in item["evidence"])
             similarities = [example["similarity"] for example in item["evidence"]]
             assert similarities == sorted(similarities, reverse=True) and len(similarities) <= 2
-    assert any(item["evidence"] for item in pipe(image=pictures[0], question=RED, question_type="binary", evidence=1))
-    assert "evidence" not in best(pipe, pictures[3], COLOR)
+    assert any(
+        item["evidence"] for item in pipe(image=image_paths[0], question=RED, question_type="binary", evidence=1)
+    )
+    assert "evidence" not in best(pipe, image_paths[3], COLOR)
 
 
-def test_the_texts_are_a_file_of_their_own_which_goes_with_them(pipe, pictures, tmp_path):
+def test_the_texts_are_a_file_of_their_own_which_goes_with_them(pipe, image_paths, tmp_path):
     pipe.save_pretrained(tmp_path / "saved")
     lines = lines_of(tmp_path / "saved" / "memory_examples.jsonl")
-    assert lines == pipe.model.memory.texts and lines[0] == {"image": pictures[0], "question": COLOR, "answer": "red"}
+    assert lines == pipe.model.memory.texts and lines[0] == {
+        "image": image_paths[0],
+        "question": COLOR,
+        "answer": "red",
+    }
     (tmp_path / "saved" / "memory_examples.jsonl").unlink()
     model = load(tmp_path / "saved")
     assert model.memory.texts is None
@@ -133,9 +139,9 @@ def test_the_texts_are_a_file_of_their_own_which_goes_with_them(pipe, pictures, 
     assert not (tmp_path / "saved" / "memory_examples.jsonl").exists()
     other = DualVQAPipeline(model, pipe.processor)
     with pytest.raises(ValueError, match="evidence=3 asks for .* the texts of its memory were not kept"):
-        other(image=pictures[0], question=RED, evidence=3)
-    other.memory.add(pictures[3], RED, "yes")
-    assert model.memory.texts is None and best(other, pictures[3], RED)["answer"] == "yes"
+        other(image=image_paths[0], question=RED, evidence=3)
+    other.memory.add(image_paths[3], RED, "yes")
+    assert model.memory.texts is None and best(other, image_paths[3], RED)["answer"] == "yes"
 
 
 def test_the_texts_are_pushed_only_when_that_is_asked_for(pipe, monkeypatch):
@@ -152,11 +158,11 @@ def test_the_texts_are_pushed_only_when_that_is_asked_for(pipe, monkeypatch):
     assert timestamps == {}
 
 
-def test_bad_lessons_are_refused(pipe, pictures, tiny_model, processor):
+def test_bad_lessons_are_refused(pipe, image_paths, tiny_model, processor):
     memory, bare = pipe.memory, DualVQAPipeline(tiny_model(), processor)
-    first, last = pictures[:1], pictures[3:]
+    first, last = image_paths[:1], image_paths[3:]
     for call, message in (
-        (lambda: memory.add(pictures, [COLOR], ["red"]), "expected 1 images, one for each question, found 4"),
+        (lambda: memory.add(image_paths, [COLOR], ["red"]), "expected 1 images, one for each question, found 4"),
         (lambda: memory.add(first, [COLOR], [None]), "expected a text as answer to question 0, found None"),
         (lambda: memory.add(first, [COLOR], [" . "]), r"expected a text as answer to question 0, found ' \. '"),
         (lambda: memory.add([], [], []), "expected questions about images, found none"),
@@ -173,15 +179,15 @@ def test_bad_lessons_are_refused(pipe, pictures, tiny_model, processor):
 
 def test_a_model_and_a_processor_that_know_different_words_are_refused(pipe):
     processor = pipe.processor
-    pipe.memory.add(picture(9), COLOR, "mauve")
+    pipe.memory.add(image(9), COLOR, "mauve")
     processor.memory_answers = []
     with pytest.raises(ValueError, match="memory knows 1 answers that the head doesn't, and the processor's .* are 0"):
         DualVQAPipeline(pipe.model, processor)
 
 
-def test_a_model_with_an_open_ended_head_alone_is_taught_yes_as_a_word(tiny_model, processor, pictures):
+def test_a_model_with_an_open_ended_head_alone_is_taught_yes_as_a_word(tiny_model, processor, image_paths):
     pipe = DualVQAPipeline(tiny_model(heads=["open_ended"]), processor)
-    pipe.memory.build(pictures[:2], [RED, COLOR], ["yes", "red"])
+    pipe.memory.build(image_paths[:2], [RED, COLOR], ["yes", "red"])
     assert processor.memory_answers == ["yes"] and pipe.model.memory.question_type.tolist() == [1, 1]
     assert isinstance(pipe.model.memory, Memory)
 

@@ -84,69 +84,69 @@ def test_a_list_of_one_is_that_one():
 
 
 @pytest.mark.parametrize("answers", [["red", ["red", "blue"]], [["red"], "blue"], ["red", []], [True, "red", 3]])
-def test_answers_of_all_shapes_stand_side_by_side(picture_folder, answers):
+def test_answers_of_all_shapes_stand_side_by_side(image_folder, answers):
     rows = [{**ROW, "answer": answer} for answer in answers]
-    path = write_jsonl(picture_folder / "mixed.jsonl", rows)
-    parts, _, bad = prepare_datasets(arguments(picture_folder, train_file=path, on_bad_example="skip"))
+    path = write_jsonl(image_folder / "mixed.jsonl", rows)
+    parts, _, bad = prepare_datasets(arguments(image_folder, train_file=path, on_bad_example="skip"))
     found = [answer if isinstance(answer, list) else [answer] for answer in parts["train"]["answer"]]
     expected = [answer if isinstance(answer, list) else [answer] for answer in answers if answer != []]
     assert found == [[json.dumps(a) if isinstance(a, (bool, int)) else a for a in answer] for answer in expected]
     assert [row["row"] for row in bad] == [n for n, answer in enumerate(answers, 1) if answer == []]
 
 
-def test_all_bad_rows_are_told_the_first_of_them_with_row_and_path(picture_folder):
+def test_all_bad_rows_are_told_the_first_of_them_with_row_and_path(image_folder):
     rows = [ROW, {**ROW, "image": ["0.png", "1.png"]}, {**ROW, "question": {"en": "q?"}}, {**ROW, "answer": None}]
-    path = write_jsonl(picture_folder / "bad.jsonl", rows + 4 * [{**ROW, "image": "gone.png"}])
+    path = write_jsonl(image_folder / "bad.jsonl", rows + 4 * [{**ROW, "image": "gone.png"}])
     with pytest.raises(BadExampleError) as caught:
-        prepare_datasets(arguments(picture_folder, train_file=path))
+        prepare_datasets(arguments(image_folder, train_file=path))
     message = str(caught.value)
     first, *rows, advice = message.splitlines()
     assert first.endswith("bad.jsonl has 7 bad rows:") and len(rows) == 6 and rows[5] == "  ..."
     assert rows[0] == "  row 2 (no image): column 'image': expected one image, found a list of 2"
     assert rows[1].endswith("0.png): column 'question': expected a question's text, found an object with 'en'")
     assert rows[2].endswith("no answer") and advice.startswith("Mend them, or leave such rows out")
-    parts, _, bad = prepare_datasets(arguments(picture_folder, train_file=path, on_bad_example="skip"))
+    parts, _, bad = prepare_datasets(arguments(image_folder, train_file=path, on_bad_example="skip"))
     assert len(parts["train"]) == 1 and [row["row"] for row in bad] == [2, 3, 4, 5, 6, 7, 8]
 
 
-def test_booleans_are_yes_and_no_where_asked_for_else_words_with_a_warning(picture_folder, caplog):
-    path = write_jsonl(picture_folder / "bool.jsonl", [{**ROW, "answer": a} for a in (True, [False, True], "False")])
-    parts, *_ = prepare_datasets(arguments(picture_folder, train_file=path))
+def test_booleans_are_yes_and_no_where_asked_for_else_words_with_a_warning(image_folder, caplog):
+    path = write_jsonl(image_folder / "bool.jsonl", [{**ROW, "answer": a} for a in (True, [False, True], "False")])
+    parts, *_ = prepare_datasets(arguments(image_folder, train_file=path))
     assert list(parts["train"]["answer"]) == [["true"], ["false", "true"], ["False"]]
     assert "4 answers are true or false" in caplog.text and "with boolean_answers yes_no" in caplog.text
-    parts, *_ = prepare_datasets(arguments(picture_folder, train_file=path, boolean_answers="yes_no"))
+    parts, *_ = prepare_datasets(arguments(image_folder, train_file=path, boolean_answers="yes_no"))
     assert list(parts["train"]["answer"]) == [["yes"], ["no", "yes"], ["no"]]
     with pytest.raises(ValueError, match="boolean_answers must be words or yes_no, found 'maybe'"):
         DataArguments(boolean_answers="maybe")
 
 
-def test_lists_that_csv_holds_as_text_are_read_and_said(picture_folder, caplog):
+def test_lists_that_csv_holds_as_text_are_read_and_said(image_folder, caplog):
     cells = ["['red','red','blue']", '[""red"", ""red""]', "[dark red]", "[]", "[1, 1]"]
     lines = [f'0.png,q?,"{cell}","[7]"' for cell in cells]
-    (picture_folder / "lists.csv").write_text("\n".join(["image,question,answer,own", *lines]))
-    file = str(picture_folder / "lists.csv")
-    parts, _, bad = prepare_datasets(arguments(picture_folder, train_file=file, on_bad_example="skip"))
+    (image_folder / "lists.csv").write_text("\n".join(["image,question,answer,own", *lines]))
+    file = str(image_folder / "lists.csv")
+    parts, _, bad = prepare_datasets(arguments(image_folder, train_file=file, on_bad_example="skip"))
     assert list(parts["train"]["answer"]) == [["red", "red", "blue"], ["red", "red"], ["[dark red]"], ["1", "1"]]
     assert [row["row"] for row in bad] == [4] and parts["train"]["own"][0] == "[7]"
     assert "4 lists that are written as text are read as lists" in caplog.text
     assert "1 texts in brackets look like lists, can't be read as such, and are kept as text" in caplog.text
 
 
-def test_with_image_dir_only_no_image_outside_is_read(picture_folder, tmp_path_factory):
+def test_with_image_dir_only_no_image_outside_is_read(image_folder, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
-    (outside / "x.png").write_bytes((picture_folder / "0.png").read_bytes())
-    (picture_folder / "link.png").symlink_to(outside / "x.png")
+    (outside / "x.png").write_bytes((image_folder / "0.png").read_bytes())
+    (image_folder / "link.png").symlink_to(outside / "x.png")
     paths = ["0.png", f"../{outside.name}/x.png", str(outside / "x.png"), "link.png", {"path": str(outside / "x.png")}]
-    path = write_jsonl(picture_folder / "paths.jsonl", [{**ROW, "image": image} for image in paths])
-    assert len(prepare_datasets(arguments(picture_folder, train_file=path))[0]["train"]) == len(paths)
-    fenced = arguments(picture_folder, train_file=path, image_dir_only=True, on_bad_example="skip")
+    path = write_jsonl(image_folder / "paths.jsonl", [{**ROW, "image": image} for image in paths])
+    assert len(prepare_datasets(arguments(image_folder, train_file=path))[0]["train"]) == len(paths)
+    fenced = arguments(image_folder, train_file=path, image_dir_only=True, on_bad_example="skip")
     parts, _, bad = prepare_datasets(fenced)
     assert list(parts["train"]["row"]) == [0] and all("--image_dir_only forbids that" in row["problem"] for row in bad)
     with pytest.raises(ValueError, match="--image_dir_only needs --image_dir"):
         DataArguments(train_file=path, image_dir_only=True)
 
 
-def test_nothing_is_said_of_ordinary_answers(picture_folder, caplog):
+def test_nothing_is_said_of_ordinary_answers(image_folder, caplog):
     with caplog.at_level(logging.WARNING):
-        prepare_datasets(arguments(picture_folder))
+        prepare_datasets(arguments(image_folder))
     assert not caplog.records

@@ -6,8 +6,8 @@ from processing import AugmentationArguments, DataArguments, VQACollator, build_
 
 
 @pytest.fixture
-def rows(picture_folder):
-    args = DataArguments(train_file=str(picture_folder / "train.jsonl"), image_dir=str(picture_folder))
+def rows(image_folder):
+    args = DataArguments(train_file=str(image_folder / "train.jsonl"), image_dir=str(image_folder))
     args.validation_fraction = 0
     parts, _, _ = prepare_datasets(args)
     return parts["train"].select(range(6))

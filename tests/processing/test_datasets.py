@@ -20,8 +20,8 @@ def rows_of(folder):
     return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
 
 
-def test_canonical_columns_and_the_sources_own(picture_folder):
-    parts, raw, bad = prepare_datasets(arguments(picture_folder))
+def test_canonical_columns_and_the_sources_own(image_folder):
+    parts, raw, bad = prepare_datasets(arguments(image_folder))
     train = parts["train"]
     assert not bad and set(train.column_names) == {"image", "question", "answer", "image_key", "row", "qid"}
     assert train[0]["question"] == "what color is it?" and train[0]["answer"] == "red" and train[2]["qid"] == 2
@@ -30,48 +30,46 @@ def test_canonical_columns_and_the_sources_own(picture_folder):
 
 
 @pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
-def test_every_kind_of_file_gives_the_same_rows(picture_folder, kind):
-    frame = pandas.DataFrame(rows_of(picture_folder))
-    path = picture_folder / f"train.{kind}"
+def test_every_kind_of_file_gives_the_same_rows(image_folder, kind):
+    frame = pandas.DataFrame(rows_of(image_folder))
+    path = image_folder / f"train.{kind}"
     {"json": lambda p: frame.to_json(p, orient="records"), "csv": lambda p: frame.to_csv(p, index=False)}.get(
         kind, frame.to_parquet
     )(path)
-    expected = prepare_datasets(arguments(picture_folder))[0]["train"]
-    found = prepare_datasets(arguments(picture_folder, train_file=str(path)))[0]["train"]
+    expected = prepare_datasets(arguments(image_folder))[0]["train"]
+    found = prepare_datasets(arguments(image_folder, train_file=str(path)))[0]["train"]
     for column in ("image", "question", "answer", "image_key"):
         assert list(found[column]) == list(expected[column])
 
 
-def test_csv_answers_that_look_like_missing_values_are_answers(picture_folder):
-    (picture_folder / "train.csv").write_text(
-        "image,question,answer\n0.png,what is wrong?,None\n1.png,which part?,NA\n"
-    )
-    train = prepare_datasets(arguments(picture_folder, train_file=str(picture_folder / "train.csv")))[0]["train"]
+def test_csv_answers_that_look_like_missing_values_are_answers(image_folder):
+    (image_folder / "train.csv").write_text("image,question,answer\n0.png,what is wrong?,None\n1.png,which part?,NA\n")
+    train = prepare_datasets(arguments(image_folder, train_file=str(image_folder / "train.csv")))[0]["train"]
     assert list(train["answer"]) == ["None", "NA"]
 
 
-def test_answers_of_mixed_types_become_text(picture_folder):
-    rows = rows_of(picture_folder)
+def test_answers_of_mixed_types_become_text(image_folder):
+    rows = rows_of(image_folder)
     rows[0]["answer"], rows[1]["answer"] = 3, ["yes", "yes", "no"]
-    write_jsonl(picture_folder / "mixed.jsonl", rows[:1] + rows[2:])
-    write_jsonl(picture_folder / "lists.jsonl", [{**row, "answer": [row["answer"], "Yes"]} for row in rows[2:]])
-    mixed = prepare_datasets(arguments(picture_folder, train_file=str(picture_folder / "mixed.jsonl")))[0]["train"]
-    lists = prepare_datasets(arguments(picture_folder, train_file=str(picture_folder / "lists.jsonl")))[0]["train"]
+    write_jsonl(image_folder / "mixed.jsonl", rows[:1] + rows[2:])
+    write_jsonl(image_folder / "lists.jsonl", [{**row, "answer": [row["answer"], "Yes"]} for row in rows[2:]])
+    mixed = prepare_datasets(arguments(image_folder, train_file=str(image_folder / "mixed.jsonl")))[0]["train"]
+    lists = prepare_datasets(arguments(image_folder, train_file=str(image_folder / "lists.jsonl")))[0]["train"]
     assert mixed["answer"][0] == "3"
     assert lists["answer"][0] == ["green", "Yes"]
 
 
-def test_columns_can_be_named(picture_folder):
-    renamed = [{"img": r["image"], "q": r["question"], "a": r["answer"]} for r in rows_of(picture_folder)]
-    path = write_jsonl(picture_folder / "renamed.jsonl", renamed)
-    args = arguments(picture_folder, train_file=path, image_column="img", question_column="q", answer_column="a")
+def test_columns_can_be_named(image_folder):
+    renamed = [{"img": r["image"], "q": r["question"], "a": r["answer"]} for r in rows_of(image_folder)]
+    path = write_jsonl(image_folder / "renamed.jsonl", renamed)
+    args = arguments(image_folder, train_file=path, image_column="img", question_column="q", answer_column="a")
     assert len(prepare_datasets(args)[0]["train"]) == 16
     with pytest.raises(ValueError, match="no column 'image' \\(it has img, q, a\\).*--image_column"):
-        prepare_datasets(arguments(picture_folder, train_file=path))
+        prepare_datasets(arguments(image_folder, train_file=path))
 
 
-def test_embedded_images_work_as_files_do(picture_folder):
-    paths = [str(picture_folder / f"{number}.png") for number in range(4)]
+def test_embedded_images_work_as_files_do(image_folder):
+    paths = [str(image_folder / f"{number}.png") for number in range(4)]
     dataset = Dataset.from_dict({"image": paths, "question": ["is it red?"] * 4, "answer": ["yes"] * 4})
     embedded = dataset.cast_column("image", Image())
     from_files, _ = prepare_part(dataset, "train", DataArguments(dataset_name="x"))
@@ -79,28 +77,28 @@ def test_embedded_images_work_as_files_do(picture_folder):
     assert list(from_bytes["image_key"]) == list(from_files["image_key"])
 
 
-def test_rows_can_be_excluded(picture_folder):
-    train = prepare_datasets(arguments(picture_folder, exclude_rows=["qid=-1"]))[0]["train"]
+def test_rows_can_be_excluded(image_folder):
+    train = prepare_datasets(arguments(image_folder, exclude_rows=["qid=-1"]))[0]["train"]
     assert len(train) == 8 and set(train["question"]) == {"what color is it?"}
 
 
-def test_no_row_of_a_test_part_is_excluded(picture_folder):
-    args = arguments(picture_folder, test_file=str(picture_folder / "train.jsonl"), exclude_rows=["qid=-1"])
+def test_no_row_of_a_test_part_is_excluded(image_folder):
+    args = arguments(image_folder, test_file=str(image_folder / "train.jsonl"), exclude_rows=["qid=-1"])
     parts = prepare_datasets(args)[0]
     assert (len(parts["train"]), len(parts["test"])) == (8, 16)
 
 
-def test_a_row_with_a_key_twice_is_a_bad_row(picture_folder):
-    lines = (picture_folder / "train.jsonl").read_text().splitlines()
+def test_a_row_with_a_key_twice_is_a_bad_row(image_folder):
+    lines = (image_folder / "train.jsonl").read_text().splitlines()
     lines[3] = lines[3].replace('"answer": ', '"answer": "blue", "answer": ')
-    (picture_folder / "train.jsonl").write_text("\n".join(lines))
+    (image_folder / "train.jsonl").write_text("\n".join(lines))
     with pytest.raises(BadExampleError, match="row 4 .*: line 4: the key 'answer' comes twice in one object"):
-        prepare_datasets(arguments(picture_folder))
-    parts, _, bad = prepare_datasets(arguments(picture_folder, on_bad_example="skip"))
+        prepare_datasets(arguments(image_folder))
+    parts, _, bad = prepare_datasets(arguments(image_folder, on_bad_example="skip"))
     assert len(parts["train"]) == 15 and [row["row"] for row in bad] == [4]
     lines[3] = '{"qid": -1, ' + lines[3][1:]
-    (picture_folder / "train.jsonl").write_text("\n".join(lines))
-    assert len(prepare_datasets(arguments(picture_folder, on_bad_example="skip"))[0]["train"]) == 15
+    (image_folder / "train.jsonl").write_text("\n".join(lines))
+    assert len(prepare_datasets(arguments(image_folder, on_bad_example="skip"))[0]["train"]) == 15
 
 
 def test_names_of_images_can_always_be_written():
@@ -123,13 +121,13 @@ def spoil(folder, **fields):
         ({"answer": ""}, "row 5 .*: no answer"),
     ],
 )
-def test_a_bad_row_stops_or_is_left_out(picture_folder, fields, message):
-    content = (picture_folder / "0.png").read_bytes()
-    (picture_folder / "broken.png").write_bytes(content[: len(content) // 2])
-    spoil(picture_folder, **fields)
+def test_a_bad_row_stops_or_is_left_out(image_folder, fields, message):
+    content = (image_folder / "0.png").read_bytes()
+    (image_folder / "broken.png").write_bytes(content[: len(content) // 2])
+    spoil(image_folder, **fields)
     with pytest.raises(BadExampleError, match=message):
-        prepare_datasets(arguments(picture_folder))
-    parts, _, bad = prepare_datasets(arguments(picture_folder, on_bad_example="skip"))
+        prepare_datasets(arguments(image_folder))
+    parts, _, bad = prepare_datasets(arguments(image_folder, on_bad_example="skip"))
     assert len(parts["train"]) == 15 and 4 not in list(parts["train"]["row"])
     assert [(item["part"], item["row"]) for item in bad] == [("train", 5)]
 
@@ -141,10 +139,10 @@ def test_a_bad_row_stops_or_is_left_out(picture_folder, fields, message):
         ('{"image": "0.png", "question": "q", "answer": "a"}\n{"image": \n', "line 2 is not valid jsonl"),
     ],
 )
-def test_files_that_can_not_be_read_are_named(picture_folder, content, message):
-    (picture_folder / "train.jsonl").write_text(content)
+def test_files_that_can_not_be_read_are_named(image_folder, content, message):
+    (image_folder / "train.jsonl").write_text(content)
     with pytest.raises(ValueError, match=message):
-        prepare_datasets(arguments(picture_folder))
+        prepare_datasets(arguments(image_folder))
 
 
 @pytest.mark.parametrize(
@@ -163,15 +161,15 @@ def test_files_that_can_not_be_read_are_named(picture_folder, content, message):
         ({"folds": 2, "validation_file": "some.jsonl"}, "leave out --validation_file"),
     ],
 )
-def test_arguments_that_do_not_fit_are_named(picture_folder, fields, message):
+def test_arguments_that_do_not_fit_are_named(image_folder, fields, message):
     with pytest.raises(ValueError, match=message):
-        prepare_datasets(arguments(picture_folder, **fields))
+        prepare_datasets(arguments(image_folder, **fields))
 
 
-def test_test_rows_need_no_answers(picture_folder):
-    rows = [{key: row[key] for key in ("image", "question")} for row in rows_of(picture_folder)]
-    path = write_jsonl(picture_folder / "test.jsonl", rows)
-    parts, _, _ = prepare_datasets(arguments(picture_folder, test_file=path))
+def test_test_rows_need_no_answers(image_folder):
+    rows = [{key: row[key] for key in ("image", "question")} for row in rows_of(image_folder)]
+    path = write_jsonl(image_folder / "test.jsonl", rows)
+    parts, _, _ = prepare_datasets(arguments(image_folder, test_file=path))
     assert "answer" not in parts["test"].column_names and len(parts["test"]) == 16
 
 
@@ -181,45 +179,45 @@ def test_easy_vqa_has_its_official_parts():
     assert parts["train"][0]["question"] == "what is the blue shape?" and parts["train"][0]["answer"] == "rectangle"
 
 
-def test_a_data_set_with_embedded_images_is_loaded_by_name(picture_folder):
+def test_a_data_set_with_embedded_images_is_loaded_by_name(image_folder):
     """A folder in the layout of the Hub stands in for an id."""
-    rows = rows_of(picture_folder)
-    images = [{"bytes": (picture_folder / row["image"]).read_bytes(), "path": row["image"]} for row in rows]
+    rows = rows_of(image_folder)
+    images = [{"bytes": (image_folder / row["image"]).read_bytes(), "path": row["image"]} for row in rows]
     for part, chosen in {"train": slice(0, 12), "test": slice(12, 16)}.items():
         columns = {"image": images, "question": [r["question"] for r in rows], "answer": [r["answer"] for r in rows]}
         dataset = Dataset.from_dict({name: values[chosen] for name, values in columns.items()})
-        (picture_folder / "hub" / "data").mkdir(parents=True, exist_ok=True)
-        dataset.cast_column("image", Image()).to_parquet(picture_folder / "hub" / "data" / f"{part}-0.parquet")
-    parts, _, _ = prepare_datasets(DataArguments(dataset_name=str(picture_folder / "hub"), validation_fraction=0.25))
+        (image_folder / "hub" / "data").mkdir(parents=True, exist_ok=True)
+        dataset.cast_column("image", Image()).to_parquet(image_folder / "hub" / "data" / f"{part}-0.parquet")
+    parts, _, _ = prepare_datasets(DataArguments(dataset_name=str(image_folder / "hub"), validation_fraction=0.25))
     assert {name: len(rows) for name, rows in parts.items()} == {"train": 8, "validation": 4, "test": 4}
-    file = str(picture_folder / "hub" / "data" / "train-0.parquet")
+    file = str(image_folder / "hub" / "data" / "train-0.parquet")
     from_file, _, _ = prepare_datasets(DataArguments(train_file=file, validation_fraction=0.25))
     assert list(from_file["train"]["image_key"]) == list(parts["train"]["image_key"])
     assert parts["train"][0]["image"]["bytes"] and list(parts["test"]["answer"])[-1] == rows[-1]["answer"]
 
 
-def test_a_missing_embedded_image_and_a_missing_answer_are_one_bad_row_each(picture_folder):
-    content = [(picture_folder / f"{number}.png").read_bytes() for number in range(4)]
+def test_a_missing_embedded_image_and_a_missing_answer_are_one_bad_row_each(image_folder):
+    content = [(image_folder / f"{number}.png").read_bytes() for number in range(4)]
     columns = {"question": ["q?"] * 4, "answer": pandas.array([1, 2, None, 4], "Int64")}
     for images in ([*content[:3], None], [*({"bytes": c, "path": None} for c in content[:3]), None]):
-        pandas.DataFrame({"image": images, **columns}).to_parquet(picture_folder / "train.parquet")
-        file = str(picture_folder / "train.parquet")
+        pandas.DataFrame({"image": images, **columns}).to_parquet(image_folder / "train.parquet")
+        file = str(image_folder / "train.parquet")
         with pytest.raises(BadExampleError, match="row 3 .*: no answer\n  row 4 .*: no image"):
-            prepare_datasets(arguments(picture_folder, train_file=file))
-        parts, _, bad = prepare_datasets(arguments(picture_folder, train_file=file, on_bad_example="skip"))
+            prepare_datasets(arguments(image_folder, train_file=file))
+        parts, _, bad = prepare_datasets(arguments(image_folder, train_file=file, on_bad_example="skip"))
         assert list(parts["train"]["answer"]) == ["1", "2"] and [row["row"] for row in bad] == [3, 4]
 
 
-def test_classes_are_answers_and_questions_by_their_names(picture_folder, monkeypatch):
+def test_classes_are_answers_and_questions_by_their_names(image_folder, monkeypatch):
     monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.05)
-    columns = {"image": [str(picture_folder / "0.png")] * 3, "question": [0, 0, 1], "answer": [1, 0, 2]}
+    columns = {"image": [str(image_folder / "0.png")] * 3, "question": [0, 0, 1], "answer": [1, 0, 2]}
     names = {"question": ["is it red?", "what is it?"], "answer": ["no", "yes", "red"]}
     features = {"image": Image(), **{name: ClassLabel(names=found) for name, found in names.items()}}
-    (picture_folder / "hub").mkdir()
-    file = str(picture_folder / "hub" / "train-0.parquet")
+    (image_folder / "hub").mkdir()
+    file = str(image_folder / "hub" / "train-0.parquet")
     Dataset.from_dict(columns, features=Features(features)).to_parquet(file)
-    for source in ({"train_file": file}, {"train_file": None, "dataset_name": str(picture_folder / "hub")}):
-        train = prepare_datasets(arguments(picture_folder, **source))[0]["train"]
+    for source in ({"train_file": file}, {"train_file": None, "dataset_name": str(image_folder / "hub")}):
+        train = prepare_datasets(arguments(image_folder, **source))[0]["train"]
         assert list(train["answer"]) == ["yes", "no", "red"]
         assert list(train["question"]) == ["is it red?", "is it red?", "what is it?"]
     rows = StreamedRows(DataArguments(train_file=file, streaming=True))
@@ -227,9 +225,9 @@ def test_classes_are_answers_and_questions_by_their_names(picture_folder, monkey
     assert {row["answer"] for row in rows} == {"yes", "no", "red"}
 
 
-def test_without_training_the_validation_part_is_what_training_would_have_held_out(picture_folder):
-    """So a saved model is evaluated, alone or with others, on pictures that it wasn't trained on."""
-    args = DataArguments(train_file=str(picture_folder / "train.jsonl"), image_dir=str(picture_folder))
+def test_without_training_the_validation_part_is_what_training_would_have_held_out(image_folder):
+    """So a saved model is evaluated, alone or with others, on images that it wasn't trained on."""
+    args = DataArguments(train_file=str(image_folder / "train.jsonl"), image_dir=str(image_folder))
     trained, *_ = prepare_datasets(args)
     parts, raw, _ = prepare_datasets(args, needs_training=False)
     assert set(parts) == {"validation"} and parts["validation"]["row"] == trained["validation"]["row"]
@@ -266,13 +264,13 @@ def odd_files(folder):
     }
 
 
-def test_the_check_of_all_rows_finds_every_image_that_the_run_could_not_use(picture_folder, processor):
-    odd = odd_files(picture_folder)
+def test_the_check_of_all_rows_finds_every_image_that_the_run_could_not_use(image_folder, processor):
+    odd = odd_files(image_folder)
     rows = [{"image": name, "question": "is it red?", "answer": "no"} for name in odd]
-    path = write_jsonl(picture_folder / "odd.jsonl", [*rows_of(picture_folder), *rows])
+    path = write_jsonl(image_folder / "odd.jsonl", [*rows_of(image_folder), *rows])
     with pytest.raises(BadExampleError, match=r"odd.jsonl has 10 bad rows:\n  row 17 \(.*pipe.png\): .*found a pipe"):
-        prepare_datasets(arguments(picture_folder, train_file=path))
-    parts, _, bad = prepare_datasets(arguments(picture_folder, train_file=path, on_bad_example="skip"))
+        prepare_datasets(arguments(image_folder, train_file=path))
+    parts, _, bad = prepare_datasets(arguments(image_folder, train_file=path, on_bad_example="skip"))
     assert [row["row"] for row in bad] == list(range(17, 17 + len(odd)))
     for row, (name, problem) in zip(bad, odd.items()):
         assert row["image"].endswith(name) and problem in row["problem"], row
@@ -280,14 +278,14 @@ def test_the_check_of_all_rows_finds_every_image_that_the_run_could_not_use(pict
     assert VQACollator(processor)(list(parts["train"]))["pixel_values"].shape[0] == 8
 
 
-def test_larger_images_may_be_allowed(picture_folder):
-    PILImage.new("L", (1001, 1000)).save(picture_folder / "0.png")
+def test_larger_images_may_be_allowed(image_folder):
+    PILImage.new("L", (1001, 1000)).save(image_folder / "0.png")
     limits = {"max_image_megapixels": 1.0}
     with pytest.raises(BadExampleError, match="1001 x 1000 pixels, and the limit max_pixels is 1,000,000"):
-        prepare_datasets(arguments(picture_folder, **limits))
-    assert len(prepare_datasets(arguments(picture_folder, max_image_megapixels=1.001))[0]["train"]) == 16
+        prepare_datasets(arguments(image_folder, **limits))
+    assert len(prepare_datasets(arguments(image_folder, max_image_megapixels=1.001))[0]["train"]) == 16
     with pytest.raises(ValueError, match="max_image_megapixels must be above 0, found nan"):
-        arguments(picture_folder, max_image_megapixels=float("nan"))
+        arguments(image_folder, max_image_megapixels=float("nan"))
 
 
 def test_an_image_passes_the_check_exactly_when_a_batch_can_be_made_of_it(processor):

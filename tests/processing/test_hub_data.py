@@ -21,9 +21,9 @@ def load(folder, **fields):
 
 
 @pytest.fixture
-def hub(picture_folder):
-    (picture_folder / "hub").mkdir()
-    return picture_folder / "hub"
+def hub(image_folder):
+    (image_folder / "hub").mkdir()
+    return image_folder / "hub"
 
 
 def example(hub, answer, image=0, **own):

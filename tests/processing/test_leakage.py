@@ -8,16 +8,16 @@ from helpers import write_jsonl
 from processing import held_out, leakage_report, prepare_datasets, split_by_image
 
 
-def test_leakage_report_counts_pictures_by_their_content(picture_folder):
-    train = prepare_datasets(arguments(picture_folder))[0]["train"]
-    (picture_folder / "copy.png").write_bytes((picture_folder / "0.png").read_bytes())
+def test_leakage_report_counts_images_by_their_content(image_folder):
+    train = prepare_datasets(arguments(image_folder))[0]["train"]
+    (image_folder / "copy.png").write_bytes((image_folder / "0.png").read_bytes())
     rows = [
         {"image": "copy.png", "question": "what color is it?", "answer": "Red."},  # seen word for word
-        {"image": "copy.png", "question": "which colour?", "answer": "red"},  # picture and answer seen
-        {"image": "copy.png", "question": "which colour?", "answer": "purple"},  # picture seen
+        {"image": "copy.png", "question": "which colour?", "answer": "red"},  # image and answer seen
+        {"image": "copy.png", "question": "which colour?", "answer": "purple"},  # image seen
     ]
-    path = write_jsonl(picture_folder / "val.jsonl", rows)
-    validation = prepare_datasets(arguments(picture_folder, validation_file=path))[0]["validation"]
+    path = write_jsonl(image_folder / "val.jsonl", rows)
+    validation = prepare_datasets(arguments(image_folder, validation_file=path))[0]["validation"]
     assert leakage_report(train, validation) == {
         "images": 1,
         "images_seen": 1,

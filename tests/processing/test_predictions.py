@@ -50,17 +50,17 @@ def test_ranked_answers_are_those_of_all_the_logits(heads, monkeypatch, processo
 
 
 @pytest.mark.slow
-def test_predictions_without_answers_are_those_with(picture_folder, tmp_path):
+def test_predictions_without_answers_are_those_with(image_folder, tmp_path):
     """With answers in the test part the metrics need all logits, without them only the best answers are kept."""
-    data = ["--image_dir", str(picture_folder), "--report_to", "none", "--use_cpu"]
+    data = ["--image_dir", str(image_folder), "--report_to", "none", "--use_cpu"]
     small = "fusion_hidden_size=16 fusion_num_attention_heads=2 text_config.dim=16 text_config.hidden_dim=32".split()
     settings = ["--do_train", "--max_steps", "2", "--image_size", "32", "--config", *small, "text_config.n_heads=2"]
-    files = ["--train_file", str(picture_folder / "train.jsonl")]
+    files = ["--train_file", str(image_folder / "train.jsonl")]
     run_vqa.main([*data, *files, *settings, "--output_dir", str(tmp_path / "model")])
-    rows = [json.loads(line) for line in (picture_folder / "train.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (image_folder / "train.jsonl").read_text().splitlines()]
     for name, left_out in (("with", []), ("without", ["answer"])):
         test = [{key: value for key, value in row.items() if key not in left_out} for row in rows]
-        file = write_jsonl(picture_folder / f"{name}.jsonl", test)
+        file = write_jsonl(image_folder / f"{name}.jsonl", test)
         model = ["--model_name_or_path", str(tmp_path / "model"), "--do_predict", "--test_file", file]
         run_vqa.main([*data, *model, "--output_dir", str(tmp_path / name)])
     with pytest.raises(SystemExit, match="--quantization is for a trained model"):

@@ -33,8 +33,8 @@ QUESTION = dict(zip([*ASKED, "what plane?"], "SSMMP"))
 WORDING = {question: question for question in QUESTION}
 
 
-def test_no_image_is_in_both_parts_of_a_split(picture_folder):
-    train = prepare_datasets(arguments(picture_folder))[0]["train"]
+def test_no_image_is_in_both_parts_of_a_split(image_folder):
+    train = prepare_datasets(arguments(image_folder))[0]["train"]
     first, second = split_by_image(train, 0.25, seed=1)
     assert len(first) + len(second) == 16 and len(set(second["image_key"])) == 2
     assert not set(first["image_key"]) & set(second["image_key"])
@@ -43,8 +43,8 @@ def test_no_image_is_in_both_parts_of_a_split(picture_folder):
 
 
 @pytest.mark.parametrize("folds", [2, 3, 8])
-def test_every_row_is_held_out_in_one_fold_and_no_image_is_on_both_sides(picture_folder, folds):
-    train = prepare_datasets(arguments(picture_folder))[0]["train"]
+def test_every_row_is_held_out_in_one_fold_and_no_image_is_on_both_sides(image_folder, folds):
+    train = prepare_datasets(arguments(image_folder))[0]["train"]
     rows = []
     for fold in range(folds):
         first, second = fold_of(train, folds, fold, seed=0)
@@ -54,9 +54,9 @@ def test_every_row_is_held_out_in_one_fold_and_no_image_is_on_both_sides(picture
     assert sorted(rows) == train["row"][:]
 
 
-def test_a_run_takes_the_fold_that_it_is_given(picture_folder):
+def test_a_run_takes_the_fold_that_it_is_given(image_folder):
     held_out = [
-        prepare_datasets(arguments(picture_folder, folds=4, fold=fold), training)[0]["validation"]["row"][:]
+        prepare_datasets(arguments(image_folder, folds=4, fold=fold), training)[0]["validation"]["row"][:]
         for fold, training in ((1, True), (1, False), (2, True))
     ]
     assert held_out[0] == held_out[1] and not set(held_out[0]) & set(held_out[2])
@@ -116,14 +116,14 @@ def test_too_little_to_hold_out_is_refused(way, fields, message):
         split_dataset(Dataset.from_dict(rows), asking(way, **fields))
 
 
-def test_a_run_refuses_ways_to_hold_out_that_it_cannot_follow(picture_folder):
+def test_a_run_refuses_ways_to_hold_out_that_it_cannot_follow(image_folder):
     with pytest.raises(ValueError, match="split_by must be image, question or wording, found 'words'"):
-        arguments(picture_folder, split_by="words")
+        arguments(image_folder, split_by="words")
     with pytest.raises(ValueError, match="--split_by wording cuts the training part itself: leave out --validation"):
-        arguments(picture_folder, split_by="wording", validation_file="other.jsonl")
+        arguments(image_folder, split_by="wording", validation_file="other.jsonl")
     with pytest.raises(ValueError, match="by wording needs at least 2 wordings"):
-        prepare_datasets(arguments(picture_folder, split_by="wording", validation_fraction=0.2))
+        prepare_datasets(arguments(image_folder, split_by="wording", validation_fraction=0.2))
     with pytest.raises(ValueError, match="--question_group_column: the data have no column 'group'"):
-        prepare_datasets(arguments(picture_folder, question_group_column="group"))
-    parts, *_ = prepare_datasets(arguments(picture_folder, split_by="question", validation_fraction=0.2))
+        prepare_datasets(arguments(image_folder, question_group_column="group"))
+    parts, *_ = prepare_datasets(arguments(image_folder, split_by="question", validation_fraction=0.2))
     assert set(parts["validation"]["image_key"]) < set(parts["train"]["image_key"])

@@ -15,7 +15,7 @@ from dualvqa.run import main as run_vqa
 from processing import BadExampleError, DataArguments, StreamedRows
 
 
-def picture(color, side=20):
+def png(color, side=20):
     content = io.BytesIO()
     Image.new("RGB", (side, 20), color).save(content, "png")
     return content.getvalue()
@@ -29,7 +29,7 @@ def short_waits(monkeypatch):
 
 @pytest.fixture
 def shards(tmp_path):
-    """Writes so many questions, two about each picture, into Parquet files; gives their pattern."""
+    """Writes so many questions, two about each image, into Parquet files; gives their pattern."""
 
     def write(files=4, rows=10, row_group_size=None, changes=None):
         number = 0
@@ -37,7 +37,7 @@ def shards(tmp_path):
             table = []
             for row in range(rows):
                 color = ANSWERS[number // 2 % 3]
-                image = {"bytes": picture(color, 20 + number // 2), "path": None}
+                image = {"bytes": png(color, 20 + number // 2), "path": None}
                 yes_no = number % 2
                 question = f"is it red? {number}" if yes_no else f"what color is it? {number}"
                 answer = ("yes" if color == "red" else "no") if yes_no else color

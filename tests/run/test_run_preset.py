@@ -11,11 +11,11 @@ from dualvqa.run.state import Run
 
 
 @pytest.fixture
-def prepared(picture_folder, tmp_path, recipe):
+def prepared(image_folder, tmp_path, recipe):
     """The run that some flags give, as far as its trainer."""
 
     def prepare(*flags, with_recipe=False):
-        argv = ["--train_file", str(picture_folder / "train.jsonl"), "--image_dir", str(picture_folder), "--do_train"]
+        argv = ["--train_file", str(image_folder / "train.jsonl"), "--image_dir", str(image_folder), "--do_train"]
         argv += ["--output_dir", str(tmp_path / "out"), "--use_cpu", "--image_size", "32", "--report_to", "none"]
         argv = [*([recipe()] if with_recipe else []), *argv, "--config", "fusion_hidden_size=16", *flags]
         with contextlib.ExitStack() as held:

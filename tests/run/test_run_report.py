@@ -13,10 +13,10 @@ from processing import VQACollator
 
 
 @pytest.fixture
-def answered(picture_folder):
+def answered(image_folder):
     """A test part with answers and a column of kinds."""
-    rows = lines_of(picture_folder / "train.jsonl")
-    return write_jsonl(picture_folder / "answered.jsonl", [{**row, "kind": str(n % 3)} for n, row in enumerate(rows)])
+    rows = lines_of(image_folder / "train.jsonl")
+    return write_jsonl(image_folder / "answered.jsonl", [{**row, "kind": str(n % 3)} for n, row in enumerate(rows)])
 
 
 def warnings_of(caplog):
@@ -52,11 +52,11 @@ def test_a_run_reports_on_every_evaluated_part(recipe, answered, tmp_path):
     assert found == pytest.approx(expected) and again["settings"][0] == ["model", "out"]
 
 
-def test_a_saved_model_remembers_the_most_frequent_training_answers(trained, answered, picture_folder, caplog):
+def test_a_saved_model_remembers_the_most_frequent_training_answers(trained, answered, image_folder, caplog):
     """What needs the training questions themselves is left out, until they are given."""
     caplog.set_level("INFO")
     flags = ["--do_eval", "--model_name_or_path", str(trained), "--use_cpu", "--report_to", "none"]
-    flags += ["--image_dir", str(picture_folder), "--validation_file", answered, "--output_dir"]
+    flags += ["--image_dir", str(image_folder), "--validation_file", answered, "--output_dir"]
     run_vqa.main([*flags, str(trained / "alone")])
     metrics = json.loads((trained / "alone" / "eval_results.json").read_text())
     assert metrics["eval_majority_binary_accuracy"] == 5 / 8  # "no": not red
@@ -66,7 +66,7 @@ def test_a_saved_model_remembers_the_most_frequent_training_answers(trained, ans
     assert "it lacks answers copied from training questions" in caplog.text and "--train_file" in caplog.text
     assert "nothing to copy from. Evaluate with" in (trained / "alone" / "report.html").read_text()
     caplog.clear()
-    run_vqa.main([*flags, str(trained / "beside"), "--train_file", str(picture_folder / "train.jsonl")])
+    run_vqa.main([*flags, str(trained / "beside"), "--train_file", str(image_folder / "train.jsonl")])
     report = json.loads((trained / "beside" / "report.json").read_text())["parts"]["validation"]
     assert "copied" in report["accuracy"] and report["leakage"]["images_seen"] == 8
     assert "it lacks" not in caplog.text
@@ -83,7 +83,7 @@ def test_the_blind_model_does_not_see(recipe, answered, tmp_path):
         for known, name in ((seen, "oracle"), (unseen, "blind_oracle")):
             answer = row["answers"][name]
             known.setdefault(row["question"], set()).add((answer["answer"], round(answer["score"], 5)))
-    assert len(rows) == 20 and {len(answers) for answers in unseen.values()} == {1}  # 8 pictures
+    assert len(rows) == 20 and {len(answers) for answers in unseen.values()} == {1}  # 8 images
     assert max(len(answers) for answers in seen.values()) > 1
     figures = json.loads((out / "report.json").read_text())["parts"]["test"]
     blind = json.loads((out / "blind" / "all_results.json").read_text())
@@ -121,9 +121,9 @@ def test_the_blind_model_has_blind_embeddings(recipe, answered, tmp_path):
     assert {len(found) for found in scores.values()} == {1}
 
 
-def test_a_blind_collator_gives_mean_pixels_and_the_same_labels(processor, picture_folder):
+def test_a_blind_collator_gives_mean_pixels_and_the_same_labels(processor, image_folder):
     rows = [
-        {"image_key": n, "image": {"path": str(picture_folder / f"{n}.png")}, "question": "is it red?", "answer": "no"}
+        {"image_key": n, "image": {"path": str(image_folder / f"{n}.png")}, "question": "is it red?", "answer": "no"}
         for n in (0, 1)
     ]
     seeing, blind = (VQACollator(processor, blind=blind)(rows) for blind in (False, True))
@@ -156,9 +156,9 @@ def test_a_blind_model_that_fails_leaves_the_report(recipe, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-def test_a_test_part_without_answers_is_left_out(recipe, picture_folder, tmp_path):
+def test_a_test_part_without_answers_is_left_out(recipe, image_folder, tmp_path):
     rows = [{"image": "0.png", "question": "is it red?"}]
-    flags = ["--do_eval", "--do_predict", "--test_file", write_jsonl(picture_folder / "asked.jsonl", rows)]
+    flags = ["--do_eval", "--do_predict", "--test_file", write_jsonl(image_folder / "asked.jsonl", rows)]
     run_vqa.main([recipe(), *flags])
     assert list(json.loads((tmp_path / "out" / "report.json").read_text())["parts"]) == ["validation"]
     assert len(lines_of(tmp_path / "out" / "predictions.jsonl")) == 1

@@ -74,14 +74,14 @@ def test_a_run_leaves_the_complete_folder_and_its_card_says_what_was_reached(rec
 
 
 @pytest.mark.slow
-def test_goes_on_with_other_answers(trained, recipe, picture_folder, tmp_path):
+def test_goes_on_with_other_answers(trained, recipe, image_folder, tmp_path):
     first, again = trained, tmp_path / "again"
     before = load_file(first / "model.safetensors")
     names = {"red": "crimson", "green": "emerald", "blue": "azure"}
     rows = [
-        {**row, "answer": names.get(row["answer"], row["answer"])} for row in lines_of(picture_folder / "train.jsonl")
+        {**row, "answer": names.get(row["answer"], row["answer"])} for row in lines_of(image_folder / "train.jsonl")
     ]
-    write_jsonl(picture_folder / "train.jsonl", rows)
+    write_jsonl(image_folder / "train.jsonl", rows)
     flags = ["--model_name_or_path", str(first), "--output_dir", str(again), "--learning_rate", "0"]
     with pytest.raises(SystemExit, match="none of the open-ended training answers.*give --new_answers"):
         run_vqa.main([recipe(), *flags])
@@ -116,9 +116,9 @@ def test_flags_override_the_recipe_and_config_settings_merge(recipe):
     assert fields["text_config"] == {**TINY["text_config"], "n_layers": 2}
 
 
-def test_bad_rows_can_be_left_out_and_are_listed(recipe, picture_folder, tmp_path):
-    rows = lines_of(picture_folder / "train.jsonl")
-    write_jsonl(picture_folder / "train.jsonl", [{**rows[0], "image": "gone.png"}, *rows[1:]])
+def test_bad_rows_can_be_left_out_and_are_listed(recipe, image_folder, tmp_path):
+    rows = lines_of(image_folder / "train.jsonl")
+    write_jsonl(image_folder / "train.jsonl", [{**rows[0], "image": "gone.png"}, *rows[1:]])
     with pytest.raises(SystemExit, match="gone.png"):
         run_vqa.main([recipe()])
     assert not (tmp_path / "out").exists()
@@ -156,8 +156,8 @@ def test_a_folder_that_is_no_dualvqa_model_is_refused(recipe, tmp_path):
         run_vqa.main([recipe(), "--model_name_or_path", str(tmp_path)])
 
 
-def test_test_images_are_checked_before_training(recipe, picture_folder, tmp_path):
-    path = write_jsonl(picture_folder / "test.jsonl", [{"image": "gone.png", "question": "is it red?"}])
+def test_test_images_are_checked_before_training(recipe, image_folder, tmp_path):
+    path = write_jsonl(image_folder / "test.jsonl", [{"image": "gone.png", "question": "is it red?"}])
     with pytest.raises(SystemExit, match=r"test.jsonl, row 1 .*gone.png"):
         run_vqa.main([recipe(), "--do_predict", "--test_file", path])
     assert not (tmp_path / "out").exists()
@@ -178,9 +178,9 @@ def test_a_part_that_is_asked_for_must_be_there(recipe):
 
 
 @pytest.mark.slow
-def test_a_model_of_yes_and_no_alone(recipe, picture_folder, tmp_path):
-    rows = [row for row in lines_of(picture_folder / "train.jsonl") if row["answer"] in ("yes", "No")]
-    write_jsonl(picture_folder / "train.jsonl", rows)
+def test_a_model_of_yes_and_no_alone(recipe, image_folder, tmp_path):
+    rows = [row for row in lines_of(image_folder / "train.jsonl") if row["answer"] in ("yes", "No")]
+    write_jsonl(image_folder / "train.jsonl", rows)
     with pytest.raises(SystemExit, match="train a model with heads"):
         run_vqa.main([recipe()])
     run_vqa.main([recipe(), "--do_eval", "--config", "heads=[binary]"])
@@ -206,7 +206,7 @@ def test_tensorboard_has_losses_weights_rates_and_throughput(recipe, tmp_path):
 
 def test_class_weights_come_from_the_training_answers(recipe):
     trainer = run_vqa.main([recipe(), "--class_weighting", "inverse", "--validation_fraction", "0"]).trainer
-    # 8 pictures are red, green, blue in turn: 3, 3 and 2 of them
+    # 8 images are red, green, blue in turn: 3, 3 and 2 of them
     expected = torch.tensor([1 / 3, 1 / 3, 1 / 2]) / (7 / 18)
     assert trainer.processing_class.answers[2] == "blue"
     torch.testing.assert_close(trainer.criterion.alphas["open_ended"], expected)
@@ -256,14 +256,14 @@ def test_one_head_for_all_questions(recipe, test_file, tmp_path):
         run_vqa.main([recipe(), "--single_head", "--model_name_or_path", str(out)])
 
 
-def test_yes_and_no_are_learned_by_a_single_head(recipe, picture_folder):
+def test_yes_and_no_are_learned_by_a_single_head(recipe, image_folder):
     """Its labels are those of all questions."""
     from processing import VQACollator
 
     run_vqa.main([recipe(max_steps=1), "--single_head"])
     _, processor = load_model(recipe_output(recipe))
     rows = [
-        {"image_key": "a", "image": {"path": str(picture_folder / "0.png")}, "question": "q?", "answer": answer}
+        {"image_key": "a", "image": {"path": str(image_folder / "0.png")}, "question": "q?", "answer": answer}
         for answer in ("yes", "no", processor.answers[0], "unheard of")
     ]
     labels = VQACollator(processor)(rows)["open_ended_labels"].tolist()

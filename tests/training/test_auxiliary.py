@@ -108,8 +108,8 @@ def with_organs(file):
 
 
 @pytest.mark.slow
-def test_a_saved_folder_has_nothing_of_them_but_a_line_in_its_card(recipe, picture_folder, tmp_path, caplog):
-    with_organs(picture_folder / "train.jsonl")
+def test_a_saved_folder_has_nothing_of_them_but_a_line_in_its_card(recipe, image_folder, tmp_path, caplog):
+    with_organs(image_folder / "train.jsonl")
     flags = ["--auxiliary_columns", "organ", "--save_strategy", "steps", "--save_steps", "2", "--logging_steps", "1"]
     run_vqa.main([recipe(), *flags])
     folder = tmp_path / "out"

@@ -92,7 +92,7 @@ def test_the_same_key_is_the_same_image_wherever_it_is():
 
 
 def test_duplicates_in_a_batch_are_positives(recipe, tmp_path):
-    """The eight pictures have three texts each colour shares: "is it red? no" is a text of five of them."""
+    """The eight images have three texts each colour shares: "is it red? no" is a text of five of them."""
     trainer = pretrain(recipe, tmp_path / "out", "--validation_fraction", "0", max_steps=1).trainer
     batch = trainer.data_collator([trainer.train_dataset[row] for row in range(16)])
     assert not any(name.endswith("_labels") for name in batch)
@@ -184,9 +184,9 @@ def test_the_best_state_is_that_with_the_lowest_loss(recipe, tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_captions_need_no_questions_and_no_answers(recipe, picture_folder, tmp_path):
+def test_captions_need_no_questions_and_no_answers(recipe, image_folder, tmp_path):
     rows = [{"image": f"{n}.png", "caption": f"a {ANSWERS[n % 3]} picture"} for n in range(8)]
-    path = write_jsonl(picture_folder / "captions.jsonl", rows)
+    path = write_jsonl(image_folder / "captions.jsonl", rows)
     out = pretrained(recipe, tmp_path / "out", "--pretrain_text_column", "caption", train_file=path)
     assert DualVQAProcessor.from_pretrained(out).answers == []
     flags = ["--model_name_or_path", str(out), "--output_dir", str(tmp_path / "again")]
@@ -198,18 +198,18 @@ def test_captions_need_no_questions_and_no_answers(recipe, picture_folder, tmp_p
         pretrained(recipe, tmp_path / "no", "--pretrain_text_column", "title", train_file=path)
 
 
-def test_the_text_of_a_row_is_its_question_and_answer(picture_folder):
+def test_the_text_of_a_row_is_its_question_and_answer(image_folder):
     args = DataArguments(
-        train_file=str(picture_folder / "train.jsonl"), image_dir=str(picture_folder), pretrain="contrastive"
+        train_file=str(image_folder / "train.jsonl"), image_dir=str(image_folder), pretrain="contrastive"
     )
     texts = {text for part in prepare_datasets(args)[0].values() for text in part["question"]}
     assert texts == {*(f"what color is it? {color}" for color in ANSWERS), "is it red? yes", "is it red? no"}
 
 
-def test_streamed_rows_have_the_same_texts(picture_folder, tmp_path):
+def test_streamed_rows_have_the_same_texts(image_folder, tmp_path):
     import pandas
 
-    with open(picture_folder / "0.png", "rb") as file:
+    with open(image_folder / "0.png", "rb") as file:
         image = {"bytes": file.read(), "path": None}
     rows = [{"image": image, "question": "is it red?", "answer": "Yes", "caption": "red"}]
     pandas.DataFrame(rows).to_parquet(tmp_path / "train.parquet")
@@ -261,18 +261,18 @@ def test_bad_requests_stop_before_training(recipe, tmp_path, flags, message):
 
 
 @pytest.mark.parametrize("kind, images", [("images", 1), ("texts", 3)])
-def test_one_image_or_one_text_alone_is_refused(recipe, picture_folder, tmp_path, kind, images):
+def test_one_image_or_one_text_alone_is_refused(recipe, image_folder, tmp_path, kind, images):
     rows = [
         {"image": f"{n % images}.png", "question": "is it red?" if kind == "texts" else f"is it {n}?", "answer": "red"}
         for n in range(4)
     ]
-    path = write_jsonl(picture_folder / "few.jsonl", rows)
+    path = write_jsonl(image_folder / "few.jsonl", rows)
     with pytest.raises(SystemExit, match=f"needs at least 2 different {kind}"):
         pretrained(recipe, tmp_path / "out", "--validation_fraction", "0", train_file=path)
 
 
-def test_a_fraction_of_the_questions_is_seeded_and_leaves_validation_alone(picture_folder):
-    fields = {"train_file": str(picture_folder / "train.jsonl"), "image_dir": str(picture_folder)}
+def test_a_fraction_of_the_questions_is_seeded_and_leaves_validation_alone(image_folder):
+    fields = {"train_file": str(image_folder / "train.jsonl"), "image_dir": str(image_folder)}
     whole = prepare_datasets(DataArguments(**fields))[0]
     half = prepare_datasets(DataArguments(**fields, train_fraction=0.5))[0]
     less = prepare_datasets(DataArguments(**fields, train_fraction=0.25))[0]

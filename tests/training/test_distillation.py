@@ -144,7 +144,7 @@ def test_run_vqa_learns_from_saved_folders(recipe, tmp_path, caplog, teachers):
 
 
 @pytest.mark.slow
-def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path):
+def test_the_cached_logits_are_the_teachers_own(recipe, image_folder, tmp_path):
     from safetensors.torch import load_file
 
     teacher, student = tmp_path / "teacher", tmp_path / "student"
@@ -152,9 +152,9 @@ def test_the_cached_logits_are_the_teachers_own(recipe, picture_folder, tmp_path
     run_vqa.main([recipe(validation_fraction=0), "--output_dir", str(student), "--teacher", str(teacher)])
     model, processor = load_model(str(teacher))
     logits = load_file(student / "teacher" / FILE)
-    rows = [json.loads(line) for line in (picture_folder / "train.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (image_folder / "train.jsonl").read_text().splitlines()]
     for place, row in enumerate(rows):
-        inputs = processor(images=str(picture_folder / row["image"]), text=row["question"], return_tensors="pt")
+        inputs = processor(images=str(image_folder / row["image"]), text=row["question"], return_tensors="pt")
         with torch.no_grad():
             expected = model(**inputs)
         for head in ("binary", "open_ended"):

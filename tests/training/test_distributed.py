@@ -103,16 +103,16 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path):
 
 
 @pytest.mark.parametrize("kept", ["image_cache", "embeddings"])
-def test_a_run_with_what_it_keeps_is_the_same_with_two_processes(picture_folder, tmp_path, kept):
+def test_a_run_with_what_it_keeps_is_the_same_with_two_processes(image_folder, tmp_path, kept):
     """Decoded images or frozen towers' embeddings are written once and read by both; rows are answered in order."""
     config = {**TINY, "fusion_dropout": 0.0, "head_dropout": 0.0, "freeze_vision": True}
     config["text_config"] = {**TINY["text_config"], "dropout": 0.0, "attention_dropout": 0.0}
     config["freeze_text"] = kept == "embeddings"
     settings = {
-        "train_file": str(picture_folder / "train.jsonl"),
-        "validation_file": str(picture_folder / "train.jsonl"),
-        "test_file": str(picture_folder / "train.jsonl"),
-        "image_dir": str(picture_folder),
+        "train_file": str(image_folder / "train.jsonl"),
+        "validation_file": str(image_folder / "train.jsonl"),
+        "test_file": str(image_folder / "train.jsonl"),
+        "image_dir": str(image_folder),
         "image_size": 32,
         "max_steps": 3,
         "learning_rate": 1e-2,

@@ -12,8 +12,8 @@ from processing import DataArguments, VQACollator, prepare_datasets
 
 
 @pytest.fixture
-def parts(picture_folder):
-    args = DataArguments(train_file=str(picture_folder / "train.jsonl"), image_dir=str(picture_folder))
+def parts(image_folder):
+    args = DataArguments(train_file=str(image_folder / "train.jsonl"), image_dir=str(image_folder))
     return prepare_datasets(args)[0]
 
 
@@ -200,8 +200,8 @@ SMALL = (
 
 
 @pytest.mark.slow
-def test_a_run_with_embeddings_ends_as_one_without(picture_folder, tmp_path, caplog):
-    data = ["--train_file", str(picture_folder / "train.jsonl"), "--image_dir", str(picture_folder)]
+def test_a_run_with_embeddings_ends_as_one_without(image_folder, tmp_path, caplog):
+    data = ["--train_file", str(image_folder / "train.jsonl"), "--image_dir", str(image_folder)]
     for name in ("auto", "false"):
         output = ["--output_dir", str(tmp_path / name), "--cache_embeddings", name]
         run_vqa.main([*SETTINGS, *OFF, *data, *output, "--config", *SMALL])
@@ -211,8 +211,8 @@ def test_a_run_with_embeddings_ends_as_one_without(picture_folder, tmp_path, cap
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_asking_for_it_with_augmentation_is_refused(picture_folder, tmp_path):
-    data = ["--train_file", str(picture_folder / "train.jsonl"), "--image_dir", str(picture_folder)]
+def test_asking_for_it_with_augmentation_is_refused(image_folder, tmp_path):
+    data = ["--train_file", str(image_folder / "train.jsonl"), "--image_dir", str(image_folder)]
     output = ["--output_dir", str(tmp_path / "out"), "--cache_embeddings", "true"]
     with pytest.raises(SystemExit, match="--cache_embeddings true: augmentation"):
         run_vqa.main([*SETTINGS, *data, *output, "--config", *SMALL])

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from helpers import ANSWERS, OTHER_FILES, ROOT, SOURCES, contents, short_run, write_pictures
+from helpers import ANSWERS, OTHER_FILES, ROOT, SOURCES, contents, short_run, write_images
 from hub_server import HubServer
 from huggingface_hub import ModelCard
 from PIL import Image
@@ -22,7 +22,7 @@ FOLDER = {*OTHER_FILES, *SOURCES, ".gitattributes"}
 def pushed(tiny_model, new_processor, tmp_path_factory):
     """What a process left that pushed in every way: the hub, the folder it worked in, what it printed."""
     torch.manual_seed(0)
-    folder = write_pictures(tmp_path_factory.mktemp("pushed"))
+    folder = write_images(tmp_path_factory.mktemp("pushed"))
     for part in (tiny_model(), new_processor()):
         part.save_pretrained(folder / "saved")
     settings = {**short_run(folder), "do_eval": True, "do_predict": True, "test_file": str(folder / "train.jsonl")}

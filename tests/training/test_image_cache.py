@@ -14,8 +14,8 @@ from processing.image_keys import UnchangedRows
 
 
 @pytest.fixture
-def rows(picture_folder):
-    args = DataArguments(train_file=str(picture_folder / "train.jsonl"), image_dir=str(picture_folder))
+def rows(image_folder):
+    args = DataArguments(train_file=str(image_folder / "train.jsonl"), image_dir=str(image_folder))
     args.validation_fraction = 0
     return prepare_datasets(args)[0]["train"]
 
@@ -75,15 +75,15 @@ def test_a_second_run_finds_the_file(processor, rows, tmp_path, monkeypatch):
     assert collator.cache.path == str(path)
 
 
-def test_another_size_or_another_picture_is_another_file(processor, rows, tmp_path, picture_folder):
+def test_another_size_or_another_image_is_another_file(processor, rows, tmp_path, image_folder):
     cache = tmp_path / "cache"
     fill(rows, VQACollator(processor), cache)
     processor.image_processor.size = {"height": 16, "width": 16}
     small = VQACollator(processor)
     fill(rows, small, cache)
     assert len(list(cache.iterdir())) == 2 and pixels(small, rows).shape[-1] == 16
-    Image.new("RGB", (40, 30), "white").save(picture_folder / "0.png")
-    args = DataArguments(train_file=str(picture_folder / "train.jsonl"), image_dir=str(picture_folder))
+    Image.new("RGB", (40, 30), "white").save(image_folder / "0.png")
+    args = DataArguments(train_file=str(image_folder / "train.jsonl"), image_dir=str(image_folder))
     args.validation_fraction = 0
     changed = prepare_datasets(args)[0]["train"]
     fill(changed, small, cache)
@@ -163,9 +163,9 @@ def test_images_that_are_not_in_the_cache_are_decoded(processor, rows, tmp_path)
 
 
 def test_an_image_that_changed_since_it_was_checked_is_not_kept_under_the_key_of_what_it_was(
-    rows, processor, tmp_path, picture_folder
+    rows, processor, tmp_path, image_folder
 ):
-    Image.new("RGB", (40, 30), "white").save(picture_folder / "3.png")
+    Image.new("RGB", (40, 30), "white").save(image_folder / "3.png")
     with pytest.raises(ValueError, match=r"3\.png has changed since it was checked"):
         fill(rows, VQACollator(processor), str(tmp_path / "cache"))
     assert not list((tmp_path / "cache").glob("*.pixels"))

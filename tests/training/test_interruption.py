@@ -9,7 +9,7 @@ import time
 
 import pytest
 import yaml
-from helpers import ROOT, write_pictures
+from helpers import ROOT, write_images
 from training_helpers import assert_same_run, log_of, long_run
 
 from dualvqa.run import main as run_vqa
@@ -56,7 +56,7 @@ AVERAGED = {"save_total_limit": 2, "average_checkpoints": 2, "save_steps": 4, "e
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The folder of a run that was not interrupted."""
-    folder = write_pictures(tmp_path_factory.mktemp("averaged"))
+    folder = write_images(tmp_path_factory.mktemp("averaged"))
     (folder / "recipe.yaml").write_text(yaml.safe_dump({**long_run(folder), **AVERAGED}))
     run_vqa.main([str(folder / "recipe.yaml"), "--output_dir", str(folder / "out")])
     return folder / "out"

@@ -88,8 +88,8 @@ def test_fields_that_are_given_win_and_pooled_vectors_keep_their_fusion():
     assert preset.model_fields({"fusion_type": "gated", "fusion_pooling": "mean"})["fusion_type"] == "gated"
 
 
-def test_a_model_built_in_python_has_its_preset_and_says_so(picture_folder, caplog):
-    rows, read = str(picture_folder / "train.jsonl"), {"data_args": DataArguments(image_dir=str(picture_folder))}
+def test_a_model_built_in_python_has_its_preset_and_says_so(image_folder, caplog):
+    rows, read = str(image_folder / "train.jsonl"), {"data_args": DataArguments(image_dir=str(image_folder))}
     tiny = {**read, "image_size": 32, "fusion_hidden_size": 16, "fusion_num_attention_heads": 2}
     caplog.set_level(logging.INFO)
     model, _ = build_model(rows, **tiny)
@@ -102,8 +102,8 @@ def test_a_model_built_in_python_has_its_preset_and_says_so(picture_folder, capl
         build_model(rows, preset="lots", **tiny)
 
 
-def test_a_trainer_in_python_takes_the_arguments_of_the_models_preset(picture_folder, tmp_path):
-    rows, read = str(picture_folder / "train.jsonl"), {"data_args": DataArguments(image_dir=str(picture_folder))}
+def test_a_trainer_in_python_takes_the_arguments_of_the_models_preset(image_folder, tmp_path):
+    rows, read = str(image_folder / "train.jsonl"), {"data_args": DataArguments(image_dir=str(image_folder))}
     args = DualVQATrainingArguments(str(tmp_path / "run"), num_train_epochs=2, use_cpu=True, report_to="none")
     for preset, learning_rate in (("auto", 1e-3), ("none", 5e-5)):
         model, processor = build_model(rows, preset=preset, image_size=32, text_config={"n_layers": 1}, **read)

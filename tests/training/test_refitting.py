@@ -20,8 +20,8 @@ CALIBRATION = {"temperatures": {"binary": 2.0, "open_ended": 1.5, "question_type
 
 
 @pytest.fixture
-def parts(picture_folder):
-    return prepare_datasets(data_of(picture_folder, validation_fraction=0.25))[0]
+def parts(image_folder):
+    return prepare_datasets(data_of(image_folder, validation_fraction=0.25))[0]
 
 
 @pytest.fixture

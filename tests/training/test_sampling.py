@@ -15,7 +15,7 @@ from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.data_checks import answers_to_balance
 from dualvqa.training.sampling import ByLength, ImageGroupedSampler, balanced_weights
 
-# 30 yes/no questions, 70 others about 20 pictures.
+# 30 yes/no questions, 70 others about 20 images.
 ANSWERS = [(0, "yes")] * 27 + [(0, "no")] * 3 + [(1, "red")] * 49 + [(1, "green")] * 16 + [(1, "blue")] * 4 + [(1, "x")]
 IMAGES = [row % 20 for row in range(len(ANSWERS))]
 EPOCHS = 300
@@ -135,12 +135,12 @@ def test_a_run_that_does_not_know_all_answers_is_refused(recipe, flags):
 
 
 @pytest.mark.slow
-def test_a_run_draws_by_its_training_answers_and_can_be_resumed(recipe, picture_folder, tmp_path):
-    rows = [json.loads(line) for line in (picture_folder / "train.jsonl").read_text().splitlines()]
-    write_jsonl(picture_folder / "train.jsonl", [row for row in rows if row["answer"] != "green"])
+def test_a_run_draws_by_its_training_answers_and_can_be_resumed(recipe, image_folder, tmp_path):
+    rows = [json.loads(line) for line in (image_folder / "train.jsonl").read_text().splitlines()]
+    write_jsonl(image_folder / "train.jsonl", [row for row in rows if row["answer"] != "green"])
     flags = ["--balanced_sampling", "1", "--validation_fraction", "0", "--max_steps", "5", "--save_steps", "1"]
     trainer = run_vqa.main([recipe(), *flags]).trainer
-    # Three pictures are red, two blue, and three of eight questions are answered with yes.
+    # Three images are red, two blue, and three of eight questions are answered with yes.
     rows = trainer.train_dataset
     found = {
         answer[0] if isinstance(answer, list) else answer: w

@@ -249,10 +249,10 @@ def test_without_calibration_the_file_says_nothing_of_it(processor, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_calibrates_reports_and_saves(recipe, picture_folder, many, tmp_path, caplog):
+def test_a_run_calibrates_reports_and_saves(recipe, image_folder, many, tmp_path, caplog):
     caplog.set_level("INFO")
     out = tmp_path / "out"
-    flags = ["--validation_file", many, "--do_eval", "--do_predict", "--test_file", str(picture_folder / "test.jsonl")]
+    flags = ["--validation_file", many, "--do_eval", "--do_predict", "--test_file", str(image_folder / "test.jsonl")]
     run_vqa.main([recipe(max_steps=60, learning_rate="1e-2"), *flags, "--max_risk", "0.05"])
     results = json.loads((out / "all_results.json").read_text())
     processor = DualVQAProcessor.from_pretrained(out)
@@ -272,7 +272,7 @@ def test_a_run_calibrates_reports_and_saves(recipe, picture_folder, many, tmp_pa
     # The saved model is calibrated anew, with a threshold that is easy to keep; its weights stay as they are.
     again = tmp_path / "again"
     flags = ["--model_name_or_path", str(out), "--max_risk", "0.97", "--validation_file", many]
-    flags += ["--do_predict", "--test_file", str(picture_folder / "test.jsonl"), "--output_dir", str(again)]
+    flags += ["--do_predict", "--test_file", str(image_folder / "test.jsonl"), "--output_dir", str(again)]
     run_vqa.main([recipe(do_train=False, train_file=None), *flags])
     assert (again / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
     chosen = DualVQAProcessor.from_pretrained(again).calibration["abstention"]

@@ -342,12 +342,12 @@ def test_half_precision_gives_nearly_the_same(tiny_model, tall, image, dtype):
 
 def test_examples_of_the_memory_that_spoke_for_the_answer_are_part_of_it(tiny_model, processor, image):
     pipe = DualVQAPipeline(tiny_model(fusion_type="cross_attention"), processor)
-    picture = transforms.to_pil_image(image)
-    pipe.memory.build([picture, picture.rotate(90)], [QUESTION, "is it red?"], ["mauve", "no"], ["one.png", "two.png"])
-    explanation = explain(pipe, picture, QUESTION, answer="mauve")
+    image = transforms.to_pil_image(image)
+    pipe.memory.build([image, image.rotate(90)], [QUESTION, "is it red?"], ["mauve", "no"], ["one.png", "two.png"])
+    explanation = explain(pipe, image, QUESTION, answer="mauve")
     (example,) = explanation.evidence
     assert (example["image"], example["answer"]) == ("one.png", "mauve")
-    title = draw_explanation(explanation, picture).subfigs[0].get_suptitle()
+    title = draw_explanation(explanation, image).subfigs[0].get_suptitle()
     assert f"remembered: {QUESTION} → mauve (one.png)" in " ".join(title.split())
     pipe.memory.forget()
-    assert explain(pipe, picture, QUESTION).evidence is None
+    assert explain(pipe, image, QUESTION).evidence is None

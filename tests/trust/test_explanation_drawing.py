@@ -35,8 +35,8 @@ def texts(figure):
 
 
 def test_the_drawing_says_what_was_asked_and_answered_and_what_each_word_scored(explanation, tmp_path):
-    picture = Image.new("RGB", (20, 30), "red")
-    figure = draw_explanation(explanation, picture, tmp_path / "explained.png")
+    image = Image.new("RGB", (20, 30), "red")
+    figure = draw_explanation(explanation, image, tmp_path / "explained.png")
     found = texts(figure)
     assert "what $color$ is it?  →  red (87.5%)" in found
     assert {"Grad-CAM, 3 × 2", "LayerCAM, 12 × 8", "attention of the question, 3 × 2", "[SEP]", "-0.020"} <= set(found)
@@ -76,9 +76,9 @@ def benchmark(monkeypatch):
 
 
 def test_shares_and_pointing_are_those_counted_by_hand(benchmark):
-    picture = np.full((64, 64, 3), 200, dtype=np.uint8)
-    picture[8:24, 0:16] = [255, 0, 0]  # half of the two upper places of the first column
-    mask = benchmark.shape_mask(picture)
+    image = np.full((64, 64, 3), 200, dtype=np.uint8)
+    image[8:24, 0:16] = [255, 0, 0]  # half of the two upper places of the first column
+    mask = benchmark.shape_mask(image)
     assert mask.sum() == 256 and mask[8:24, 0:16].all()
     assert benchmark.touched(mask, (4, 4)).nonzero()[0].tolist() == [0, 1]
     assert benchmark.near(mask, (4, 4)).sum() == 40 * 32  # rows 0 to 39, columns 0 to 31

@@ -17,15 +17,15 @@ RESNET = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16], 
 
 
 def squares(count, chance):
-    """Grey pictures with a square of 16 pixels in one of the answers' colours: a list of (picture, answer, mask)."""
+    """Grey images with a square of 16 pixels in one of the answers' colours: a list of (image, answer, mask)."""
     made = []
     for _ in range(count):
         number, (top, left) = torch.randint(3, (), generator=chance), 8 * torch.randint(7, (2,), generator=chance)
         mask = torch.zeros(64, 64, dtype=torch.bool)
         mask[top : top + 16, left : left + 16] = True
         color = 255 * torch.eye(3, dtype=torch.uint8)[number]
-        picture = torch.where(mask, color[:, None, None], torch.tensor(128, dtype=torch.uint8))
-        made.append((picture, ANSWERS[number], mask.numpy()))
+        image = torch.where(mask, color[:, None, None], torch.tensor(128, dtype=torch.uint8))
+        made.append((image, ANSWERS[number], mask.numpy()))
     return made
 
 
@@ -40,8 +40,8 @@ def trained(tokenizer):
     processor = DualVQAProcessor(DualVQAImageProcessor(size={"height": 64, "width": 64}), tokenizer, ANSWERS)
     optimizer, chance = torch.optim.AdamW(model.parameters(), lr=5e-3), torch.Generator().manual_seed(0)
     for _ in range(60):
-        pictures, answers, _ = zip(*squares(32, chance))
-        inputs = processor(images=list(pictures), text=[QUESTION] * 32, return_tensors="pt")
+        images, answers, _ = zip(*squares(32, chance))
+        inputs = processor(images=list(images), text=[QUESTION] * 32, return_tensors="pt")
         model(**inputs, open_ended_labels=torch.tensor([ANSWERS.index(answer) for answer in answers])).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -51,8 +51,8 @@ def trained(tokenizer):
 @pytest.mark.slow
 def test_the_map_of_a_trained_model_lies_on_what_was_asked_about(trained):
     shares = []
-    for picture, answer, mask in squares(20, torch.Generator().manual_seed(1)):
-        found = explain(trained, picture, QUESTION)
+    for image, answer, mask in squares(20, torch.Generator().manual_seed(1)):
+        found = explain(trained, image, QUESTION)
         assert found.answer == answer and found.image_map.shape == (8, 8)
         pixels = np.kron(found.image_map, np.ones((8, 8)))
         assert mask.flat[pixels.argmax()]  # the pointing game
@@ -68,8 +68,8 @@ def test_the_map_goes_when_weights_are_random(trained):
     for seed in range(3):
         torch.manual_seed(seed)
         fresh = DualVQAForQuestionAnswering(copy.deepcopy(model.config)).eval()
-        for picture, answer, _ in squares(10, torch.Generator().manual_seed(1)):
-            maps = [explain((one, processor), picture, QUESTION, answer).image_map for one in (model, fresh)]
+        for image, answer, _ in squares(10, torch.Generator().manual_seed(1)):
+            maps = [explain((one, processor), image, QUESTION, answer).image_map for one in (model, fresh)]
             if maps[1].any():
                 correlations.append(spearmanr(*map(np.ravel, maps)).statistic)
     assert len(correlations) >= 10 and abs(np.mean(correlations)) < 0.4

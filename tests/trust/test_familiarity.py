@@ -173,12 +173,12 @@ def test_one_exported_head_leaves_the_threshold_of_both_behind(model, processor,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("single", [False, True])
-def test_a_run_learns_what_is_familiar(recipe, picture_folder, many, tmp_path, caplog, single):
-    rows = lines_of(picture_folder / "many.jsonl")
-    more = write_jsonl(picture_folder / "more.jsonl", rows * 4)
+def test_a_run_learns_what_is_familiar(recipe, image_folder, many, tmp_path, caplog, single):
+    rows = lines_of(image_folder / "many.jsonl")
+    more = write_jsonl(image_folder / "more.jsonl", rows * 4)
     out = tmp_path / "out"
     flags = ["--train_file", many, "--validation_file", more, "--do_eval", "--do_predict"]
-    flags += ["--test_file", str(picture_folder / "test.jsonl"), "--fit_familiarity", "--top_k", "1"]
+    flags += ["--test_file", str(image_folder / "test.jsonl"), "--fit_familiarity", "--top_k", "1"]
     run_vqa.main([recipe(), *flags, *(["--single_head"] if single else [])])
     processor = DualVQAProcessor.from_pretrained(out)
     assert "distance" in processor.calibration["familiarity"]
@@ -192,7 +192,7 @@ def test_a_run_learns_what_is_familiar(recipe, picture_folder, many, tmp_path, c
     settings = json.loads((out / "processor_config.json").read_text())
     settings["calibration"]["familiarity"] = {"distance": -1.0}
     (out / "processor_config.json").write_text(json.dumps(settings))
-    test = write_jsonl(picture_folder / "asked.jsonl", [{k: r[k] for k in ("image", "question")} for r in rows[:6]])
+    test = write_jsonl(image_folder / "asked.jsonl", [{k: r[k] for k in ("image", "question")} for r in rows[:6]])
     flags = ["--model_name_or_path", str(out), "--do_predict", "--test_file", test, "--train_file", "no.jsonl"]
     asked = tmp_path / "asked"
     run_vqa.main([recipe(do_train=False, train_file=None), *flags[:-2], "--output_dir", str(asked)])
