@@ -7,17 +7,19 @@ import os
 from dualvqa.deployment.ensemble import load_ensemble
 from dualvqa.reporting.figures import choose_columns
 from dualvqa.reporting.report import EvaluatedRun, write_report
-from dualvqa.training.checkpoints import newest_checkpoint
-from dualvqa.training.failures import named, only_warned
+from dualvqa.training.failures import model_is_kept, named, only_warned
 from dualvqa.training.preparing import part_name
 from dualvqa.training.recording import same_rows
-from dualvqa.training.refitting import check_refit, refit, remove_refit
+from dualvqa.training.refitting import check_refit
 from dualvqa.training.teacher import ask_teacher, check_teacher
 from dualvqa.training.trainer import DualHeadTrainer
 from dualvqa.trust.arguments import CalibrationArguments
-from dualvqa.trust.calibrating import calibrate, check_possible, fit_familiarity
+from dualvqa.trust.calibrating import calibrate, check_possible
+from dualvqa.trust.memory_of_trainer import MemoryMixin
 from dualvqa.trust.metrics import score_figures
-from modeling_dualvqa.model_card_dualvqa import refit_note
+from dualvqa.trust.remembering import check_memory
+from dualvqa.trust.retraining import RetrainingMixin
+from modeling_dualvqa.card_notes_dualvqa import memory_note, refit_note
 from processing import decoded, ranked_arrays, write_predictions
 from processing.python_rows import is_canonical, source_rows
 from processing.wording import speaking_python
@@ -25,8 +27,11 @@ from processing.wording import speaking_python
 logger = logging.getLogger(__name__)
 
 
-@speaking_python("__init__", "train", "evaluate", "predict", "calibrate", "refit", "write_predictions", "write_report")
-class DualVQATrainer(DualHeadTrainer):
+@speaking_python(
+    *("__init__", "train", "evaluate", "predict", "calibrate", "refit", "build_memory", "write_predictions"),
+    "write_report",
+)
+class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
     """[`DualHeadTrainer`] with calibration, files of predictions and the report; all that `run_vqa.py` does.
 
     Args:
@@ -49,14 +54,17 @@ class DualVQATrainer(DualHeadTrainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.untrained = self.teacher = self.teaching = self.calibrated_on = self.blind = self.refitted_on = None
+        self.without_memory = {}  # as `last_outputs`
         if self.args.teacher and self.train_summary is not None:
             self.teaching = load_ensemble(self.args.teacher, "probabilities")
             check_teacher(*self.teaching, self.accelerator.unwrap_model(self.model), self.processing_class)
 
     def prepare_model(self):
-        self.blind = self.refitted_on = None
+        self.blind, self.refitted_on, self.without_memory = None, None, {}
         if self.args.refit:
             check_refit(self)
+        if self.args.memory:
+            check_memory(self)
         if self.args.report_blind or self.args.refit:  # what is trained again starts where this one does
             self.untrained = copy.deepcopy(self.accelerator.unwrap_model(self.model))
         super().prepare_model()
@@ -70,6 +78,12 @@ class DualVQATrainer(DualHeadTrainer):
         if self.teaching and self.teacher is None:
             self.teacher = ask_teacher(DualHeadTrainer, self.teaching, self)
             self.train_collator.further.append(self.teacher)
+
+    def finish(self, metrics):
+        super().finish(metrics)
+        if self.args.memory:
+            with model_is_kept(self.args.output_dir):
+                self.build_memory(self.args.memory_texts)
 
     def calibrate(self, max_risk=None, risk_confidence=0.95, fit_familiarity=False):
         """Calibrates the trained model on the validation part, and saves it with what was found.
@@ -98,60 +112,15 @@ class DualVQATrainer(DualHeadTrainer):
         self.create_model_card()
         return figures
 
-    def refit(self):
-        """Trains anew on the training and the validation part together, and saves that model in place of the first.
-
-        It starts as the first model did and takes as many steps. What was found with held-out questions stays: the
-        temperatures, the threshold and the limits of familiarity. Nothing is held out of the new model: figures of the
-        validation part are those of the first, and the card and the report say so. Figures of a test part that were
-        measured before are dropped. Until the new model is saved whole, the first is in the output folder.
-
-        Raises:
-            ValueError: the model is not trained yet, or without the argument `refit`, which keeps what it started from;
-                no validation part.
-        """
-        if not (self.has_trained and self.args.refit):
-            raise ValueError(
-                "refit() trains a model anew that train() has trained with DualVQATrainingArguments(refit=True), which "
-                "keeps what it started from"
-            )
-        check_refit(self)
-        trained, rows, steps = refit(self, self.untrained)
-        model = self.accelerator.unwrap_model(self.model)
-        familiar = bool(model.config.familiarity)
-        model.forget_familiarity()
-        model.load_state_dict(trained.state_dict())
-        self.refitted_on = rows
-        if familiar:  # the states are others, the limits stay
-            fit_familiarity(self, model, rows)
-        card = model.config.model_card
-        card["refit"] = {"questions": len(rows), "images": len(set(rows["image_key"][:])), "steps": steps}
-        card["results"].pop("test", None)
-        self.last_outputs.pop("test", None)
-        self.save_model(_internal_call=True)
-        self.create_model_card()
-        if self.is_world_process_zero():
-            remove_refit(self.args.output_dir)
-
-    def leakage(self, rows):
-        """Of other rows than the validation part, whose figures are those of the first model, compared with all."""
-        validation = self.parts().get("validation")
-        if self.refitted_on is None or (validation is not None and same_rows(rows, validation)):
-            return super().leakage(rows)
-        return self.compared(self.refitted_on, rows)
-
     def check_calibration(self, settings):
         """
         Raises:
             ValueError: a model that is not trained, or data that are not there, or too few.
         """
-        model = self.accelerator.unwrap_model(self.model)
-        if self.refitted_on is not None:
-            raise ValueError(
-                "the model was trained on the validation part in its refit: call calibrate() before refit()"
-            )
+        self.check_held_out("calibrate()")
         self.check_trained("its scores mean nothing", "calibrate()")
-        check_possible(self.parts(), self.processing_class, model.config.heads, settings.fit_familiarity)
+        heads = self.accelerator.unwrap_model(self.model).config.heads
+        check_possible(self.parts(), self.processing_class, heads, settings.fit_familiarity)
 
     def write_predictions(self, rows, path="predictions.jsonl", top_k=5, source=None):
         """Writes the answers to some questions as JSON Lines; see `processing.predictions.write_predictions`.
@@ -222,6 +191,7 @@ class DualVQATrainer(DualHeadTrainer):
         if self.args.report_blind and self.untrained is not None:
             with only_warned("no model without images"):
                 blind = self.blind_outputs(dict(zip(prefixes, rows.values())))
+        alone = self.alone_logits(dict(zip(rows, prefixes)))
         if not self.is_world_process_zero():
             return None
         run = EvaluatedRun(
@@ -234,6 +204,8 @@ class DualVQATrainer(DualHeadTrainer):
             self.data_args.question_group_column,
             self.refitted_on,
             self.majority_of(self.accelerator.unwrap_model(self.model)),
+            alone,
+            self.evidence(),
         )
         return write_report(self.args.output_dir, run, self.processing_class)
 
@@ -248,50 +220,8 @@ class DualVQATrainer(DualHeadTrainer):
         card, start = model.config.model_card or {}, getattr(model, "start", None)
         about = {"title": os.path.basename(os.path.normpath(self.args.output_dir))}
         if self.has_trained:
-            refitted = {"refit": refit_note(card)} if card.get("refit") else {}
-            return {**about, "data": card["data"], "settings": card["settings"], **refitted}
+            notes = {"refit": refit_note(card)} if card.get("refit") else {}
+            notes |= {"memory": memory_note(model.config.memory, card)} if model.config.memory else {}
+            return {**about, "data": card["data"], "settings": card["settings"], **notes}
         name = os.path.basename(os.path.normpath((start and start.continued_from) or model.name_or_path or "model"))
         return {**about, "settings": [["model", name], *card.get("settings", [])]}
-
-    def note(self, name, metrics, rows, predictions):
-        if self.refitted_on is not None and same_rows(rows, self.parts()["validation"]):
-            logger.warning("the model was trained on the validation part in its refit: its figures there are not kept")
-        else:
-            super().note(name, metrics, rows, predictions)
-
-    def blind_outputs(self, rows):
-        """The logits of a model without images for some parts, by their names. It is trained once.
-
-        Args:
-            rows: prefix of a part's figures -> canonical rows.
-        """
-        self.blind = self.blind or self.train_blind()
-        for prefix, part in rows.items():
-            if prefix not in self.blind.last_outputs:
-                self.blind.evaluate(part, metric_key_prefix=prefix)
-        self.blind.create_model_card()
-        return {part_name(prefix): self.blind.last_outputs[prefix][1] for prefix in rows}
-
-    def train_blind(self):
-        """A trainer whose model was trained without seeing images."""
-        args = copy.copy(self.args)
-        args.output_dir = os.path.join(self.args.output_dir, "blind")
-        args.image_cache_dir = self.args.image_cache_dir or os.path.join(self.args.output_dir, "image_cache")
-        args.push_to_hub, args.report_to, args.report_blind, args.refit, args.teacher = False, [], False, False, []
-        blind = type(self)(
-            model=copy.deepcopy(self.untrained),
-            args=args,
-            train_dataset=self.train_dataset,
-            eval_dataset=self.eval_dataset,
-            processing_class=self.processing_class.without_calibration(),  # training drops what its processor knows
-            data_args=self.data_args,
-        )
-        blind.described = True
-        for collator in (blind.data_collator, blind.train_collator):
-            collator.blind = True
-        blind.train_collator.further = self.train_collator.further
-        logger.info("training again without images, for the report")
-        blind.train(resume_from_checkpoint=newest_checkpoint(args.output_dir) if self.checkpoint else None)
-        model = blind.accelerator.unwrap_model(blind.model)
-        model.config.model_card["settings"].append(["images", "not seen: all pixels are the mean"])
-        return blind

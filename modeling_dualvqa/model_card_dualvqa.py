@@ -10,6 +10,7 @@ is not known:
 - `settings`: list of [name, value], of the training; a list because configurations are saved with sorted keys
 - `refit`: where the weights were trained anew on all rows after the figures were measured, a dict `questions`, `images`
   and `steps`
+- `memory`: where the model has one whose parameters were fitted, what `fit_memory` found, and `held_out`
 - `pretraining`: "contrastive" where fusion and heads are untrained, else None
 - `tags`: list of those that a person gave, beside the card's own
 - `results`: dict part ("validation", of several "validation-NAME" each, "test") -> dict figure -> value, as the metric
@@ -21,6 +22,8 @@ import re
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .card_notes_dualvqa import WAYS, memory_note, refit_note
 
 TASK = "visual-question-answering"
 OWN_TAGS = [TASK, "dualvqa", "custom_code"]
@@ -44,12 +47,6 @@ KINDS = {
     "majority": "always the most frequent training answer of the true type",
 }
 TYPES = {"yes/no": "binary_", "open-ended": "open_ended_", "all": ""}
-
-WAYS = {
-    "held out by image": "none of its images was trained on.",
-    "held out by question": "its images were trained on with other questions, its questions in no wording.",
-    "held out by wording": "each of its questions was trained on in another wording, about the same image.",
-}
 
 TEXT = """
 {mark}
@@ -84,7 +81,7 @@ pipe = pipeline("visual-question-answering", model="{name}", trust_remote_code=T
 
 {results}
 
-## Limits
+{memory}## Limits
 
 - It knows {answers}, and nothing else. A question with another answer is answered
   wrongly; the coverage above says how often that must happen.
@@ -171,6 +168,7 @@ def render(config, parameters):
         data=data_table(record.get("data")),
         settings=settings_table(record.get("settings")),
         results=result_tables(record),
+        memory=f"## Memory\n\n{memory_note(config.memory, record)}\n\n" if config.memory else "",
         answers=" and the ".join(answers[head] for head in config.heads),
         **limits(record),
         parameters="\n".join(f"| {part} | {count:,} |" for part, count in parameters.items()),
@@ -274,20 +272,6 @@ def settings_table(settings):
         return "Not recorded."
     lines = [f"| {cell(name)} | {cell(value)} |" for name, value in rows]
     return "\n".join(["| setting | value |", "|---|---|", *lines])
-
-
-def refit_note(record):
-    """What has to be said of figures that were measured before the weights were trained anew."""
-    refit = record["refit"]
-    note = (
-        f"The weights were trained anew after the model was measured: on all {refit['questions']:,} questions about "
-        f"{refit['images']:,} images, those of the validation part too, for the same {refit['steps']:,} steps. Nothing "
-        f"is held out of them. The figures of the validation part, temperatures and limits are those of the model "
-        f"before, which was trained on the training part alone."
-    )
-    if (record.get("results") or {}).get("test"):
-        note += " The figures of the test part are those of the new weights."
-    return note
 
 
 def result_tables(record):

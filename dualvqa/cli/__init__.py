@@ -5,7 +5,7 @@ import sys
 from dualvqa.run.errors import plain_errors
 from dualvqa.run.values import hint
 
-from . import asking, runs
+from . import asking, runs, teaching
 from .info import info
 
 ABOUT = """usage: dualvqa COMMAND ...
@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": (runs.predict, "FOLDER [RECIPE] [--flag ...]", "answer the questions of a file"),
     "calibrate": (runs.calibrate, "FOLDER [RECIPE] [--flag ...]", "make a saved model's scores true"),
     "explain": (asking.explain, "FOLDER IMAGE QUESTION", "draw what spoke for an answer"),
+    "teach": (teaching.teach, "FOLDER FILE", "add answers to a saved model's memory, or take them out"),
     "export": (asking.export, "FOLDER OUTPUT_DIR", "write a saved model as ONNX files"),
     "compare": (asking.compare, "RUN RUN...", "compare evaluated runs, with tests of their differences"),
     "info": (info, "FOLDER", "what a saved folder is, learned from and reached"),

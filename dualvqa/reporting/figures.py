@@ -24,6 +24,7 @@ CANONICAL = {"image", "question", "answer", "image_key", "row"}
 CURVE_POINTS = 200
 WORST = 12
 SAME_IMAGE = "copied_same_image"
+ALONE = "heads_routed"  # answers without the memory
 OTHER, OUTSIDE = "other", "not in the vocabulary"
 
 
@@ -83,6 +84,9 @@ def part_figures(results, heads, leakage=None):
             for name in MODEL
             if f"blind_{name}" in answerers
         },
+        "memory_difference": {kind: group.difference("routed", ALONE) for kind, group in groups.items()}
+        if ALONE in answerers
+        else None,
         "router_accuracy": groups["all"].router_accuracy() if len(heads) == 2 else None,
         "auc": auc(groups.get("binary"), heads),
         "leakage": leakage,

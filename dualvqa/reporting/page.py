@@ -8,7 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from modeling_dualvqa.model_card_dualvqa import RENAMED, WAYS
+from modeling_dualvqa.card_notes_dualvqa import WAYS
+from modeling_dualvqa.model_card_dualvqa import RENAMED
 from processing.image_loading_dualvqa import load_image
 from processing.image_sources_dualvqa import CHECKED
 

@@ -16,6 +16,7 @@ ANSWERERS = {
     "oracle": "oracle",
     "blind_routed": "no images, routed",
     "blind_oracle": "no images, oracle",
+    "heads_routed": "without memory",
     "copied": "copied",
     "majority": "majority",
 }

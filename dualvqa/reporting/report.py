@@ -1,5 +1,6 @@
 """report.html, report.json and report_rows.jsonl of a run."""
 
+import contextlib
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from datasets import Dataset
 
 from dualvqa.trust.calibration import LabelledLogits
+from dualvqa.trust.remembering import plain
 from processing.leakage import held_out, leakage_report
 from processing.outputs import named_logits
 from processing.processing_dualvqa import QUESTION_TYPES
@@ -16,7 +18,7 @@ from processing.wording import worded
 from .baselines import baseline_answers, most_frequent
 from .figures import part_figures
 from .page import report_page
-from .results import judged, question_results, write_results
+from .results import MODEL, judged, question_results, write_results
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class EvaluatedRun:
         about: `title`, and of the model card's record `data` and `settings`; None titles the page with the folder.
         fitted_on: the part that the processor's temperatures were fitted on, if it is one of these.
         question_group_column: tells rewordings, see `leakage_report`.
+        alone_logits: likewise `logits`, without the model's memory; None where it has none.
+        evidence: what the memory has for an answer: function of an image and a question that gives a list of dicts.
         refitted_on: the rows that the model was trained on anew, before any part but the validation part was evaluated.
         majority: question type -> the most frequent training answer, for where there are no training rows; {} where it
             isn't known.
@@ -50,6 +54,8 @@ class EvaluatedRun:
     question_group_column: str | None = None
     refitted_on: object = None
     majority: dict = field(default_factory=dict)
+    alone_logits: dict | None = None
+    evidence: object = None
 
     def train(self, part):
         """The rows that the model was trained on that answered a part, or None where they are not in memory."""
@@ -74,6 +80,8 @@ def write_report(folder, run, processor):
     """
     results = {part: part_results(run, part, processor) for part in run.logits}
     figures = {part: figures_of(run, part, results[part], processor) for part in run.logits}
+    if run.evidence:
+        add_evidence(run, results, figures)
     about = run.about or {"title": os.path.basename(os.path.normpath(folder))}
     report = {**about, "parts": figures, "fitted_on": run.fitted_on}
     os.makedirs(folder, exist_ok=True)
@@ -99,8 +107,11 @@ def part_results(run, part, processor):
     rows = run.parts[part]
     columns = [column for column in run.columns if column in rows.column_names]
     results = question_results(part, rows, run.logits[part], processor, columns)
+    alone = plain(processor, [])
     if run.blind_logits:
-        add_blind(results, question_results(part, rows, run.blind_logits[part], processor))
+        add_others(results, question_results(part, rows, run.blind_logits[part], alone), "blind")
+    if run.alone_logits:
+        add_others(results, question_results(part, rows, run.alone_logits[part], alone), "heads", ["routed"])
     train = run.train(part)
     if train is not None:
         add_answers_of(results, baseline_answers(train, results))
@@ -135,10 +146,20 @@ def before_and_after(labelled, temperatures, fitted_here):
     return {"before": labelled.reliability(labelled.ranked({})), "after": labelled.reliability(after)}
 
 
-def add_blind(results, blind):
-    """Adds the answers of a model that sees no image, as `blind_routed` and `blind_oracle`."""
-    for result, unseeing in zip(results, blind):
-        result["answers"] |= {f"blind_{name}": answer for name, answer in unseeing["answers"].items()}
+def add_others(results, others, prefix, names=MODEL):
+    """Adds the answers of another model to the same questions: as `blind_routed` and `blind_oracle` of one that sees no
+    image, as `heads_routed` of one without its memory."""
+    for result, other in zip(results, others):
+        result["answers"] |= {f"{prefix}_{name}": other["answers"][name] for name in names}
+
+
+def add_evidence(run, results, figures):
+    """Adds what the memory has for the answers that the page shows."""
+    for part, found in figures.items():
+        for place in found["worst"]:
+            image, question = run.parts[part][place]["image"], results[part][place]["question"]
+            with contextlib.suppress(ValueError):  # an image that can't be read any more
+                results[part][place]["evidence"] = run.evidence(image, question)
 
 
 def add_answers_of(results, found):

@@ -50,6 +50,8 @@ def check_request(settings):
             "--report_blind trains a second model, without images, for the report: it needs --do_train and --do_eval, "
             "and can't be with --pretrain or --report false"
         )
+    if settings.memory and (not settings.do_train or settings.streaming or settings.pretrain):
+        raise ValueError("--memory needs --do_train, and can't be with --streaming or --pretrain")
     if settings.refit and (not settings.do_train or settings.streaming or settings.pretrain):
         raise ValueError("--refit needs --do_train, and can't be with --streaming or --pretrain")
     if settings.report_columns and not reported:

@@ -46,6 +46,18 @@ def training_lines(figures):
     return [f"Trained for {figures['epoch']:.3g} epochs in {took}: mean loss {figures['loss']:.4g}{mean}."]
 
 
+def memory_line(memory, figures):
+    """A sentence about a memory: `config.memory`, and the figures of `fit_memory` or None."""
+    line = f"Memory of {memory['examples']:,} questions about {memory['images']:,} images"
+    if figures is None:
+        return f"{line}, with its usual parameters: there are too few held-out questions to fit them on."
+    with_it = "" if figures["with"] is None else f", with it {figures['with']:.1%}"
+    return (
+        f"{line}, fitted on {figures['rows']:,} questions ({figures['held_out']}): the heads alone answer "
+        f"{figures['without']:.1%} right{with_it}."
+    )
+
+
 def calibration_lines(figures):
     fitted = {HEADS[head]: figures.get(f"{head}_temperature") for head in HEADS}
     fitted = ", ".join(f"{head} {value:.3g}" for head, value in fitted.items() if value is not None)

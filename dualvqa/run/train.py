@@ -8,7 +8,7 @@ from dualvqa.training.refitting import check_refit
 from dualvqa.training.selection import check_selection
 
 from .calibrate import wants_calibration
-from .terminal import show_figures
+from .terminal import memory_line, show_figures
 
 
 def prepare_trainer(run):
@@ -46,4 +46,7 @@ def train(run):
         result = run.trainer.train(resume_from_checkpoint=run.checkpoint)
         if run.trainer.is_world_process_zero():
             show_figures("train", result.metrics)
+            memory = run.model.config.memory
+            if memory:
+                print(f"\n{memory_line(memory, run.model.config.model_card['memory'])}", flush=True)
         run.held.enter_context(model_is_kept(run.settings.training.output_dir))

@@ -48,6 +48,20 @@ class FurtherArguments:
             "questions, train anew on all questions, those of the validation part too; in Python call refit()."
         },
     )
+    memory: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep the training questions with their answers in the model: those that are most like a new one "
+            "answer beside its heads. How much they count is fitted on the held-out questions."
+        },
+    )
+    memory_texts: bool = field(
+        default=True,
+        metadata={"help": "With --memory: also keep its image names, questions and answers, to show as evidence."},
+    )
+    push_memory_examples: bool = field(
+        default=False, metadata={"help": "A push to the Hub also takes these texts; without it they stay here."}
+    )
     license: str = field(default="apache-2.0", metadata={"help": "License of the weights, for the model card."})
     report_columns: list[str] = field(
         default_factory=list,

@@ -82,7 +82,8 @@ def refit(trainer, start):
     own = trainer.args.output_dir
     args.output_dir = os.path.join(own, FOLDER)
     args.image_cache_dir = args.image_cache_dir or os.path.join(own, "image_cache")
-    args.push_to_hub, args.report_to, args.report_blind, args.refit = False, [], False, False
+    args.push_to_hub, args.report_to = False, []
+    args.report_blind = args.refit = args.memory = False
     args.max_steps = trainer.state.max_steps
     args.eval_strategy, args.load_best_model_at_end, args.early_stopping_patience = "no", False, None
     args.save_strategy = "epoch" if args.save_strategy == "best" else args.save_strategy

@@ -90,7 +90,12 @@ def test_figures_of_a_test_part_are_of_the_new_model_and_compared_with_all_it_wa
 
 def test_it_ends_after_the_steps_of_the_best_state_in_the_schedule_of_all(make_trainer, monkeypatch):
     often = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
-    best = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "lr_scheduler_type": "linear"}
+    best = {
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "loss",
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0,
+    }
     trainer, rates = make_trainer(**often, **best, logging_steps=1), []
     trainer.train()
     trainer.state.best_model_checkpoint = f"{trainer.args.output_dir}/checkpoint-2"

@@ -1,0 +1,90 @@
+"""The command that changes a saved model's memory: teach."""
+
+import os
+
+from .asking import load_pipeline, new_parser, parse
+from .folders import check_folder
+
+
+def teach(argv):
+    """`dualvqa teach FOLDER FILE`"""
+    parser = new_parser("teach", "Teaches a saved model answers, which count from the next question on.")
+    parser.add_argument("folder", help="a saved model that was trained with --memory")
+    parser.add_argument("file", help="questions about images with answers: JSON Lines, JSON, CSV or Parquet")
+    parser.add_argument("--image_dir", help="folder that relative image paths start from; the file's when left out")
+    for name in ("image", "question", "answer"):
+        parser.add_argument(f"--{name}_column", default=name, help=f"column with the {name}s (default {name})")
+    parser.add_argument("--remove", action="store_true", help="take what was taught about these questions out again")
+    parser.add_argument("--output_dir", help="folder to save into; that of the model when left out")
+    args = parse(parser, argv)
+    folder = check_folder(args.folder)
+    if not os.path.isfile(args.file):
+        raise ValueError(f"there is no file {args.file} with what is to be taught")
+    if not (args.output_dir or os.path.isdir(folder)):
+        raise ValueError(f"{folder} is on the Hub: give --output_dir, a folder to save into")
+    from dualvqa.training.output_folder import claimed, written_whole
+    from processing import DataArguments, prepare_dataset
+
+    where = os.path.dirname(args.file) if args.image_dir is None else args.image_dir
+    columns = {f"{name}_column": getattr(args, f"{name}_column") for name in ("image", "question", "answer")}
+    data = DataArguments(image_dir=where or None, **columns)
+    rows = prepare_dataset(args.file, data_args=data, needs_answers=not args.remove, name=args.file)
+    pipe = load_pipeline(folder)
+    with claimed(args.output_dir or folder):
+        said = removed(pipe, rows) if args.remove else taught(pipe, rows)
+        with written_whole(args.output_dir or folder) as aside:
+            pipe.model.save_pretrained(aside)
+            pipe.processor.save_pretrained(aside)
+    print(f"{said} Saved in {args.output_dir or folder}.")
+
+
+def taught(pipe, rows):
+    """Teaches rows, and says what that was."""
+    from processing import consensus, normalise_answer
+    from processing.answers import as_list
+
+    answers = []
+    for given in rows["answer"][:]:  # of several people's the most frequent, as somebody wrote it
+        form = consensus(given)
+        answers.append(next(text for text in as_list(given) if normalise_answer(text) == form))
+    before, words = counts(pipe), set(pipe.processor.memory_answers)
+    pipe.memory.add(images_of(rows), rows["question"][:], answers, names_of(rows))
+    after, new = counts(pipe), [word for word in pipe.processor.memory_answers if word not in words]
+    # A row that is the same question about the same image as a later one gives way to it at once.
+    replaced = len(rows) - (after["taught"] - before["taught"])
+    corrected = after["hidden"] - before["hidden"]
+    said = [f"Taught {len(rows):,} answers, {replaced:,} of them in place of others that were taught."]
+    if corrected > 0:
+        said.append(f"{corrected:,} training examples of the same question and image are hidden by them.")
+    if new:
+        shown = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
+        said.append(f"New answers, which no head knows: {shown}.")
+    return " ".join([*said, f"The memory has {len(pipe.memory):,} examples."])
+
+
+def removed(pipe, rows):
+    """Takes taught answers out again, and says how many."""
+    before, words = counts(pipe), len(pipe.processor.memory_answers)
+    pipe.memory.remove(images_of(rows), rows["question"][:])
+    after = counts(pipe)
+    gone = words - len(pipe.processor.memory_answers)
+    lost = f" and {gone:,} answers that nothing else has" if gone else ""
+    number = before["taught"] - after["taught"]
+    return f"Removed {number:,} taught answers{lost}. The memory has {len(pipe.memory):,} examples."
+
+
+def counts(pipe):
+    memory = pipe.model.memory
+    return {name: 0 if memory is None else int(getattr(memory, name).sum()) for name in ("taught", "hidden")}
+
+
+def images_of(rows):
+    """The images, by their paths or as they lie in the file."""
+    from processing.image_loading_dualvqa import load_image
+    from processing.image_sources_dualvqa import CHECKED
+
+    return [image["path"] if image["bytes"] is None else load_image(image, CHECKED) for image in rows["image"][:]]
+
+
+def names_of(rows):
+    return [image["path"] or "" for image in rows["image"][:]]

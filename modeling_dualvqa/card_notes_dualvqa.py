@@ -1,0 +1,51 @@
+"""What a model card and a report have to say of figures in words: what they are figures of, and of which weights."""
+
+WAYS = {
+    "held out by image": "none of its images was trained on.",
+    "held out by question": "its images were trained on with other questions, its questions in no wording.",
+    "held out by wording": "each of its questions was trained on in another wording, about the same image.",
+}
+
+
+def refit_note(record):
+    """What has to be said of figures that were measured before the weights were trained anew."""
+    refit = record["refit"]
+    note = (
+        f"The weights were trained anew after the model was measured: on all {refit['questions']:,} questions about "
+        f"{refit['images']:,} images, those of the validation part too, for the same {refit['steps']:,} steps. Nothing "
+        f"is held out of them. The figures of the validation part, temperatures and limits are those of the model "
+        f"before, which was trained on the training part alone."
+    )
+    if (record.get("results") or {}).get("test"):
+        note += " The figures of the test part are those of the new weights."
+    return note
+
+
+def memory_note(memory, record):
+    """What there is to say of a memory.
+
+    Args:
+        memory: `config.memory`.
+        record: `config.model_card`, in which `memory` says what was measured.
+    """
+    found = record.get("memory")
+    note = (
+        f"The model keeps {memory['examples']:,} answered questions about {memory['images']:,} images, and those that "
+        f"are most like a new one answer beside its heads (k-nearest-neighbour interpolation, Khandelwal et al. 2020)."
+    )
+    if memory.get("new_answers"):
+        note += f" They know {memory['new_answers']:,} answers that no head has."
+    if found:
+        note += (
+            f" How much they count was fitted on {found['rows']:,} held-out questions ({found['held_out']}). Of these "
+            f"the heads alone answer {found['without']:.1%} correctly"
+        )
+        if found["with"] is not None:
+            note += f", with the memory {found['with']:.1%}, with parameters of questions about other images"
+        note += "."
+    else:
+        note += " How much they count wasn't fitted: the parameters are the usual ones."
+    return note + (
+        " A memory profits from rewordings: where the same was asked in training about the same image, it copies the "
+        "answer. Figures of such questions say nothing of new images."
+    )

@@ -1,0 +1,77 @@
+"""`dualvqa teach`: a saved model learns answers without training, and forgets them again."""
+
+import pytest
+from helpers import write_jsonl
+from PIL import Image
+
+from dualvqa.cli import main
+from dualvqa.training.building import load_model
+from modeling_dualvqa import DualVQAPipeline
+
+
+@pytest.fixture
+def saved(tiny_model, processor, tmp_path):
+    """The folder of a model with a memory of two questions, beside two images."""
+    for name, color in (("red", "red"), ("sky", "blue")):
+        Image.new("RGB", (40, 30), color).resize((40, 31)).save(tmp_path / f"{name}.png")
+    pipe = DualVQAPipeline(tiny_model(fusion_type="cross_attention"), processor)
+    paths = [str(tmp_path / "red.png"), str(tmp_path / "sky.png")]
+    pipe.memory.build(paths, ["what color is it?", "is it red?"], ["red", "no"])
+    pipe.model.save_pretrained(tmp_path / "model")
+    pipe.processor.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def asked(folder, image, question):
+    return DualVQAPipeline(*load_model(folder))(str(image), question)[0]["answer"]
+
+
+def test_a_new_answer_is_taught_said_and_taken_out_again(saved, tmp_path, capsys):
+    question = "what color has the sky?"
+    file = write_jsonl(tmp_path / "new.jsonl", [{"image": "sky.png", "question": question, "answer": "azure"}])
+    main(["teach", str(saved), file])
+    said = capsys.readouterr().out
+    assert said.startswith("Taught 1 answers, 0 of them in place of others")
+    assert "New answers, which no head knows: azure. The memory has 3 examples." in said and str(saved) in said
+    assert asked(saved, tmp_path / "sky.png", question) == "azure"
+    write_jsonl(tmp_path / "new.jsonl", [{"image": "sky.png", "question": question, "answer": ["blue", "blue", "red"]}])
+    main(["teach", str(saved), file, "--output_dir", str(tmp_path / "other")])
+    assert "Taught 1 answers, 1 of them in place of others" in capsys.readouterr().out
+    assert asked(tmp_path / "other", tmp_path / "sky.png", question) == "blue"
+    assert asked(saved, tmp_path / "sky.png", question) == "azure"
+    main(["teach", str(saved), file, "--remove"])
+    assert "Removed 1 taught answers and 1 answers that nothing else has. The memory has 2" in capsys.readouterr().out
+    assert load_model(saved)[1].memory_answers == [] and len(load_model(saved)[0].memory) == 2
+
+
+def test_a_corrected_training_example_is_hidden(saved, tmp_path, capsys):
+    rows = [{"pic": "red.png", "question": "what color is it?", "answer": "green"}]
+    main(["teach", str(saved), write_jsonl(tmp_path / "new.jsonl", rows), "--image_column", "pic"])
+    assert "1 training examples of the same question and image are hidden" in capsys.readouterr().out
+    assert asked(saved, tmp_path / "red.png", "what color is it?") == "green"
+
+
+def test_what_cannot_be_taught_is_named_and_the_model_stays(saved, tmp_path, tiny_model, processor):
+    before = (saved / "model.safetensors").read_bytes()
+    file = write_jsonl(tmp_path / "new.jsonl", [{"image": "sky.png", "question": "where?", "answer": None}])
+    with pytest.raises(SystemExit, match="no answer"):
+        main(["teach", str(saved), file])
+    with pytest.raises(SystemExit, match="1 of 1 questions were never taught, first 'where"):
+        main(["teach", str(saved), file, "--remove"])
+    with pytest.raises(SystemExit, match="there is no file .*none.jsonl with what is to be taught"):
+        main(["teach", str(saved), str(tmp_path / "none.jsonl")])
+    with pytest.raises(SystemExit, match="someone/model is on the Hub: give --output_dir"):
+        main(["teach", "someone/model", file])
+    assert (saved / "model.safetensors").read_bytes() == before
+    tiny_model().save_pretrained(tmp_path / "plain")
+    processor.save_pretrained(tmp_path / "plain")
+    write_jsonl(tmp_path / "new.jsonl", [{"image": "sky.png", "question": "where?", "answer": "up"}])
+    with pytest.raises(SystemExit, match="this model has no memory that could be taught"):
+        main(["teach", str(tmp_path / "plain"), file])
+
+
+def test_explain_shows_what_the_memory_has_for_the_answer(saved, tmp_path, capsys):
+    drawn = str(tmp_path / "drawn.png")
+    main(["explain", str(saved), str(tmp_path / "red.png"), "what color is it?", "--answer", "red", "--output", drawn])
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first.startswith("red (") and "from the memory: 'what color is it?' red" in second and "red.png" in second

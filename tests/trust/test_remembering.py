@@ -1,0 +1,146 @@
+"""A trainer's memory: what it is made of, what it is fitted on, what it gives."""
+
+import copy
+import json
+
+import pytest
+import torch
+from datasets import concatenate_datasets
+from helpers import TEXT, lines_of
+from helpers import data_arguments as data_of
+from training_helpers import training_arguments
+
+from dualvqa import DualVQATrainer, build_model, load_model, prepare_datasets
+from dualvqa.run import main as run_vqa
+from dualvqa.trust import remembering
+from dualvqa.trust.memory_fitting import FITTED
+from modeling_dualvqa.memory_examples_dualvqa import PARAMETERS
+
+TINY = {"image_size": 32, "fusion_hidden_size": 16, "fusion_num_attention_heads": 2, "text_config": TEXT}
+
+
+@pytest.fixture
+def make_trainer(picture_folder, many, tmp_path):
+    parts = prepare_datasets(data_of(picture_folder, train_file=many, validation_fraction=0.5))[0]
+
+    def make(train=None, validation=None, settings=TINY, **fields):
+        train, validation = train or parts["train"], validation or parts["validation"]
+        model, processor = build_model(train, **settings)
+        sizes = {"max_steps": 2, "per_device_train_batch_size": 16, "learning_rate": 1e-3, "memory": True}
+        args = training_arguments(str(tmp_path / "run"), **{**sizes, **fields})
+        data = {"train_dataset": train, "eval_dataset": validation}
+        return DualVQATrainer(model=model, processing_class=processor, args=args, **data)
+
+    return make
+
+
+def test_training_leaves_a_folder_whose_memory_is_the_training_part(make_trainer, tmp_path):
+    trainer = make_trainer()
+    trainer.train()
+    train = trainer.parts()["train"]
+    model, processor = load_model(tmp_path / "run")
+    assert len(model.memory) == len(train) and model.config.memory["images"] == len(set(train["image_key"]))
+    texts = lines_of(tmp_path / "run" / "memory_examples.jsonl")
+    assert [text["question"] for text in texts] == train["question"][:]
+    assert [text["answer"] for text in texts] == train["answer"][:] and texts[0]["image"].endswith(".png")
+    kinds = model.memory.question_type
+    words = [("no", "yes"), processor.all_answers]
+    said = [words[kind][index] for index, kind in zip(model.memory.answer_index, kinds)]
+    assert said == train["answer"][:]
+    figures = model.config.model_card["memory"]
+    assert figures["rows"] == len(trainer.parts()["validation"]) and 0 <= figures["with"] <= 1
+    assert {name: model.config.memory[name] for name in FITTED} == {name: figures[name] for name in FITTED}
+    assert figures["held_out"] == "held out by image"
+
+
+def test_a_question_never_finds_itself_while_fitting(make_trainer, caplog, monkeypatch):
+    own = make_trainer().parts()
+    both = concatenate_datasets([own["validation"], own["train"].select(range(9))])
+    searched = []
+    search = remembering.Memory.search
+
+    def watched(memory, *args, **fields):
+        searched.append(fields)
+        return search(memory, *args, **fields)
+
+    monkeypatch.setattr(remembering.Memory, "search", watched)
+    trainer = make_trainer(validation=both)
+    trainer.train()
+    assert "9 held-out questions are in the memory word for word: not fitted on" in caplog.text
+    found = trainer.model.config.model_card["memory"]
+    assert found["rows"] == len(own["validation"])
+    fitting = [fields for fields in searched if fields]
+    assert fitting and all(len(fields["image_index"]) <= len(own["validation"]) for fields in fitting)
+
+
+def test_few_held_out_questions_leave_the_usual_parameters(make_trainer, caplog, tmp_path):
+    validation = make_trainer().parts()["validation"]
+    trainer = make_trainer(validation=validation.select(range(20)))
+    trainer.train()
+    assert "the memory keeps its usual parameters: 20 held-out questions, 50 needed" in caplog.text
+    assert {name: trainer.model.config.memory[name] for name in PARAMETERS} == PARAMETERS
+    assert "wasn't fitted: the parameters are the usual ones" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_embeddings_of_frozen_towers_give_the_same_memory(make_trainer):
+    frozen = {**TINY, "freeze_vision": True, "freeze_text": True}
+    off = {"random_crop_scale": 1.0, "color_jitter": 0.0}
+    trainer = make_trainer(settings=frozen, memory=False, **off)
+    trainer.train()
+    assert trainer.data_collator.embeddings is not None
+    rows = trainer.parts()["validation"]
+    kept = remembering.encode(trainer, rows)
+    trainer.data_collator.embeddings = None
+    for name, tensor in remembering.encode(trainer, rows).items():
+        torch.testing.assert_close(tensor, kept[name])
+
+
+def test_a_refit_keeps_the_parameters_and_makes_the_keys_anew(make_trainer, tmp_path):
+    trainer = make_trainer(refit=True)
+    trainer.train()
+    trainer.evaluate()
+    first = copy.deepcopy(trainer.model.memory)
+    trainer.refit()
+    model, _ = load_model(tmp_path / "run")
+    assert len(model.memory) == sum(map(len, trainer.parts().values())) > len(first)
+    assert all(model.memory.settings[name] == first.settings[name] for name in PARAMETERS)
+    assert len(lines_of(tmp_path / "run" / "memory_examples.jsonl")) == len(model.memory)
+    with pytest.raises(ValueError, match="call build_memory\\(\\) before refit"):
+        trainer.build_memory()
+    trainer.write_report()  # the answers without memory are those of the first model too
+    accuracy = json.loads((tmp_path / "run" / "report.json").read_text())["parts"]["validation"]["accuracy"]
+    assert set(accuracy) >= {"routed", "heads_routed"}
+
+
+def test_card_and_report_say_what_the_memory_gave(make_trainer, tmp_path):
+    trainer = make_trainer()
+    trainer.train()
+    trainer.evaluate()
+    trainer.write_report()
+    card = (tmp_path / "run" / "README.md").read_text()
+    figures, held = trainer.model.config.model_card["memory"], len(trainer.parts()["validation"])
+    assert f"fitted on {held} held-out questions (held out by image)" in card
+    assert f"the heads alone answer {figures['without']:.1%} correctly" in card and "profits from rewordings" in card
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    part, page = report["parts"]["validation"], (tmp_path / "run" / "report.html").read_text()
+    assert part["accuracy"]["heads_routed"]["all"]["value"] == pytest.approx(figures["without"])
+    assert set(part["memory_difference"]) == set(part["types"])
+    assert "Without its memory the model reaches" in page
+    assert "from the memory:" in page or "nothing in the memory" in page
+
+
+def test_without_texts_there_is_no_evidence_and_no_file(make_trainer, tmp_path):
+    trainer = make_trainer(memory_texts=False)
+    trainer.train()
+    assert trainer.evidence() is None and not (tmp_path / "run" / "memory_examples.jsonl").exists()
+
+
+def test_a_memory_that_cannot_be_is_refused_before_anything_is_trained(make_trainer, recipe, monkeypatch):
+    trainer = make_trainer()
+    with pytest.raises(ValueError, match="the model is not trained yet.*before build_memory"):
+        trainer.build_memory()
+    monkeypatch.setattr(remembering, "MOST_EXAMPLES", 3)
+    with pytest.raises(ValueError, match="it has room for 3 questions, found .*; give a smaller --train_fraction"):
+        trainer.train()
+    with pytest.raises(SystemExit, match="--memory needs --do_train, and can't be with --streaming"):
+        run_vqa.main([recipe(), "--memory", "--streaming"])
