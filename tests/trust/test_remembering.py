@@ -140,7 +140,7 @@ def test_a_memory_that_cannot_be_is_refused_before_anything_is_trained(make_trai
     with pytest.raises(ValueError, match="the model is not trained yet.*before build_memory"):
         trainer.build_memory()
     monkeypatch.setattr(remembering, "MOST_EXAMPLES", 3)
-    with pytest.raises(ValueError, match="it has room for 3 questions, found .*; give a smaller --train_fraction"):
+    with pytest.raises(ValueError, match="it has room for 3 questions, found .*; give a smaller train_fraction"):
         trainer.train()
     with pytest.raises(SystemExit, match="--memory needs --do_train, and can't be with --streaming"):
         run_vqa.main([recipe(), "--memory", "--streaming"])
