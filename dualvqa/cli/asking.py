@@ -101,25 +101,12 @@ def explain(argv):
     from dualvqa.trust.explanation import explain
     from dualvqa.trust.explanation_drawing import draw_explanation
 
-    loaded = load(args.folder)
-    found = explain(loaded, args.image, args.question, args.answer, args.question_type)
+    found = explain(load(args.folder), args.image, args.question, args.answer, args.question_type)
     draw_explanation(found, args.image, args.output)
     print(f"{found.answer} ({found.score:.1%}); written to {args.output}")
-    for example in evidence_of(loaded, args, found.answer):
+    for example in found.evidence or ():
         about, similarity = example["image"] or "an image without a name", example["similarity"]
         print(f"  from the memory: {example['question']!r} {example['answer']} ({about}, similarity {similarity:.2f})")
-
-
-def evidence_of(loaded, args, answer, count=3):
-    """What the memory has for an answer; nothing where there is no memory, or none with texts."""
-    from modeling_dualvqa import DualVQAPipeline
-
-    model, processor = loaded
-    if model.memory is None or model.memory.texts is None:
-        return []
-    asked = {"question_type": args.question_type, "top_k": len(processor.all_answers) + 2, "abstain": False}
-    answers = DualVQAPipeline(model, processor)(args.image, args.question, evidence=count, **asked)
-    return next((found["evidence"] for found in answers if found["answer"] == answer), [])
 
 
 def export(argv):

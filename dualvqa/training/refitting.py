@@ -95,8 +95,11 @@ def refit(trainer, start):
         logger.info(
             "%d validation questions have an answer that no head has: the refit learns nothing from them", unknown
         )
+    start = copy.deepcopy(start)
+    if getattr(start, "start", None):
+        start.start.to_train = False  # the trainer's arguments have what a preset says already
     again = type(trainer)(
-        model=copy.deepcopy(start),
+        model=start,
         args=args,
         train_dataset=rows,
         processing_class=processor.without_calibration(),

@@ -16,6 +16,7 @@ from dualvqa.training import refitting
 from processing import held_out
 
 TINY = {"image_size": 32, "fusion_hidden_size": 16, "fusion_num_attention_heads": 2, "text_config": TEXT}
+PLAIN = {**TINY, "preset": "none"}
 CALIBRATION = {"temperatures": {"binary": 2.0, "open_ended": 1.5, "question_type": 1.0}}
 
 
@@ -27,7 +28,7 @@ def parts(image_folder):
 @pytest.fixture
 def make_trainer(parts, tmp_path):
     def make(**fields):
-        model, processor = build_model(parts["train"], **TINY)
+        model, processor = build_model(parts["train"], **PLAIN)
         sizes = {"max_steps": 3, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "refit": True}
         args = training_arguments(str(tmp_path / "run"), **{**sizes, **fields})
         data = {"train_dataset": parts["train"], "eval_dataset": parts["validation"]}

@@ -17,13 +17,14 @@ from dualvqa.trust.memory_fitting import FITTED
 from modeling_dualvqa.memory_examples_dualvqa import PARAMETERS
 
 TINY = {"image_size": 32, "fusion_hidden_size": 16, "fusion_num_attention_heads": 2, "text_config": TEXT}
+PLAIN = {**TINY, "preset": "none"}
 
 
 @pytest.fixture
 def make_trainer(picture_folder, many, tmp_path):
     parts = prepare_datasets(data_of(picture_folder, train_file=many, validation_fraction=0.5))[0]
 
-    def make(train=None, validation=None, settings=TINY, **fields):
+    def make(train=None, validation=None, settings=PLAIN, **fields):
         train, validation = train or parts["train"], validation or parts["validation"]
         model, processor = build_model(train, **settings)
         sizes = {"max_steps": 2, "per_device_train_batch_size": 16, "learning_rate": 1e-3, "memory": True}
@@ -83,7 +84,7 @@ def test_few_held_out_questions_leave_the_usual_parameters(make_trainer, caplog,
 
 
 def test_embeddings_of_frozen_towers_give_the_same_memory(make_trainer):
-    frozen = {**TINY, "freeze_vision": True, "freeze_text": True}
+    frozen = {**PLAIN, "freeze_vision": True, "freeze_text": True}
     off = {"random_crop_scale": 1.0, "color_jitter": 0.0}
     trainer = make_trainer(settings=frozen, memory=False, **off)
     trainer.train()
