@@ -21,8 +21,8 @@ PLAIN = {**TINY, "preset": "none"}
 
 
 @pytest.fixture
-def make_trainer(picture_folder, many, tmp_path):
-    parts = prepare_datasets(data_of(picture_folder, train_file=many, validation_fraction=0.5))[0]
+def make_trainer(image_folder, many, tmp_path):
+    parts = prepare_datasets(data_of(image_folder, train_file=many, validation_fraction=0.5))[0]
 
     def make(train=None, validation=None, settings=PLAIN, **fields):
         train, validation = train or parts["train"], validation or parts["validation"]
