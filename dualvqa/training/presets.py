@@ -21,7 +21,7 @@ SIZES = (("few", 500), ("some", 2500), ("many", 50_000))  # each for fewer quest
 # A preset's settings that mean something with a pretrained tower alone, or with a new one alone.
 NEED_PRETRAINED = {"freeze_vision": "vision", "text_learning_rate": "text", "freeze_parameters": "text"}
 NEED_NEW = {"vision_config": "vision", "text_config": "text"}
-NEED_ROWS = ("questions_per_image", "train_sampling_strategy")  # all at hand, not streamed
+NEED_ROWS = ("questions_per_image", "train_sampling_strategy", "memory")  # all at hand, not streamed
 # Whoever chooses one of these has chosen the fusion that reads it.
 OF_POOLED_VECTORS = {"fusion_pooling", "fusion_product_vector", "text_pooling"}
 
@@ -96,7 +96,9 @@ class Preset:
         Raises:
             ValueError: what was given and the preset's values don't go together.
         """
-        given = differing(args) if given is None else given
+        given = set(differing(args) if given is None else given)
+        if args.deepspeed or args.fsdp:  # a model that is spread over processes takes no memory
+            given.add("memory")
         args = copy.copy(args)
         for name, value in self.training.items():
             if name not in given:
