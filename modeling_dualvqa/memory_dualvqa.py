@@ -170,7 +170,7 @@ class Memory(nn.Module):
         """
         question = self.unit("question", questions) @ self.question_keys.T  # (V, M)
         image = self.unit("image", images) @ self.image_keys.T  # (U, I)
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_compiling():
             return self.nearest(rows_of(question, question_index), rows_of(image, image_index), exclude)
         count = len(question if question_index is None else question_index)
         pieces = [
@@ -189,7 +189,7 @@ class Memory(nn.Module):
         same = (image >= SAME_IMAGE).to(image.dtype)  # (B, I)
         of_image = settings["image_weight"] * image + settings["same_image_weight"] * same
         scores = question + of_image.index_select(1, self.image_index)  # (B, M)
-        if torch.compiler.is_exporting() or exclude is not None or bool(self.hidden.any()):
+        if torch.compiler.is_compiling() or exclude is not None or bool(self.hidden.any()):
             absent = self.hidden if exclude is None else self.hidden | exclude.to(self.hidden.device)
             scores = scores.masked_fill(absent, NOWHERE)
         best, indices = scores.topk(min(settings["neighbours"], len(self)), dim=1)  # (B, k)

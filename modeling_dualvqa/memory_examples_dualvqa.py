@@ -117,12 +117,18 @@ def check_weights(memory, model):
         ValueError: the memory's keys are of other widths than the model's vectors, or of other weights.
     """
     check_widths(memory.settings, model)
-    found, expected = memory.settings["weights"], weights_digest(model)
-    if found and expected and found != expected:
+    if not same_weights(memory, model):
         raise ValueError(
-            f"the memory is of other weights (digest {found}) than the model's ({expected}): its keys are states of "
-            f"the model that made them, and mean nothing to another. Make it anew from the training questions"
+            f"the memory is of other weights (digest {memory.settings['weights']}) than the model's "
+            f"({weights_digest(model)}): its keys are states of the model that made them, and mean nothing to another. "
+            f"Make it anew from the training questions"
         )
+
+
+def same_weights(memory, model):
+    """Whether the model has the weights that made the memory, as far as can be told."""
+    found, expected = memory.settings["weights"], weights_digest(model)
+    return not found or not expected or found == expected
 
 
 def check_widths(settings, model):

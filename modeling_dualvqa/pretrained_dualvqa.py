@@ -9,16 +9,19 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import logging
 
 from .configuration_dualvqa import DualVQAConfig
 from .encoders_dualvqa import TorchvisionEncoder
 from .familiarity_dualvqa import Familiarity
 from .memory_dualvqa import Memory
-from .memory_examples_dualvqa import check_weights, in_half_precision
+from .memory_examples_dualvqa import check_weights, in_half_precision, same_weights
 from .memory_texts_dualvqa import FILE as TEXTS_FILE
 from .memory_texts_dualvqa import read_texts, write_texts
 from .model_card_dualvqa import card_tags, write_model_card
 from .weights_dualvqa import check_names, check_shapes
+
+logger = logging.get_logger(__name__)
 
 AUTO_CLASSES = ("AutoModel", "AutoModelForVisualQuestionAnswering")  # that load a saved folder
 
@@ -146,6 +149,9 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             config.dtype = self.dtype
         kwargs["save_original_format"] = save_original_format
         self.record_tags(self.model_tags or [])
+        if self.memory is not None and not same_weights(self.memory, self):
+            logger.warning("the memory is not saved: it is of the weights before they were changed; make it anew")
+            self.forget_memory()
         if self.memory is not None:
             kwargs["state_dict"] = in_half_precision(kwargs.get("state_dict") or self.state_dict(), "memory.")
         with undecorated(self):

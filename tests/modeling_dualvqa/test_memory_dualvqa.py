@@ -257,10 +257,17 @@ def test_a_memory_of_other_weights_or_widths_is_refused(tiny_model, tmp_path, mo
     narrow.questions = narrow.questions[:, :8]
     with pytest.raises(ValueError, match="its keys have text_width 8, this model's vectors 16"):
         Memory.of(model, narrow, new_answers=2)
-    model.binary_head[0].weight.data.add_(1)
     model.save_pretrained(tmp_path)
+    text, digest = (tmp_path / "config.json").read_text(), model.config.memory["weights"]
+    (tmp_path / "config.json").write_text(text.replace(digest, "0123456789abcdef"))
     with pytest.raises(ValueError, match=r"saved with a memory that isn't the model's: the memory is of other weights"):
         load(tmp_path)
+
+
+def test_weights_that_were_changed_are_saved_without_it(model, tmp_path, caplog):
+    model.binary_head[0].weight.data.add_(1)
+    model.save_pretrained(tmp_path)
+    assert load(tmp_path).memory is None and "the memory is not saved" in caplog.text
 
 
 def test_what_is_no_memory_is_refused(model):
