@@ -11,16 +11,16 @@ from processing import DualVQAProcessor
 
 
 @pytest.mark.slow
-def test_a_memory_takes_part_in_figures_predictions_and_report(recipe, picture_folder, trained, tmp_path):
-    rows = lines_of(picture_folder / "train.jsonl")
+def test_a_memory_takes_part_in_figures_predictions_and_report(recipe, image_folder, trained, tmp_path):
+    rows = lines_of(image_folder / "train.jsonl")
     for row in rows:
         if row["question"] == COLOR:
             row["answer"] = f"colour {int(row['image'][0]) % 3}"  # words that the head doesn't know
     pipe = DualVQAPipeline(load(trained), DualVQAProcessor.from_pretrained(trained))
-    images = [str(picture_folder / row["image"]) for row in rows]
+    images = [str(image_folder / row["image"]) for row in rows]
     pipe.memory.build(images, [row["question"] for row in rows], [row["answer"] for row in rows])
     pipe.save_pretrained(tmp_path / "remembers")
-    file = write_jsonl(picture_folder / "asked.jsonl", rows)
+    file = write_jsonl(image_folder / "asked.jsonl", rows)
     flags = ["--model_name_or_path", str(tmp_path / "remembers"), "--do_eval", "--do_predict", "--report", "true"]
     flags += ["--validation_file", file, "--test_file", file, "--output_dir", str(tmp_path / "again")]
     run_vqa.main([recipe(do_train=False, train_file=None), *flags])
