@@ -139,12 +139,29 @@ def labels():
 
 
 @pytest.fixture(scope="session")
-def operators_read_once():
-    """For each export torch reads the source of all ONNX operators, which takes a second and more."""
+def quick_exports():
+    """The same tower is exported to ONNX once, and torch's operators are read once, which takes seconds each time."""
     from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    from dualvqa.deployment import onnx_export
+
+    original, known = onnx_export.export_part, {}
+    towers = {onnx_export.VisionPart: "vision", onnx_export.TextPart: "text"}
+
+    def export_part(part, path, size):
+        tower = towers.get(type(part))
+        if tower is None:
+            return original(part, path, size)
+        weights = getattr(part.model, f"{tower}_encoder").state_dict().values()
+        key = tower, size, str(getattr(part.model.config, f"{tower}_config")), *(w.numpy().tobytes() for w in weights)
+        if key not in known:
+            original(part, path, size)
+            known[key] = path.read_bytes()
+        path.write_bytes(known[key])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        patch.setattr(onnx_export, "export_part", export_part)
         yield
 
 

@@ -96,7 +96,8 @@ def folder(tmp_path_factory):
         kinds["organ"] = ["HEAD", "CHEST"][number % 2]
         for question, answer in (("what color is it?", color), ("is it red?", "yes" if color == "red" else "no")):
             rows.append({"image": f"{number}.png", "question": question, "answer": answer, **kinds})
-    shutil.copy(folder / "photos/0.png", folder / "photo.png")
+    for name in ("photo", "scan", "scan_41"):
+        shutil.copy(folder / "photos/0.png", folder / f"{name}.png")
     for name in ("train", "test", "checked"):
         write_jsonl(folder / f"{name}.jsonl", rows)
     write_jsonl(folder / "other.jsonl", [{**row, "answer": row["answer"].replace("red", "crimson")} for row in rows])
@@ -193,6 +194,7 @@ def names_of_earlier_blocks(folder):
         "pipeline": transformers.pipeline,
         "folder": "runs/mine",
         "rows": rows,
+        **{f"{name}s": [row[name] for row in rows] for name in ("image", "question", "answer")},
         "train": train,
         "validation": train,
         "trainer": DualVQATrainer(model=model, args=args, **given),

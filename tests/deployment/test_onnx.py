@@ -42,7 +42,7 @@ def others():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("operators_read_once")
+@pytest.mark.usefixtures("quick_exports")
 @pytest.mark.parametrize("kind", EXPORTED)
 def test_files_answer_as_the_model_does(tiny_model, processor, batch, others, tmp_path, kind):
     fields, parts = EXPORTED[kind]
@@ -66,7 +66,7 @@ def test_files_answer_as_the_model_does(tiny_model, processor, batch, others, tm
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("operators_read_once")
+@pytest.mark.usefixtures("quick_exports")
 @pytest.mark.parametrize("fusion, quantization", [("attention", None), ("cross_attention", "int8")])
 def test_a_memory_answers_from_the_files_as_it_does_from_the_model(
     tiny_model, processor, tmp_path, fusion, quantization
@@ -91,7 +91,7 @@ def test_a_memory_answers_from_the_files_as_it_does_from_the_model(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("operators_read_once")
+@pytest.mark.usefixtures("quick_exports")
 def test_one_head_alone_from_a_saved_folder_with_images_of_the_processors_size(
     tiny_model, processor, batch, tmp_path, caplog, recwarn
 ):
@@ -121,7 +121,7 @@ def test_one_head_alone_from_a_saved_folder_with_images_of_the_processors_size(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("operators_read_once")
+@pytest.mark.usefixtures("quick_exports")
 def test_int8_files_are_near_and_smaller(tiny_model, batch, tmp_path):
     model = tiny_model(
         text_config={"model_type": "distilbert", "dim": 128, "hidden_dim": 512, "n_layers": 1, "n_heads": 2}

@@ -70,7 +70,7 @@ def test_each_tower_has_its_learning_rate(tiny_model, tmp_path):
         for parameter in group["params"]:
             rates[names[id(parameter)]] = (group["lr"], group["weight_decay"])
     assert rates.keys() == set(names.values())
-    assert rates["vision_encoder.trunk.features.0.0.weight"] == (1e-4, 0.1)
+    assert rates["vision_encoder.model.embedder.embedder.convolution.weight"] == (1e-4, 0.1)
     assert rates["text_encoder.model.embeddings.LayerNorm.weight"] == (1e-5, 0.0)
     assert rates["visual_projection.weight"] == (1e-3, 0.1)
     assert rates["visual_projection.bias"] == (1e-3, 0.0)

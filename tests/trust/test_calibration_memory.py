@@ -36,7 +36,8 @@ class LargestTensor(TorchDispatchMode):
 def many_answers(rows=600, answers=1500):
     """A processor that is never asked for pixels or tokens, arrays and rows with half of the best answers right."""
     processor = DualVQAProcessor.__new__(DualVQAProcessor)
-    processor.answers, processor.calibration = [f"word{n}" for n in range(answers)], None
+    processor.answers, processor.memory_answers = [f"word{n}" for n in range(answers)], []
+    processor.calibration = None
     generator = np.random.default_rng(0)
     arrays = tuple(generator.standard_normal((rows, width), dtype=np.float32) for width in (2, answers, 2))
     best = [arrays[row % 2][row].argmax() if row % 3 else row % 2 for row in range(rows)]

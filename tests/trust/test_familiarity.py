@@ -145,7 +145,7 @@ def test_half_precision_and_missing_buffers(model, batch, tmp_path):
 
 
 @pytest.mark.slow
-def test_onnx_files_flag_and_abstain_too(operators_read_once, model, processor, tmp_path):
+def test_onnx_files_flag_and_abstain_too(quick_exports, model, processor, tmp_path):
     """Of 8 bits: the towers' states are near, and the distance is no further off for being computed from them."""
     image, question = Image.new("RGB", (40, 30), "red"), "is it red?"
     processor.calibration = {
