@@ -30,4 +30,4 @@ def test_a_last_batch_with_one_image_trains(tiny_model, rows, tmp_path, caplog):
     args = arguments(tmp_path, per_device_train_batch_size=4, num_train_epochs=1)
     trainer = DualVQATrainer(tiny_model(vision_config=dict(VISION)), args, train_dataset=rows[:5])
     assert trainer.train().global_step == 2
-    assert "--dataloader_drop_last true" in caplog.text
+    assert "dataloader_drop_last=True" in caplog.text
