@@ -1,4 +1,4 @@
-"""Constants and small functions that several test modules share; fixtures are in conftest.py."""
+"""Constants and small functions that several test modules share; fixtures are in shared_fixtures.py."""
 
 import http.server
 import json

@@ -174,7 +174,7 @@ def test_small_shards_hold_the_same(frozen, processor, parts, tmp_path, monkeypa
 def test_a_folder_that_can_not_be_written(frozen, embed, tmp_path, monkeypatch, caplog, bound):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(embeddings, "MEMORY_BYTES", bound)
-    monkeypatch.setattr(embeddings, "SHARD_BYTES", 2000)
+    monkeypatch.setattr(embeddings, "SHARD_BYTES", 100)
     stored, kept = embed(frozen(), "file/embeddings"), bound > 100
     assert (stored is not None) == kept
     assert ("stay in memory" if kept else "too large for memory") in caplog.text

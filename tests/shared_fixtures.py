@@ -1,0 +1,251 @@
+"""Fixtures that the tests share: a tiny model, its tokenizer, images, a data file, a recipe. Nothing is downloaded."""
+
+import functools
+import gc
+import os
+import shutil
+import tempfile
+
+# Tiny models are slower with several threads, and several threads don't add in the same order every time.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # also of the processes that tests start
+# The code of saved folders is copied there to be imported: tests that run at once would write the same files.
+MODULES = os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="modules-")
+
+import datasets
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers import ANSWERS, QUESTIONS, TEXT, VISION, short_run, write_images, write_jsonl
+from hypothesis import HealthCheck, settings
+from PIL import Image
+
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
+from processing import DualVQAImageProcessor, DualVQAProcessor, train_tokenizer
+
+# The same few examples every time; `--hypothesis-profile long` tries many others.
+CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("quick", max_examples=50, deadline=None, derandomize=True, suppress_health_check=CHECKS)
+settings.register_profile("long", max_examples=2000, deadline=None, suppress_health_check=CHECKS)
+settings.load_profile("quick")
+torch.set_num_threads(1)
+datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1  # from 5 s after every pass over a stream, for processes that end
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Slow tests come first: at the end, when one process has nothing left to do, the other has little."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish():
+    """Half a million objects of imported libraries take 0.4 s to look through, and every training asks for that."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    gc.unfreeze()
+    shutil.rmtree(MODULES, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def empty_plots(request, monkeypatch):
+    """Plots are most of what a report takes: those of tests that don't ask for `drawn` are empty."""
+    from dualvqa.reporting import plots
+
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(plots, "panel", lambda *args: "<svg/>")
+
+
+@pytest.fixture
+def drawn():
+    """Has the plots of a test's reports drawn."""
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return train_tokenizer(QUESTIONS, vocab_size=120, model_max_length=16)
+
+
+@pytest.fixture(scope="session")
+def new_processor(tokenizer):
+    """Builds a processor of images of 32x32 pixels."""
+    return lambda: DualVQAProcessor(DualVQAImageProcessor(size={"height": 32, "width": 32}), tokenizer, ANSWERS)
+
+
+@pytest.fixture
+def processor(new_processor):
+    return new_processor()
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tokenizer):
+    """Builds a tiny configuration with the fields given."""
+
+    def build(**fields):
+        text = {**TEXT, "vocab_size": len(tokenizer), "max_position_embeddings": 16}
+        defaults = {
+            "vision_config": dict(VISION),
+            "text_config": text,
+            "num_answers": len(ANSWERS),
+            "fusion_hidden_size": 16,
+            "fusion_num_attention_heads": 2,
+        }
+        return DualVQAConfig(**{**defaults, **fields})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_config):
+    """Builds a tiny model, in evaluation mode, with the configuration fields given.
+
+    Its batch-norm statistics are those of some images: with the fresh ones, mean 0 and variance 1, hardly anything of
+    an image would reach the far end of the tower.
+    """
+
+    def build(**fields):
+        model = DualVQAForQuestionAnswering(tiny_config(**fields)).train()
+        model.vision_encoder(torch.randn(8, 3, 64, 64))
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture
+def batch(tokenizer):
+    """Four questions about three images: yes/no, open-ended, yes/no, open-ended outside the vocabulary."""
+    encoded = tokenizer(QUESTIONS, padding=True, return_tensors="pt", return_token_type_ids=False)
+    return {
+        **encoded,
+        "pixel_values": torch.randn(3, 3, 32, 32),
+        "image_index": torch.tensor([0, 1, 1, 2]),
+    }
+
+
+@pytest.fixture
+def labels():
+    return {
+        "binary_labels": torch.tensor([-100, 1, 0, -100]),
+        "open_ended_labels": torch.tensor([2, -100, -100, -100]),
+        "question_type_labels": torch.tensor([1, 0, 0, 1]),
+    }
+
+
+@pytest.fixture(scope="session")
+def quick_exports():
+    """The same tower is exported to ONNX once, and torch's operators are read once, which takes seconds each time."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    from dualvqa.deployment import onnx_export
+
+    original, known = onnx_export.export_part, {}
+    towers = {onnx_export.VisionPart: "vision", onnx_export.TextPart: "text"}
+
+    def export_part(part, path, size):
+        tower = towers.get(type(part))
+        if tower is None:
+            return original(part, path, size)
+        weights = getattr(part.model, f"{tower}_encoder").state_dict().values()
+        key = tower, size, str(getattr(part.model.config, f"{tower}_config")), *(w.numpy().tobytes() for w in weights)
+        if key not in known:
+            original(part, path, size)
+            known[key] = path.read_bytes()
+        path.write_bytes(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        patch.setattr(onnx_export, "export_part", export_part)
+        yield
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Eight images of one colour each, and train.jsonl with two questions about each; gives the folder."""
+    return write_images(tmp_path)
+
+
+@pytest.fixture
+def recipe(image_folder, tmp_path):
+    """A recipe that trains for two steps on the images, and its output folder."""
+    path = tmp_path / "recipe.yaml"
+
+    def write(**changes):
+        path.write_text(yaml.safe_dump({**short_run(image_folder), **changes}))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """The output folder of a run of that recipe; it is read only."""
+    from dualvqa.run import main as run_vqa
+
+    folder = write_images(tmp_path_factory.mktemp("trained"))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(short_run(folder)))
+    run_vqa.main([str(folder / "recipe.yaml")])
+    return folder / "out"
+
+
+@pytest.fixture
+def trained(trained_run, tmp_path):
+    """A copy of it that may be written into, where the recipe writes too."""
+    return shutil.copytree(trained_run, tmp_path / "out")
+
+
+@pytest.fixture
+def test_file(image_folder):
+    """Six questions without answers, with fields of their own, one of them named as a prediction's."""
+    rows = [
+        {
+            "image": f"{n}.png",
+            "question": "is it red?" if n % 2 else "what color is it?",
+            "qid": n,
+            "question_type": "X",
+        }
+        for n in (5, 3, 4, 3, 0, 1)
+    ]
+    return write_jsonl(image_folder / "test.jsonl", rows)
+
+
+@pytest.fixture
+def many(image_folder):
+    """Two questions about each of 40 images, of which many are answered at random, and a part to test on."""
+    rng, rows = np.random.default_rng(0), []
+    for number in range(60):
+        color = ("red", "green", "blue")[number % 3]
+        Image.new("RGB", (24, 24), color).resize((24 + number, 24)).save(image_folder / f"many_{number}.png")
+        for question in ("is it red?", "is there a red shape?"):
+            answer = ("no", "yes")[rng.integers(2)] if number % 2 else ("yes" if color == "red" else "no")
+            rows.append({"image": f"many_{number}.png", "question": question, "answer": answer})
+        rows.append({"image": f"many_{number}.png", "question": "what color is it?", "answer": color})
+    write_jsonl(image_folder / "test.jsonl", rows[120:])
+    return write_jsonl(image_folder / "many.jsonl", rows[:120])
+
+
+@pytest.fixture
+def rows(tokenizer):
+    """32 questions about 8 images, the types unevenly spread: no yes/no question in the first eight, few later."""
+    ids = torch.randint(5, len(tokenizer), (32, 6))
+    binary = torch.full((32,), -100)
+    binary[[9, 10, 11, 12, 13, 14, 15, 31]] = torch.tensor([0, 1, 1, 1, 0, 1, 1, 0])
+    open_ended = torch.where(binary == -100, torch.arange(32) % 3, -100)
+    images = torch.randn(8, 3, 32, 32)
+    return [
+        {
+            "input_ids": ids[row],
+            "attention_mask": torch.ones_like(ids[row]),
+            "pixel_values": images[row // 4],
+            "binary_labels": binary[row],
+            "open_ended_labels": open_ended[row],
+            "question_type_labels": (binary[row] == -100).long(),
+        }
+        for row in range(32)
+    ]
