@@ -1,6 +1,7 @@
 """The memory of a trained model: its training questions as the model's own towers see them, fitted on held-out ones."""
 
 import logging
+import os
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def build_memory(trainer, rows, parameters, save_texts=True):
         encoded["image_index"],
         torch.tensor(indices),
         torch.tensor(types),
-        texts_of(rows) if save_texts else None,
+        texts_of(rows, trainer.data_args.image_dir) if save_texts else None,
     )
     model.eval()
     model.set_memory(Memory.of(model, examples, len(words), **parameters))
@@ -88,9 +89,12 @@ def kind_of(answer, heads):
     return kind if ("binary", "open_ended")[kind] in heads else None
 
 
-def texts_of(rows):
-    """Image name, question and answer of each row."""
-    names = ((image.get("path") or "") if isinstance(image, dict) else str(image or "") for image in rows["image"][:])
+def texts_of(rows, image_dir=None):
+    """Image name, question and answer of each row; a name is the path from `image_dir` on, as the data have it."""
+    names = [(image.get("path") or "") if isinstance(image, dict) else "" for image in rows["image"][:]]
+    if image_dir:
+        inside = os.path.join(image_dir, "")
+        names = [name.removeprefix(inside) for name in names]
     found = zip(names, rows["question"][:], rows["answer"][:])
     return [{"image": name, "question": question, "answer": as_list(answer)[0]} for name, question, answer in found]
 

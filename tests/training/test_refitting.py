@@ -147,9 +147,10 @@ def test_parts_with_one_and_with_several_answers_become_one(trained, parts):
 
 @pytest.mark.slow
 def test_a_run_writes_its_report_before_and_after(recipe, test_file, tmp_path, capsys):
-    run = run_vqa.main([recipe(), "--refit", "--do_eval", "--do_predict", "--test_file", test_file])
+    run = run_vqa.main([recipe(), "--refit", "--memory", "--do_eval", "--do_predict", "--test_file", test_file])
     assert "Trained anew on all 16 questions" in capsys.readouterr().out
     assert len(run.trainer.refitted_on) == 16
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["refit"].startswith("The weights were trained anew")
+    assert len(run.model.memory) == 16 and "The model keeps 16 answered questions" in report["memory"]
     assert (tmp_path / "out" / "predictions.jsonl").exists()

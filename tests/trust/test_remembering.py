@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def make_trainer(image_folder, many, tmp_path):
         model, processor = build_model(train, **settings)
         sizes = {"max_steps": 2, "per_device_train_batch_size": 16, "learning_rate": 1e-3, "memory": True}
         args = training_arguments(str(tmp_path / "run"), **{**sizes, **fields})
-        data = {"train_dataset": train, "eval_dataset": validation}
+        data = {"train_dataset": train, "eval_dataset": validation, "data_args": data_of(picture_folder)}
         return DualVQATrainer(model=model, processing_class=processor, args=args, **data)
 
     return make
@@ -43,7 +44,9 @@ def test_training_leaves_a_folder_whose_memory_is_the_training_part(make_trainer
     assert len(model.memory) == len(train) and model.config.memory["images"] == len(set(train["image_key"]))
     texts = lines_of(tmp_path / "run" / "memory_examples.jsonl")
     assert [text["question"] for text in texts] == train["question"][:]
-    assert [text["answer"] for text in texts] == train["answer"][:] and texts[0]["image"].endswith(".png")
+    assert [text["answer"] for text in texts] == train["answer"][:] and re.fullmatch(
+        r"many_\d+\.png", texts[0]["image"]
+    )
     kinds = model.memory.question_type
     words = [("no", "yes"), processor.all_answers]
     said = [words[kind][index] for index, kind in zip(model.memory.answer_index, kinds)]
