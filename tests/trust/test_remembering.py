@@ -30,7 +30,7 @@ def make_trainer(image_folder, many, tmp_path):
         model, processor = build_model(train, **settings)
         sizes = {"max_steps": 2, "per_device_train_batch_size": 16, "learning_rate": 1e-3, "memory": True}
         args = training_arguments(str(tmp_path / "run"), **{**sizes, **fields})
-        data = {"train_dataset": train, "eval_dataset": validation, "data_args": data_of(picture_folder)}
+        data = {"train_dataset": train, "eval_dataset": validation, "data_args": data_of(image_folder)}
         return DualVQATrainer(model=model, processing_class=processor, args=args, **data)
 
     return make
