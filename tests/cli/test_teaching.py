@@ -26,6 +26,7 @@ def asked(folder, image, question):
     return DualVQAPipeline(*load_model(folder))(str(image), question)[0]["answer"]
 
 
+@pytest.mark.slow
 def test_a_new_answer_is_taught_said_and_taken_out_again(saved, tmp_path, capsys):
     question = "what color has the sky?"
     file = write_jsonl(tmp_path / "new.jsonl", [{"image": "sky.png", "question": question, "answer": "azure"}])
@@ -70,6 +71,7 @@ def test_what_cannot_be_taught_is_named_and_the_model_stays(saved, tmp_path, tin
         main(["teach", str(tmp_path / "plain"), file])
 
 
+@pytest.mark.slow
 def test_explain_shows_what_the_memory_has_for_the_answer(saved, tmp_path, capsys):
     drawn = str(tmp_path / "drawn.png")
     main(["explain", str(saved), str(tmp_path / "red.png"), "what color is it?", "--answer", "red", "--output", drawn])

@@ -47,6 +47,7 @@ def trained(make_trainer):
     return trainer
 
 
+@pytest.mark.slow
 def test_the_new_model_is_what_training_on_all_rows_gives(trained, make_trainer, tmp_path):
     start, first = copy.deepcopy(trained.untrained), copy.deepcopy(trained.model.state_dict())
     trained.refit()
@@ -61,6 +62,7 @@ def test_the_new_model_is_what_training_on_all_rows_gives(trained, make_trainer,
     assert any(not torch.equal(tensor, saved[name]) for name, tensor in first.items())
 
 
+@pytest.mark.slow
 def test_what_was_found_with_held_out_questions_stays_and_is_said_to_be_of_the_first_model(trained, tmp_path):
     figures = (tmp_path / "run" / "eval_results.json").read_text()
     trained.refit()
@@ -79,6 +81,7 @@ def test_what_was_found_with_held_out_questions_stays_and_is_said_to_be_of_the_f
     assert not (tmp_path / "run" / "refit").exists()
 
 
+@pytest.mark.slow
 def test_figures_of_a_test_part_are_of_the_new_model_and_compared_with_all_it_was_trained_on(trained, parts, tmp_path):
     test = parts["validation"].select([0])
     trained.evaluate(test, metric_key_prefix="test")
@@ -89,6 +92,7 @@ def test_figures_of_a_test_part_are_of_the_new_model_and_compared_with_all_it_wa
     assert "The figures of the test part are those of the new weights" in (tmp_path / "run" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_it_ends_after_the_steps_of_the_best_state_in_the_schedule_of_all(make_trainer, monkeypatch):
     often = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
     best = {

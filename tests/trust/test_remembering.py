@@ -36,6 +36,7 @@ def make_trainer(image_folder, many, tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_training_leaves_a_folder_whose_memory_is_the_training_part(make_trainer, tmp_path):
     trainer = make_trainer()
     trainer.train()
