@@ -100,6 +100,7 @@ def test_embeddings_of_frozen_towers_give_the_same_memory(make_trainer):
         torch.testing.assert_close(tensor, kept[name])
 
 
+@pytest.mark.slow
 def test_a_refit_keeps_the_parameters_and_makes_the_keys_anew(make_trainer, tmp_path):
     trainer = make_trainer(refit=True)
     trainer.train()
@@ -117,6 +118,7 @@ def test_a_refit_keeps_the_parameters_and_makes_the_keys_anew(make_trainer, tmp_
     assert set(accuracy) >= {"routed", "heads_routed"}
 
 
+@pytest.mark.slow
 def test_card_and_report_say_what_the_memory_gave(make_trainer, tmp_path):
     trainer = make_trainer()
     trainer.train()
