@@ -98,7 +98,7 @@ def folder(tmp_path_factory):
             rows.append({"image": f"{number}.png", "question": question, "answer": answer, **kinds})
     for name in ("photo", "scan", "scan_41"):
         shutil.copy(folder / "photos/0.png", folder / f"{name}.png")
-    for name in ("train", "test", "checked"):
+    for name in ("train", "test", "checked", "corrections"):
         write_jsonl(folder / f"{name}.jsonl", rows)
     write_jsonl(folder / "other.jsonl", [{**row, "answer": row["answer"].replace("red", "crimson")} for row in rows])
     whole = [{**row, "image": str(folder / "photos" / row["image"])} for row in rows]
