@@ -149,10 +149,17 @@ def elsewhere(bare_site_packages, tiny_model, new_processor, tmp_path_factory):
     for name, parts in {"plain": (model, processor), "calibrated": (calibrated, calibrated_processor)}.items():
         for part in parts:
             part.save_pretrained(tmp_path / name)
+    images = [str(tmp_path / f"{number}.png") for number in range(3)]
+    for number, path in enumerate(images):
+        Image.effect_noise((40, 30), 30 + 60 * number).convert("RGB").save(path)
+    remembering = DualVQAPipeline(copy.deepcopy(model), new_processor())
+    remembering.memory.build(images, ["is it red?", "what color is it?", "is it red?"], ["yes", "ochre", "no"])
+    remembering.save_pretrained(tmp_path / "remembering")
     scripts = {
         "without trust": (LOAD_WITHOUT_TRUST, [str(tmp_path / "plain")]),
         "plain": (LOAD_IN_EVERY_WAY, [str(tmp_path / "plain"), image, str(tmp_path / "plain again")]),
         "calibrated": (ASK, [str(tmp_path / "calibrated"), image, str(tmp_path / "calibrated again")]),
+        "remembering": (TEACH, [str(tmp_path / "remembering"), images[0], str(tmp_path / "remembering again")]),
     }
     command = [sys.executable, "-I", "-S", "-c", RUN_ELSEWHERE, str(bare_site_packages)]
     environment = {
@@ -176,6 +183,8 @@ def elsewhere(bare_site_packages, tiny_model, new_processor, tmp_path_factory):
         found=dict(zip(scripts, json.loads(done.stdout.splitlines()[-1]))),
         plain=DualVQAPipeline(model, processor),
         calibrated=DualVQAPipeline(calibrated, calibrated_processor),
+        remembering=remembering,
+        remembered=images[0],
     )
 
 
@@ -246,34 +255,27 @@ def test_calibration_and_familiarity_go_with_it(elsewhere):
 
 
 TEACH = """
-import json
+import sys
 from transformers import pipeline
 folder, image, again = sys.argv[1:]
 pipe = pipeline("visual-question-answering", model=folder, trust_remote_code=True)
 before = pipe(image=image, question="is it red?", evidence=2)
 pipe.memory.add(image, "what color is it?", "mauve")
-print(json.dumps([before, pipe(image=image, question="what color is it?", evidence=1)]))
+found = before, pipe(image=image, question="what color is it?", evidence=1)
 pipe.memory.remove(image, "what color is it?")
 pipe.save_pretrained(again)
 """
 
 
 @pytest.mark.slow
-def test_a_memory_goes_with_it_and_can_be_taught(elsewhere, model, processor, tmp_path):
-    images = [tmp_path / f"{number}.png" for number in range(3)]
-    for number, path in enumerate(images):
-        Image.effect_noise((40, 30), 30 + 60 * number).convert("RGB").save(path)
-    pipe = DualVQAPipeline(model, processor)
-    pipe.memory.build(images, ["is it red?", "what color is it?", "is it red?"], ["yes", "ochre", "no"])
-    pipe.save_pretrained(tmp_path / "saved")
-    done = elsewhere(TEACH, tmp_path / "saved", images[0], tmp_path / "again")
-    assert done.returncode == 0, done.stderr
-    before, (said,) = json.loads(done.stdout.splitlines()[-1])
-    (expected,) = pipe(image=str(images[0]), question="is it red?", evidence=2)
-    assert before[0]["answer"] == expected["answer"] == "yes" and before[0]["evidence"][0]["image"] == str(images[0])
+def test_a_memory_goes_with_it_and_can_be_taught(elsewhere):
+    before, (said,) = elsewhere.found["remembering"]
+    (expected,) = elsewhere.remembering(image=elsewhere.remembered, question="is it red?", evidence=2)
+    assert before[0]["answer"] == expected["answer"] == "yes"
+    assert before[0]["evidence"][0]["image"] == elsewhere.remembered
     assert before[0]["score"] == pytest.approx(expected["score"], abs=1e-6)
     assert said["answer"] == said["evidence"][0]["answer"] == "mauve"
-    assert contents(tmp_path / "again") == contents(tmp_path / "saved")
+    assert contents(elsewhere.folder / "remembering again") == contents(elsewhere.folder / "remembering")
 
 
 def test_a_folder_of_before_which_lists_its_pipeline_twice_is_saved_with_it_once(folder, tmp_path):
