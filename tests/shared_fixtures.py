@@ -152,8 +152,9 @@ def quick_exports():
         tower = towers.get(type(part))
         if tower is None:
             return original(part, path, size)
-        weights = getattr(part.model, f"{tower}_encoder").state_dict().values()
-        key = tower, size, str(getattr(part.model.config, f"{tower}_config")), *(w.numpy().tobytes() for w in weights)
+        weights, config = getattr(part.model, f"{tower}_encoder").state_dict().values(), part.model.config
+        read = config.fusion_type, config.text_pooling  # states of a grid and of tokens, or pooled vectors
+        key = tower, size, read, str(getattr(config, f"{tower}_config")), *(w.numpy().tobytes() for w in weights)
         if key not in known:
             original(part, path, size)
             known[key] = path.read_bytes()
