@@ -17,6 +17,12 @@ EARLIER_PUNCTUATION = re.compile(r"['’‘`´;/\[\]\"{}()=+\\_><@,?!:*|~^“”
 MOST_WRITINGS = 1_000_000  # different ones that are counted; beyond, the rarest are forgotten
 
 
+def as_written(answers):
+    """What most people said, as the first of them wrote it; see `consensus`."""
+    form = consensus(answers)
+    return next(text for text in as_list(answers) if normalise_answer(text) == form)
+
+
 class Writings:
     """How people wrote their answers, and how often, in bounded memory."""
 

@@ -40,13 +40,9 @@ def teach(argv):
 
 def taught(pipe, rows):
     """Teaches rows, and says what that was."""
-    from processing import consensus, normalise_answer
-    from processing.answers import as_list
+    from processing.answers import as_written
 
-    answers = []
-    for given in rows["answer"][:]:  # of several people's the most frequent, as somebody wrote it
-        form = consensus(given)
-        answers.append(next(text for text in as_list(given) if normalise_answer(text) == form))
+    answers = list(map(as_written, rows["answer"][:]))
     before, words = counts(pipe), set(pipe.processor.memory_answers)
     pipe.memory.add(images_of(rows), rows["question"][:], answers, names_of(rows))
     after, new = counts(pipe), [word for word in pipe.processor.memory_answers if word not in words]

@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import shutil
+from pathlib import Path
 
 from datasets import Sequence, Value, concatenate_datasets
 from transformers import TrainerCallback
@@ -113,6 +114,13 @@ def refit(trainer, start):
     logger.info("training anew on all %d questions, for %d steps", len(rows), steps)
     again.train(resume_from_checkpoint=newest_checkpoint(args.output_dir) if trainer.checkpoint else None)
     return again.accelerator.unwrap_model(again.model), rows, steps
+
+
+def forget_retrainings(folder):
+    """Takes away checkpoints of trainings that belong to an earlier run in this folder: none is to be gone on from."""
+    for name in (FOLDER, "blind"):
+        for path in Path(folder, name).glob("checkpoint-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_refit(folder):

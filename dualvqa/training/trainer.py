@@ -27,6 +27,7 @@ from .optimizer import build_optimizer
 from .output_folder import claimed
 from .preparing import PreparingMixin
 from .recording import RecordingMixin
+from .refitting import forget_retrainings
 from .resuming import ResumingMixin
 from .saving import SavingMixin
 from .sharding import check_sharding
@@ -144,6 +145,8 @@ class DualHeadTrainer(*MIXINS, Trainer):
         with contextlib.ExitStack() as self.attached:  # what holds in training alone
             if self.args.should_save:
                 self.attached.enter_context(claimed(self.args.output_dir))
+                if not self.checkpoint and trial is None:
+                    forget_retrainings(folder)
             self.attached.enter_context(stopping_gently(self, folder))
             try:
                 result = super().train(self.checkpoint, trial, **kwargs)

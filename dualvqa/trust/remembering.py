@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from modeling_dualvqa.memory_dualvqa import Memory, mix
 from modeling_dualvqa.memory_examples_dualvqa import MOST_EXAMPLES, Examples, image_vectors, question_vectors
 from processing import AnswerVocabulary, StreamedRows, consensus, named_logits, question_type_of
-from processing.answers import IGNORE_INDEX, as_list
+from processing.answers import IGNORE_INDEX, as_list, as_written
 from processing.metrics import answer_score
 from processing.rewordings import wording
 
@@ -66,7 +66,7 @@ def build_memory(trainer, rows, parameters, save_texts=True):
     for answer, kind, given in zip(answers, types, rows["answer"][:]):
         index = int(answer == "yes") if kind == 0 else vocabulary.encode(answer)
         if index == IGNORE_INDEX:  # too rare for the vocabulary, or of the validation part in a refit
-            index = len(processor.answers) + words.setdefault(answer, (len(words), as_list(given)[0]))[0]
+            index = len(processor.answers) + words.setdefault(answer, (len(words), as_written(given)))[0]
         indices.append(index)
     encoded = encode(trainer, rows)
     examples = Examples(
@@ -96,7 +96,7 @@ def texts_of(rows, image_dir=None):
         inside = os.path.join(image_dir, "")
         names = [name.removeprefix(inside) for name in names]
     found = zip(names, rows["question"][:], rows["answer"][:])
-    return [{"image": name, "question": question, "answer": as_list(answer)[0]} for name, question, answer in found]
+    return [{"image": name, "question": question, "answer": as_written(answer)} for name, question, answer in found]
 
 
 @torch.inference_mode()

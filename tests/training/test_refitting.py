@@ -123,6 +123,13 @@ def test_a_refit_that_is_killed_leaves_the_first_model(trained, monkeypatch, tmp
     assert trained.model.config.model_card.get("refit") is None and trained.refitted_on is None
 
 
+def test_a_training_that_starts_anew_leaves_no_checkpoint_of_an_earlier_refit(make_trainer, tmp_path):
+    for name in ("refit", "blind"):
+        (tmp_path / "run" / name / "checkpoint-2").mkdir(parents=True)
+    make_trainer(max_steps=1).train()
+    assert not list((tmp_path / "run").glob("*/checkpoint-*"))
+
+
 def contents_of_model(folder):
     return {
         path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".md")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from datasets import concatenate_datasets
+from datasets import Sequence, Value, concatenate_datasets
 from helpers import TEXT, lines_of
 from helpers import data_arguments as data_of
 from training_helpers import training_arguments
@@ -56,6 +56,18 @@ def test_training_leaves_a_folder_whose_memory_is_the_training_part(make_trainer
     assert figures["rows"] == len(trainer.parts()["validation"]) and 0 <= figures["with"] <= 1
     assert {name: model.config.memory[name] for name in FITTED} == {name: figures[name] for name in FITTED}
     assert figures["held_out"] == "held out by image"
+
+
+def test_of_several_answers_the_most_frequent_is_remembered(make_trainer, tmp_path):
+    rows = make_trainer().parts()["train"]
+    answers = [["teal", "Mauve", "mauve"] if answer not in ("yes", "no") else [answer] for answer in rows["answer"]]
+    answers[0:2] = [["no"], ["teal", "Ochre", "ochre"]]
+    rows = rows.remove_columns("answer").add_column("answer", answers, feature=Sequence(Value("string")))
+    make_trainer(train=rows, settings={**PLAIN, "max_answers": 1}).train()
+    _, processor = load_model(tmp_path / "run")
+    assert processor.answers == ["Mauve"] and processor.memory_answers == ["Ochre"]
+    texts = {text["answer"] for text in lines_of(tmp_path / "run" / "memory_examples.jsonl")}
+    assert {"Mauve", "Ochre"} <= texts and not {"teal", "mauve"} & texts
 
 
 def test_a_question_never_finds_itself_while_fitting(make_trainer, caplog, monkeypatch):
