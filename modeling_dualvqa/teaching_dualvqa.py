@@ -1,7 +1,7 @@
 """Teaching without training: what goes into a model's memory and out of it again, and what spoke for an answer."""
 
 import os
-import re
+import unicodedata
 
 import torch
 
@@ -120,19 +120,23 @@ class PipelineMemory:
         """[`Examples`] of rows, and the `memory_answers` with the words among them that nobody knew."""
         processor, heads = self.pipe.processor, self.pipe.model.config.heads
         words, known = list(memory_answers), {}
-        for index, word in enumerate([*processor.answers, *memory_answers]):
-            known.setdefault(plain(word), index)
+        everything = [*processor.answers, *memory_answers]
+        for form in (str, plain):  # of two words that differ in capitals alone, the one that is written like the answer
+            for index, word in enumerate(everything):
+                known.setdefault((form, form(word)), index)
         types, answers = [], []
-        for answer in map(plain, rows.answers):
-            if "binary" in heads and answer in BINARY:
+        for answer in rows.answers:
+            if "binary" in heads and plain(answer) in BINARY:
                 types.append(0)
-                answers.append(BINARY.index(answer))
+                answers.append(BINARY.index(plain(answer)))
                 continue
-            if answer not in known:
-                known[answer] = len(processor.answers) + len(words)
-                words.append(answer)
+            written = " ".join(answer.split())
+            index = known.get((str, written), known.get((plain, plain(answer))))
+            if index is None:
+                index = known[plain, plain(answer)] = len(processor.answers) + len(words)
+                words.append(written)
             types.append(1)
-            answers.append(known[answer])
+            answers.append(index)
         questions, images, image_index = self.vectors(rows)
         texts = [
             {"image": name, "question": question, "answer": answer}
@@ -191,9 +195,12 @@ def name_of(image):
 
 
 def plain(answer):
-    """The form by which answers are compared here: without capitals, articles, outer punctuation and double spaces."""
-    text = re.sub(r"^[\W_]+|[\W_]+$", "", " ".join(answer.lower().split()))
-    return re.sub(r"^(?:a|an|the) (?=\S)", "", text)
+    """The form by which answers are compared here: without capitals, further white space and a full stop at the end.
+
+    Other signs are a part of what is meant: A+ is not A-, nor is >5 cm 5 cm.
+    """
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", answer).casefold())
+    return " ".join(text.split()).removesuffix(".").rstrip()
 
 
 def rounded(vectors):

@@ -192,6 +192,53 @@ def test_a_model_with_an_open_ended_head_alone_is_taught_yes_as_a_word(tiny_mode
     assert isinstance(pipe.model.memory, Memory)
 
 
-@pytest.mark.parametrize("written", ["mass", " Mass. ", "a mass", "The  MASS!"])
+@pytest.mark.parametrize("written", ["mass", " Mass. ", "MASS", "mass ."])
 def test_writings_of_one_answer_are_one(written):
     assert plain(written) == "mass"
+
+
+def test_one_word_in_two_unicode_forms_is_one():
+    assert (
+        plain("Caf\u00e9") == plain("cafe\u0301") == "caf\u00e9"
+        and plain("hairline \u3000 fracture") == "hairline fracture"
+    )
+
+
+DIFFERENT = [
+    ("A+", "A-"),
+    (">5 cm", "5 cm"),
+    ("C++", "C"),
+    ("-5", "5"),
+    ("10%", "10"),
+    ("a b", "b"),
+    ("\u0915\u093f", "\u0915\u0940"),  # Devanagari ki and kii, which differ in the last vowel sign
+    ("\u0915\u093e", "\u0915"),
+]
+
+
+@pytest.mark.parametrize("known, taught", [*DIFFERENT, *(pair[::-1] for pair in DIFFERENT)])
+def test_an_answer_that_differs_in_a_sign_is_another_one(pipe, image_paths, known, taught):
+    pipe.memory.add(image_paths[2], COLOR, known)
+    pipe.memory.add(image_paths[3], COLOR, taught)
+    assert pipe.processor.memory_answers == [known, taught]
+    assert (
+        best(pipe, image_paths[3], COLOR)["answer"] == taught and best(pipe, image_paths[2], COLOR)["answer"] == known
+    )
+
+
+def test_a_new_word_is_kept_as_it_was_written_and_known_in_other_capitals(pipe, image_paths):
+    pipe.memory.add(image_paths[2:], [COLOR] * 2, [" Prussian  Blue", "prussian blue."])
+    assert pipe.processor.memory_answers == ["Prussian Blue"]
+    pipe.memory.add(image_paths[2:], [COLOR] * 2, ["RED", "Green."])  # words of the head
+    assert pipe.processor.memory_answers == [] and best(pipe, image_paths[3], COLOR)["answer"] == "green"
+
+
+def test_of_two_known_words_the_one_that_is_written_so_is_taught(pipe, image_paths, monkeypatch):
+    monkeypatch.setattr(pipe.processor, "answers", ["US", "us", "blue"])
+    pipe.memory.add(image_paths[2:], [COLOR] * 2, ["us", "US"])
+    assert pipe.model.memory.answer_index[-2:].tolist() == [1, 0] and pipe.processor.memory_answers == []
+
+
+def test_yes_and_no_are_words_without_other_signs(pipe, image_paths):
+    pipe.memory.add(image_paths[1:], [RED] * 3, ["Yes", "yes.", "+yes"])
+    assert pipe.model.memory.question_type[-3:].tolist() == [0, 0, 1] and pipe.processor.memory_answers == ["+yes"]
