@@ -42,7 +42,9 @@ def memory_note(memory, record):
         )
         if found["with"] is not None:
             note += f", with the memory {found['with']:.1%}, with parameters of questions about other images"
-        note += "."
+        note += (
+            ". Other figures of these questions are those of parameters that were fitted on them: somewhat too high."
+        )
     else:
         note += " How much they count wasn't fitted: the parameters are the usual ones."
     return note + (

@@ -30,6 +30,7 @@ from .data_checks import (
 )
 from .embeddings import embed_parts, reasons_against
 from .image_cache import cache_images
+from .presets import log_filled
 from .record import recorded_majority
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,8 @@ class PreparingMixin:
             model = given.get("model")
             start = getattr(model, "start", None)
             if start and start.to_train and not hasattr(model, "peft_config"):  # adapters want other settings
-                given["args"] = start.preset.training_arguments(given["args"])
+                before, given["args"] = given["args"], start.preset.training_arguments(given["args"])
+                log_filled(start.preset, before, given["args"])
         if collator is None:
             given["data_collator"] = self.collator_class(processor)
         if "compute_metrics" not in given:

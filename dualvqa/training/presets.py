@@ -155,6 +155,17 @@ def log_preset(preset):
     )
 
 
+def log_filled(preset, before, after):
+    """Says which arguments of a trainer a preset has filled in: from Python nobody sees the log of `log_preset`."""
+    filled = [name for name in preset.training if getattr(before, name) != getattr(after, name)]
+    if filled:
+        logger.warning(
+            "the preset %s fills in what is at its default: %s; build the model with preset='none' to keep defaults",
+            preset.name,
+            ", ".join(f"{name}={getattr(getattr(after, name), 'value', getattr(after, name))}" for name in filled),
+        )
+
+
 def differing(args):
     """The names of the arguments that aren't at their default."""
     found = set()

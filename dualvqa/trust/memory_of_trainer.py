@@ -65,9 +65,12 @@ class MemoryMixin:
         return {name: self.without_memory[prefix][1] for name, prefix in prefixes.items()}
 
     def evidence(self, count=3):
-        """A function of image and question: what the memory has for the answer; None where no texts are kept."""
+        """A function of image and question: what the memory has for the answer; None where no texts are kept.
+
+        None after a refit, too: its memory has the validation questions themselves, which the first model's had not.
+        """
         model = self.accelerator.unwrap_model(self.model)
-        if model.memory is None or model.memory.texts is None:
+        if model.memory is None or model.memory.texts is None or self.refitted_on is not None:
             return None
         pipe = DualVQAPipeline(model=model.eval(), processor=self.processing_class)
 

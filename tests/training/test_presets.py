@@ -102,11 +102,14 @@ def test_a_model_built_in_python_has_its_preset_and_says_so(image_folder, caplog
         build_model(rows, preset="lots", **tiny)
 
 
-def test_a_trainer_in_python_takes_the_arguments_of_the_models_preset(image_folder, tmp_path):
+def test_a_trainer_in_python_takes_the_arguments_of_the_models_preset_and_says_so(image_folder, tmp_path, caplog):
     rows, read = str(image_folder / "train.jsonl"), {"data_args": DataArguments(image_dir=str(image_folder))}
     args = DualVQATrainingArguments(str(tmp_path / "run"), num_train_epochs=2, use_cpu=True, report_to="none")
     for preset, learning_rate in (("auto", 1e-3), ("none", 5e-5)):
         model, processor = build_model(rows, preset=preset, image_size=32, text_config={"n_layers": 1}, **read)
         trainer = DualVQATrainer(model=model, processing_class=processor, args=args, train_dataset=rows, **read)
         assert (trainer.args.learning_rate, trainer.args.num_train_epochs) == (learning_rate, 2)
+        filled = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert any(f"learning_rate={learning_rate}" in text for text in filled) == (preset != "none"), filled
+        caplog.clear()
         assert args.learning_rate == 5e-5, "those given are not changed"
