@@ -41,6 +41,9 @@ def check_refit(trainer):
         reason = "it needs a training part that isn't streamed"
     elif trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
         reason = "DeepSpeed and FSDP spread the model over processes; refit with DDP or in one process"
+    else:
+        names = [name for name in trainer.args.auxiliary_columns if name not in parts["validation"].column_names]
+        reason = f"the validation part lacks the auxiliary columns {', '.join(names)}" if names else None
     if reason:
         raise ValueError(f"refit trains anew on the training and the validation part together: {reason}")
 

@@ -140,6 +140,9 @@ def test_a_refit_that_cannot_be_is_refused_before_anything_is_trained(make_train
     trainer = make_trainer()
     with pytest.raises(ValueError, match="train\\(\\) has trained with DualVQATrainingArguments\\(refit=True\\)"):
         trainer.refit()
+    trainer.args.auxiliary_columns = ["organ"]
+    with pytest.raises(ValueError, match="the validation part lacks the auxiliary columns organ"):
+        trainer.train()
     trainer.eval_dataset = None
     with pytest.raises(ValueError, match="there is no validation part with answers, so all questions are trained"):
         trainer.train()
