@@ -290,6 +290,8 @@ class DualVQAPipeline(Pipeline):
         """Leaves the complete folder: model, processor, code and card; see the model's `save_pretrained`."""
         pushed = {name: kwargs.pop(name) for name in PUSH_OPTIONS if name in kwargs}
         self.model.save_pretrained(save_directory, **kwargs)
+        if hasattr(self.model, "forget_memory") and self.model.memory is None:  # of other weights: the model dropped it
+            self.processor.memory_answers = []
         self.processor.save_pretrained(save_directory)
         if pushed.pop("push_to_hub", False):
             self.push_to_hub(pushed.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **pushed)
