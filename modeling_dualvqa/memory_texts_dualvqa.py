@@ -47,7 +47,8 @@ def read_texts(source, count, options):
     if path is None:
         return None
     try:
-        texts = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        lines = Path(path).read_text(encoding="utf-8").split("\n")  # a text may have U+2028, a line's end to splitlines
+        texts = [json.loads(line) for line in lines if line]
         if len(texts) == count and all(isinstance(text, dict) for text in texts):
             return texts
         problem = f"it has {len(texts)} lines, and the memory {count} examples"

@@ -170,11 +170,13 @@ class Given:
     """Lists of images, questions, answers and names of one length.
 
     Raises:
-        ValueError: they differ in length, are empty, or an answer is missing.
+        ValueError: they differ in length, are empty, or a question or an answer is no text.
     """
 
     def __init__(self, images, questions, answers=None, names=None):
         one = isinstance(questions, str)
+        if not one and isinstance(answers, str):
+            raise ValueError(f"expected a list of answers, one for each question, found the text {answers!r:.100}")
         self.questions, self.images = ([questions], [images]) if one else (list(questions), list(images))
         self.answers = None if answers is None else [answers] if one else list(answers)
         names = [names] if one and names is not None else names
@@ -185,6 +187,9 @@ class Given:
                 raise ValueError(f"expected {len(self.questions)} {name}, one for each question, found {len(values)}")
         if not self.questions:
             raise ValueError("expected questions about images, found none")
+        for number, question in enumerate(self.questions):
+            if not isinstance(question, str):
+                raise ValueError(f"expected a text as question {number}, found {question!r:.100}")
         for number, answer in enumerate(self.answers or ()):
             if not isinstance(answer, str) or not plain(answer):
                 raise ValueError(f"expected a text as answer to question {number}, found {answer!r:.100}")
@@ -274,7 +279,7 @@ def rebuilt(memory, fields, words, texts):
     for name, buffer in other.named_buffers():
         if name != "hidden":  # found below
             buffer.copy_(fields[name] if name in fields else getattr(memory, name))
-    other.texts = texts
+    other.texts, other.push_texts = texts, memory.push_texts
     for number in other.taught.nonzero()[:, 0].tolist():
         about = (other.image_index == other.image_index[number]).nonzero()[:, 0]
         same = other.question_keys[about] @ other.question_keys[number] >= SAME_QUESTION

@@ -158,6 +158,31 @@ def test_the_texts_are_pushed_only_when_that_is_asked_for(pipe, monkeypatch):
     assert timestamps == {}
 
 
+def test_teaching_leaves_what_is_pushed_as_it_was(pipe, image_paths):
+    pipe.model.memory.push_texts = True
+    pipe.memory.add(image_paths[3], COLOR, "mauve")
+    assert pipe.model.memory.push_texts is True
+    pipe.memory.remove(image_paths[3], COLOR)
+    assert pipe.model.memory.push_texts is True
+
+
+def test_texts_with_other_ends_of_a_line_are_read_again(pipe, image_paths, tmp_path):
+    pipe.memory.add(image_paths[3], COLOR, "mauve\u2028or\u0085so\r\n", "a\u2029b")
+    pipe.save_pretrained(tmp_path)
+    assert load(tmp_path).memory.texts == pipe.model.memory.texts
+
+
+def test_a_pipeline_of_changed_weights_is_saved_without_words_of_the_memory(pipe, image_paths, tmp_path, caplog):
+    pipe.memory.add(image_paths[3], COLOR, "mauve")
+    pipe.model.binary_head[0].weight.data.add_(1)
+    pipe.save_pretrained(tmp_path)
+    assert "the memory is not saved" in caplog.text and pipe.processor.memory_answers == []
+    again = DualVQAPipeline(load(tmp_path), DualVQAProcessor.from_pretrained(tmp_path))
+    assert again.processor.memory_answers == []
+    for one in (pipe, again):
+        assert best(one, image_paths[3], COLOR)["answer"] in ("red", "green", "blue", "no", "yes")
+
+
 def test_bad_lessons_are_refused(pipe, image_paths, tiny_model, processor):
     memory, bare = pipe.memory, DualVQAPipeline(tiny_model(), processor)
     first, last = image_paths[:1], image_paths[3:]
@@ -165,6 +190,9 @@ def test_bad_lessons_are_refused(pipe, image_paths, tiny_model, processor):
         (lambda: memory.add(image_paths, [COLOR], ["red"]), "expected 1 images, one for each question, found 4"),
         (lambda: memory.add(first, [COLOR], [None]), "expected a text as answer to question 0, found None"),
         (lambda: memory.add(first, [COLOR], [" . "]), r"expected a text as answer to question 0, found ' \. '"),
+        (lambda: memory.add(first, [[COLOR, RED]], ["red"]), r"expected a text as question 0, found \['what color"),
+        (lambda: memory.remove(first, [None]), "expected a text as question 0, found None"),
+        (lambda: memory.add(first * 3, [COLOR] * 3, "red"), "expected a list of answers, one for .* the text 'red'"),
         (lambda: memory.add([], [], []), "expected questions about images, found none"),
         (lambda: memory.remove(first, [COLOR]), "1 of 1 questions were never taught, first 'what color is it"),
         (lambda: memory.remove(last, [COLOR]), "1 of 1 questions were never taught"),
