@@ -223,5 +223,7 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
             notes = {"refit": refit_note(card)} if card.get("refit") else {}
             notes |= {"memory": memory_note(model.config.memory, card)} if model.config.memory else {}
             return {**about, "data": card["data"], "settings": card["settings"], **notes}
-        name = os.path.basename(os.path.normpath((start and start.continued_from) or model.name_or_path or "model"))
-        return {**about, "settings": [["model", name], *card.get("settings", [])]}
+        members = getattr(model, "models", None)  # of an ensemble, whose configuration is the first one's
+        paths = [(start and start.continued_from) or one.name_or_path or "model" for one in members or [model]]
+        name = ", ".join(os.path.basename(os.path.normpath(path)) for path in paths)
+        return {**about, "settings": [["model", name], *([] if members else card.get("settings", []))]}

@@ -54,7 +54,7 @@ class MemoryMixin:
 
     def alone_logits(self, prefixes):
         """Part -> the prediction arrays without the memory, of parts that were evaluated with it; None without one."""
-        if self.accelerator.unwrap_model(self.model).memory is None:
+        if getattr(self.accelerator.unwrap_model(self.model), "memory", None) is None:  # an ensemble's are its members'
             return None
         for prefix in set(prefixes.values()) & self.last_outputs.keys():
             rows, _ = self.last_outputs[prefix]
@@ -70,7 +70,8 @@ class MemoryMixin:
         None after a refit, too: its memory has the validation questions themselves, which the first model's had not.
         """
         model = self.accelerator.unwrap_model(self.model)
-        if model.memory is None or model.memory.texts is None or self.refitted_on is not None:
+        memory = getattr(model, "memory", None)
+        if memory is None or memory.texts is None or self.refitted_on is not None:
             return None
         pipe = DualVQAPipeline(model=model.eval(), processor=self.processing_class)
 

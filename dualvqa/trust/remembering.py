@@ -189,13 +189,13 @@ def fit_memory(trainer, rows, known):
 def heads_alone(trainer, rows):
     """`<head>_logits` -> (n, N) for some rows of a model that has a memory, without it."""
     model, processor = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
-    memory, words = model.memory, processor.memory_answers
+    memory, settings, words = model.memory, model.config.memory, processor.memory_answers
     model.forget_memory()
     processor.memory_answers = []
     try:
         outputs = named_logits(predict(trainer, rows), processor)
-    finally:
-        model.set_memory(memory)
+    finally:  # as they were: quantized weights aren't those that set_memory would compare
+        model.memory, model.config.memory = memory, settings
         processor.memory_answers = words
     return {name: scores for name, scores in outputs.items() if name != "novelty"}
 

@@ -124,6 +124,7 @@ def test_run_vqa_predicts_with_several_folders(recipe, test_file, image_folder, 
         assert line["score"] == pytest.approx(best["score"], abs=1e-4)
     figures = json.loads((tmp_path / "both" / "all_results.json").read_text())
     assert 0 <= figures["eval_routed_accuracy"] <= 1
+    assert json.loads((tmp_path / "both" / "report.json").read_text())["settings"] == [["model", "member_0, member_1"]]
 
 
 @pytest.mark.slow

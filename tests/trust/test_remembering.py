@@ -11,7 +11,7 @@ from helpers import TEXT, lines_of
 from helpers import data_arguments as data_of
 from training_helpers import training_arguments
 
-from dualvqa import DualVQATrainer, build_model, load_model, prepare_datasets
+from dualvqa import DualVQATrainer, build_model, load_model, optimize_for_inference, prepare_datasets
 from dualvqa.run import main as run_vqa
 from dualvqa.trust import remembering
 from dualvqa.trust.memory_fitting import FITTED
@@ -146,6 +146,21 @@ def test_card_and_report_say_what_the_memory_gave(make_trainer, tmp_path):
     assert set(part["memory_difference"]) == set(part["types"])
     assert "Without its memory the model reaches" in page
     assert "from the memory:" in page or "nothing in the memory" in page
+
+
+def test_a_quantized_model_is_reported_on_and_keeps_its_memory(make_trainer, tmp_path):
+    make_trainer().train()
+    model, processor = load_model(tmp_path / "run")
+    processor.memory_answers = ["lilac"]
+    settings = model.config.memory
+    model.memory.settings["new_answers"] = settings["new_answers"] = 1
+    trainer = make_trainer(memory=False, output_dir=str(tmp_path / "int8"))
+    trainer.model, trainer.processing_class = optimize_for_inference(model, "int8"), processor
+    memory = trainer.model.memory
+    alone = remembering.heads_alone(trainer, trainer.parts()["validation"])
+    assert alone["open_ended_logits"].shape[1] == len(processor.answers)
+    assert trainer.model.memory is memory is not None and trainer.model.config.memory == settings
+    assert processor.memory_answers == ["lilac"]
 
 
 def test_without_texts_there_is_no_evidence_and_no_file(make_trainer, tmp_path):
