@@ -24,11 +24,13 @@ def teach(argv):
         raise ValueError(f"{folder} is on the Hub: give --output_dir, a folder to save into")
     from dualvqa.training.output_folder import claimed, written_whole
     from processing import DataArguments, prepare_dataset
+    from processing.wording import command_line
 
     where = os.path.dirname(args.file) if args.image_dir is None else args.image_dir
     columns = {f"{name}_column": getattr(args, f"{name}_column") for name in ("image", "question", "answer")}
     data = DataArguments(image_dir=where or None, **columns)
-    rows = prepare_dataset(args.file, data_args=data, needs_answers=not args.remove, name=args.file)
+    with command_line():
+        rows = prepare_dataset(args.file, data_args=data, needs_answers=not args.remove, name=args.file)
     pipe = load_pipeline(folder)
     with claimed(args.output_dir or folder):
         said = removed(pipe, rows) if args.remove else taught(pipe, rows)

@@ -57,6 +57,8 @@ def test_what_cannot_be_taught_is_named_and_the_model_stays(saved, tmp_path, tin
     file = write_jsonl(tmp_path / "new.jsonl", [{"image": "sky.png", "question": "where?", "answer": None}])
     with pytest.raises(SystemExit, match="no answer"):
         main(["teach", str(saved), file])
+    with pytest.raises(SystemExit, match="no column 'pic' .* --image_column"):
+        main(["teach", str(saved), file, "--image_column", "pic"])
     with pytest.raises(SystemExit, match="1 of 1 questions were never taught, first 'where"):
         main(["teach", str(saved), file, "--remove"])
     with pytest.raises(SystemExit, match="there is no file .*none.jsonl with what is to be taught"):
