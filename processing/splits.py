@@ -62,9 +62,12 @@ def units_of(dataset, way, column=None):
     """For each row a pair: what is held out as one, and what it is one of; of the latter some is always trained on.
 
     Raises:
-        ValueError: the data lack the column.
+        ValueError: the data lack the column, or are raw.
     """
     check_column(dataset.column_names, column)
+    if "image_key" not in dataset.column_names:
+        found = ", ".join(dataset.column_names)
+        raise ValueError(f"expected rows as prepare_dataset(rows) gives them, found raw ones with the columns {found}")
     images = dataset["image_key"][:]
     if way == "image":
         return [(image, "") for image in images]

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -127,3 +128,11 @@ def test_a_run_refuses_ways_to_hold_out_that_it_cannot_follow(image_folder):
         prepare_datasets(arguments(image_folder, question_group_column="group"))
     parts, *_ = prepare_datasets(arguments(image_folder, split_by="question", validation_fraction=0.2))
     assert set(parts["validation"]["image_key"]) < set(parts["train"]["image_key"])
+
+
+def test_raw_rows_are_told_from_prepared_ones():
+    raw = Dataset.from_dict({"image": ["a.png"], "question": ["what?"], "answer": ["red"]})
+    with pytest.raises(
+        ValueError, match="as prepare_dataset\\(rows\\) gives them, found raw ones .* image, question, answer"
+    ):
+        split_dataset(raw, arguments(Path(), split_by="question"))
