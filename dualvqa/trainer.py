@@ -55,12 +55,14 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
         super().__init__(*args, **kwargs)
         self.untrained = self.teacher = self.teaching = self.calibrated_on = self.blind = self.refitted_on = None
         self.without_memory = {}  # as `last_outputs`
+        self.before_refit = {}  # prefix -> the first model's of `last_outputs`, and the words of its memory
         if self.args.teacher and self.train_summary is not None:
             self.teaching = load_ensemble(self.args.teacher, "probabilities")
             check_teacher(*self.teaching, self.accelerator.unwrap_model(self.model), self.processing_class)
 
     def prepare_model(self):
         self.blind, self.refitted_on, self.without_memory = None, None, {}
+        self.before_refit = {}
         if self.args.refit:
             check_refit(self)
         if self.args.memory:
@@ -154,8 +156,8 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
     def ranked(self, rows, top_k):
         """The arrays of `ranked_arrays` of all rows; those that were evaluated are not predicted again."""
         processor = self.processing_class
-        for evaluated, logits in self.last_outputs.values():
-            if evaluated is rows:
+        for prefix, (evaluated, logits) in self.last_outputs.items():
+            if evaluated is rows and prefix not in self.before_refit:
                 return ranked_arrays(logits, processor, top_k)
         if "answer" in rows.column_names:  # without labels the Trainer computes no loss of what it is given
             rows = rows.remove_columns("answer")
@@ -206,8 +208,14 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
             self.majority_of(self.accelerator.unwrap_model(self.model)),
             alone,
             self.evidence(),
+            {part_name(prefix): self.words_of(prefix) for prefix in prefixes},
         )
         return write_report(self.args.output_dir, run, self.processing_class)
+
+    def words_of(self, prefix):
+        """The `memory_answers` that these of `last_outputs` are of: after a refit the first model's had others."""
+        outputs, words = self.before_refit.get(prefix, (None, None))
+        return words if outputs is self.last_outputs[prefix] else self.processing_class.memory_answers
 
     def fitted_on(self, rows):
         """The part that the temperatures were fitted on, where this trainer has fitted them and it is among these."""

@@ -1,6 +1,7 @@
 """report.html, report.json and report_rows.jsonl of a run."""
 
 import contextlib
+import copy
 import json
 import logging
 import os
@@ -39,6 +40,7 @@ class EvaluatedRun:
         fitted_on: the part that the processor's temperatures were fitted on, if it is one of these.
         question_group_column: tells rewordings, see `leakage_report`.
         alone_logits: likewise `logits`, without the model's memory; None where it has none.
+        words: part -> the processor's `memory_answers` that its logits are of; of other parts those it has.
         evidence: what the memory has for an answer: function of an image and a question that gives a list of dicts.
         refitted_on: the rows that the model was trained on anew, before any part but the validation part was evaluated.
         majority: question type -> the most frequent training answer, for where there are no training rows; {} where it
@@ -56,6 +58,13 @@ class EvaluatedRun:
     majority: dict = field(default_factory=dict)
     alone_logits: dict | None = None
     evidence: object = None
+    words: dict = field(default_factory=dict)
+
+    def processor(self, part, processor):
+        """The processor with the words that the logits of a part are of."""
+        own = copy.copy(processor)
+        own.memory_answers = self.words.get(part, processor.memory_answers)
+        return own
 
     def train(self, part):
         """The rows that the model was trained on that answered a part, or None where they are not in memory."""
@@ -78,8 +87,9 @@ def write_report(folder, run, processor):
     Raises:
         ValueError: a part has no answers, or not as many predictions as rows.
     """
-    results = {part: part_results(run, part, processor) for part in run.logits}
-    figures = {part: figures_of(run, part, results[part], processor) for part in run.logits}
+    own = {part: run.processor(part, processor) for part in run.logits}
+    results = {part: part_results(run, part, own[part]) for part in run.logits}
+    figures = {part: figures_of(run, part, results[part], own[part]) for part in run.logits}
     if run.evidence:
         add_evidence(run, results, figures)
     about = run.about or {"title": os.path.basename(os.path.normpath(folder))}

@@ -38,6 +38,8 @@ def check_memory(trainer):
         reason = f"it has room for {MOST_EXAMPLES:,} questions, found {len(train):,}; give a smaller --train_fraction"
     elif trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
         reason = "DeepSpeed and FSDP spread the model over processes; build it in one, with build_memory()"
+    elif getattr(trainer.accelerator.unwrap_model(trainer.model), "peft_config", None):
+        reason = "of a model with adapters these alone are saved, without it; merge them into the model first"
     if reason:
         raise ValueError(f"a memory keeps the training questions with their answers: {reason}")
 

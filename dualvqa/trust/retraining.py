@@ -41,7 +41,7 @@ class RetrainingMixin:
         self.alone_logits({prefix: prefix for prefix in self.last_outputs})  # of the first model, for the report
         trained, rows, steps = refit(self, self.untrained)
         model = self.accelerator.unwrap_model(self.model)
-        familiar, memory = bool(model.config.familiarity), model.memory
+        familiar, memory, words = bool(model.config.familiarity), model.memory, self.processing_class.memory_answers
         model.forget_familiarity()
         model.forget_memory()
         model.load_state_dict(trained.state_dict())
@@ -55,6 +55,7 @@ class RetrainingMixin:
         card["results"].pop("test", None)
         self.last_outputs.pop("test", None)
         self.without_memory.pop("test", None)
+        self.before_refit = {prefix: (outputs, words) for prefix, outputs in self.last_outputs.items()}
         self.save_model(_internal_call=True)
         self.create_model_card()
         if self.is_world_process_zero():

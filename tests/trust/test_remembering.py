@@ -3,12 +3,14 @@
 import copy
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from datasets import Sequence, Value, concatenate_datasets
 from helpers import TEXT, lines_of
 from helpers import data_arguments as data_of
+from peft import LoraConfig, get_peft_model
 from training_helpers import training_arguments
 
 from dualvqa import DualVQATrainer, build_model, load_model, optimize_for_inference, prepare_datasets
@@ -113,6 +115,25 @@ def test_embeddings_of_frozen_towers_give_the_same_memory(make_trainer):
 
 
 @pytest.mark.slow
+def test_answers_that_only_the_validation_part_has_are_not_the_first_models_in_the_report(make_trainer, tmp_path):
+    validation = make_trainer().parts()["validation"]
+    own = [f"thing {number}" for number in range(4)] + validation["answer"][4:]
+    validation = validation.remove_columns("answer").add_column("answer", own, feature=validation.features["answer"])
+    trainer = make_trainer(validation=validation, refit=True)
+    trainer.train()
+    trainer.evaluate()
+    trainer.write_report()
+    before = json.loads((tmp_path / "run" / "report.json").read_text())["parts"]["validation"]["accuracy"]
+    trainer.refit()
+    assert {"thing 0", "thing 3"} <= set(trainer.processing_class.memory_answers)
+    trainer.write_report()
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["parts"]["validation"]["accuracy"] == before
+    rows = trainer.parts()["validation"]
+    path = trainer.write_predictions(rows, str(tmp_path / "predictions.jsonl"), top_k=1)  # the new model's
+    assert len(lines_of(Path(path))) == len(rows)
+
+
+@pytest.mark.slow
 def test_a_refit_keeps_the_parameters_and_makes_the_keys_anew(make_trainer, tmp_path):
     trainer = make_trainer(refit=True)
     trainer.train()
@@ -175,6 +196,10 @@ def test_a_memory_that_cannot_be_is_refused_before_anything_is_trained(make_trai
         trainer.build_memory()
     monkeypatch.setattr(remembering, "MOST_EXAMPLES", 3)
     with pytest.raises(ValueError, match="it has room for 3 questions, found .*; give a smaller train_fraction"):
+        trainer.train()
+    monkeypatch.undo()
+    trainer.model = get_peft_model(trainer.model, LoraConfig(r=2, target_modules=r"text_encoder\..*\.q_lin"))
+    with pytest.raises(ValueError, match="of a model with adapters these alone are saved"):
         trainer.train()
     with pytest.raises(SystemExit, match="--memory needs --do_train, and can't be with --streaming"):
         run_vqa.main([recipe(), "--memory", "--streaming"])
