@@ -74,7 +74,8 @@ def units_of(dataset, way, column=None):
     groups = question_groups(dataset, column)
     if way == "question":
         return list(zip(groups, images))
-    return [(f"{group} {wording(question)}", group) for group, question in zip(groups, dataset["question"][:])]
+    asked = zip(groups, dataset["question"][:])
+    return [(f"{group}\n{wording(question)}", group) for group, question in asked]  # no group's name has a line's end
 
 
 def check_column(names, column):
