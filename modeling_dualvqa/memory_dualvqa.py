@@ -75,7 +75,8 @@ class Memory(nn.Module):
     rewording from another question.
 
     Args:
-        settings: `config.memory`: the sizes, the parameters, and the digest of the weights that made the keys.
+        settings: `config.memory`: the sizes, the parameters, the digest of the weights that made the keys, and that of
+            the texts, with which it is saved.
 
     Raises:
         ValueError: a setting is missing or out of range, or there is too much to be kept.

@@ -152,7 +152,7 @@ def checked_settings(settings):
             kind = "a whole number" if whole else "a finite number"
             limit = f" above {ABOVE[name]}" if name in ABOVE else ""
             raise ValueError(f"the memory's {name} must be {kind}{limit}, found {value!r:.100}")
-    unknown = sorted(set(settings) - {*SIZES, *PARAMETERS, "weights"})
+    unknown = sorted(set(settings) - {*SIZES, *PARAMETERS, "weights", "texts"})
     if unknown:
         raise ValueError(f"a memory has no {unknown[0]!r}; it has {', '.join([*SIZES, *PARAMETERS])}")
     return dict(settings)

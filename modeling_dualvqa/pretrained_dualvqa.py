@@ -17,7 +17,7 @@ from .familiarity_dualvqa import Familiarity
 from .memory_dualvqa import Memory
 from .memory_examples_dualvqa import check_weights, in_half_precision, same_weights
 from .memory_texts_dualvqa import FILE as TEXTS_FILE
-from .memory_texts_dualvqa import read_texts, write_texts
+from .memory_texts_dualvqa import read_texts, with_digest, write_texts
 from .model_card_dualvqa import card_tags, write_model_card
 from .weights_dualvqa import check_names, check_shapes
 
@@ -116,7 +116,7 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             check_shapes(pretrained_model_name_or_path, info["mismatched_keys"])
         if model.memory is not None:
             model.check_memory(pretrained_model_name_or_path)
-            model.memory.texts = read_texts(pretrained_model_name_or_path, len(model.memory), kwargs)
+            model.memory.texts = read_texts(pretrained_model_name_or_path, model.memory.settings, kwargs)
         if output_loading_info:
             return model, info
         if kwargs.get("state_dict") != {}:  # with none at all everything is to start anew
@@ -153,6 +153,7 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             logger.warning("the memory is not saved: it is of the weights before they were changed; make it anew")
             self.forget_memory()
         if self.memory is not None:
+            self.memory.settings = self.config.memory = with_digest(self.memory.settings, self.memory.texts)
             kwargs["state_dict"] = in_half_precision(kwargs.get("state_dict") or self.state_dict(), "memory.")
         with undecorated(self):
             # transformers enters the one Auto class that it copies the code for; others need no more than an entry.

@@ -275,7 +275,8 @@ def rebuilt(memory, fields, words, texts):
     fields["answer_index"][new] = known + places
     words = [words[index - known] for index in used.tolist()]
     sizes = {"examples": len(fields["question_keys"]), "images": len(images), "new_answers": len(words)}
-    other = Memory({**memory.settings, **sizes})
+    settings = {name: value for name, value in memory.settings.items() if name != "texts"}  # they are others now
+    other = Memory({**settings, **sizes})
     for name, buffer in other.named_buffers():
         if name != "hidden":  # found below
             buffer.copy_(fields[name] if name in fields else getattr(memory, name))

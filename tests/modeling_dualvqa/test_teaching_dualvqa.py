@@ -1,5 +1,7 @@
 """Teaching without training, and the examples that spoke for an answer."""
 
+import json
+
 import pytest
 import torch
 from helpers import COLOR, QUESTIONS, RED, lines_of, load
@@ -142,6 +144,25 @@ def test_the_texts_are_a_file_of_their_own_which_goes_with_them(pipe, image_path
         other(image=image_paths[0], question=RED, evidence=3)
     other.memory.add(image_paths[3], RED, "yes")
     assert model.memory.texts is None and best(other, image_paths[3], RED)["answer"] == "yes"
+
+
+def test_texts_of_an_earlier_memory_are_no_evidence(pipe, image_paths, tmp_path, caplog):
+    pipe.save_pretrained(tmp_path)
+    file = tmp_path / "memory_examples.jsonl"
+    earlier = file.read_bytes()
+    images = [path for path in image_paths[:3] for _ in range(2)]
+    pipe.memory.build(images, [COLOR, RED] * 3, ["blue", "no", "green", "yes", "red", "no"])
+    for texts in (pipe.model.memory.texts, None):  # a push that leaves them out leaves those of before where they are
+        pipe.model.memory.texts = texts
+        pipe.save_pretrained(tmp_path)
+        file.write_bytes(earlier)
+        caplog.clear()
+        assert load(tmp_path).memory.texts is None
+        assert "its texts are those of another memory): answers come without evidence" in caplog.text
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["memory"]["texts"]  # as it was saved before there was a digest
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert len(load(tmp_path).memory.texts) == 6
 
 
 def test_the_texts_are_pushed_only_when_that_is_asked_for(pipe, monkeypatch):
