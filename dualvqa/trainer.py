@@ -14,7 +14,7 @@ from dualvqa.training.refitting import check_refit
 from dualvqa.training.teacher import ask_teacher, check_teacher
 from dualvqa.training.trainer import DualHeadTrainer
 from dualvqa.trust.arguments import CalibrationArguments
-from dualvqa.trust.calibrating import calibrate, check_possible
+from dualvqa.trust.calibrating import calibrate
 from dualvqa.trust.memory_of_trainer import MemoryMixin
 from dualvqa.trust.metrics import score_figures
 from dualvqa.trust.remembering import check_memory
@@ -90,6 +90,8 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
     def calibrate(self, max_risk=None, risk_confidence=0.95, fit_familiarity=False):
         """Calibrates the trained model on the validation part, and saves it with what was found.
 
+        Questions that the model's memory has word for word are left out, with a warning: they promise nothing.
+
         Args:
             max_risk: also choose the score below which questions are left unanswered, so that of the answers given at
                 most this share is wrong.
@@ -104,10 +106,10 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
         """
         settings = CalibrationArguments("true", max_risk, risk_confidence, fit_familiarity)
         settings.check_calibration()
-        self.check_calibration(settings)
+        parts = self.check_calibration(settings)
         if isinstance(self.eval_dataset, dict):
             logger.info("calibrating on the first of several evaluation datasets, %s", next(iter(self.eval_dataset)))
-        figures = calibrate(self, self.parts(), settings)
+        figures = calibrate(self, parts, settings)
         self.calibrated_on = self.parts()["validation"]
         self.keep("calibration", figures)
         self.save_model(_internal_call=True)
@@ -116,13 +118,15 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
 
     def check_calibration(self, settings):
         """
+        Returns:
+            The parts to calibrate with, see `calibration_parts`.
+
         Raises:
             ValueError: a model that is not trained, or data that are not there, or too few.
         """
         self.check_held_out("calibrate()")
         self.check_trained("its scores mean nothing", "calibrate()")
-        heads = self.accelerator.unwrap_model(self.model).config.heads
-        check_possible(self.parts(), self.processing_class, heads, settings.fit_familiarity)
+        return self.calibration_parts(settings.fit_familiarity)
 
     def write_predictions(self, rows, path="predictions.jsonl", top_k=5, source=None):
         """Writes the answers to some questions as JSON Lines; see `processing.predictions.write_predictions`.

@@ -2,12 +2,15 @@
 
 import logging
 
+from dualvqa.training.preparing import part_name
 from modeling_dualvqa import DualVQAPipeline
-from processing import held_out
+from processing import StreamedRows, held_out
 from processing.image_loading_dualvqa import load_image
 from processing.image_sources_dualvqa import CHECKED
+from processing.python_rows import is_canonical
 
-from .remembering import build_memory, check_memory, fit_memory, heads_alone
+from .calibrating import check_possible
+from .remembering import build_memory, check_memory, fit_memory, heads_alone, remembered
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,59 @@ class MemoryMixin:
         self.create_model_card()
         return figures
 
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """As in `RecordingMixin`; it warns of questions that the model's memory has word for word."""
+        if eval_dataset is not None and not isinstance(eval_dataset, str):
+            eval_dataset = self.canonical(eval_dataset, "eval_dataset")
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        rows = self.eval_dataset[rows] if isinstance(rows, str) else rows
+        if not self.is_in_train and not isinstance(rows, dict):  # of several each is evaluated on its own
+            known = self.remembered_questions(rows)
+            leakage = self.leakage(rows) if known is not None else None
+            if known is not None and int(known.sum()) > (leakage or {}).get("image_question_pairs_seen", 0):
+                logger.warning(
+                    "%s: their answers are copied, and the figures say nothing of new questions",
+                    said_of(part_name(metric_key_prefix), known),
+                )
+        return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+
+    def remembered_questions(self, rows):
+        """(n,) which questions the memory has word for word; None where none can be known, or the leakage says it.
+
+        A memory that was made here is the training part, with which the trainer compares its parts, but for what it was
+        taught.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        readable = rows is not None and self.complete and self.reads_rows and is_canonical(rows)
+        if not readable or isinstance(rows, StreamedRows) or not len(rows):
+            return None
+        memory = getattr(model, "memory", None)
+        if self.has_trained and not (memory is not None and bool(memory.taught.any())):
+            return None
+        return remembered(self, rows)
+
+    def calibration_parts(self, fit_familiarity):
+        """The parts to calibrate with: of the validation part the questions that the memory doesn't have word for word.
+
+        With the others, which it answers by heart, scores would seem truer and promises be broken by new questions.
+
+        Raises:
+            ValueError: too few questions are left.
+        """
+        parts, heads = self.parts(), self.accelerator.unwrap_model(self.model).config.heads
+        check_possible(parts, self.processing_class, heads, fit_familiarity)
+        known = self.remembered_questions(parts["validation"])
+        if known is None or not known.any():
+            return parts
+        said = f"{said_of('validation', known)}, and promise nothing of new ones: they are left out of calibration"
+        parts["validation"] = parts["validation"].select((~known).nonzero()[:, 0].tolist())
+        try:
+            check_possible(parts, self.processing_class, heads, fit_familiarity)
+        except ValueError as error:
+            raise ValueError(f"{said}. Without them {error}") from error
+        logger.warning("%s", said)
+        return parts
+
     def alone_logits(self, prefixes):
         """Part -> the prediction arrays without the memory, of parts that were evaluated with it; None without one."""
         if getattr(self.accelerator.unwrap_model(self.model), "memory", None) is None:  # an ensemble's are its members'
@@ -80,3 +136,9 @@ class MemoryMixin:
             return answers[0]["evidence"]
 
         return found
+
+
+def said_of(part, known):
+    """In words how many questions of a part the memory has: `known` (n,)."""
+    count = int(known.sum())
+    return f"{count:,} of {len(known):,} {part} questions are in the model's memory word for word, about the same image"

@@ -8,7 +8,7 @@ import torch
 from sklearn.model_selection import GroupKFold
 from torch.utils.data import DataLoader
 
-from modeling_dualvqa.memory_dualvqa import Memory, mix
+from modeling_dualvqa.memory_dualvqa import SAME_QUESTION, Memory, mix
 from modeling_dualvqa.memory_examples_dualvqa import MOST_EXAMPLES, Examples, image_vectors, question_vectors
 from processing import AnswerVocabulary, StreamedRows, consensus, named_logits, question_type_of
 from processing.answers import IGNORE_INDEX, as_list, as_written
@@ -101,17 +101,45 @@ def texts_of(rows, image_dir=None):
     return [{"image": name, "question": question, "answer": as_written(answer)} for name, question, answer in found]
 
 
-@torch.inference_mode()
+def remembered(trainer, rows):
+    """(n,) which canonical questions the model's memory has about the same image in the same words.
+
+    The towers tell, so no training part is needed. Of an ensemble the memory of any member counts. None where there is
+    no memory, or one that DeepSpeed or FSDP have spread over processes.
+    """
+    model, collator = trainer.accelerator.unwrap_model(trainer.model), trainer.data_collator
+    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+        return None
+    members = getattr(model, "models", None)
+    collators = [collator] if members is None else collator.collators
+    found = None
+    for member, own in zip([model] if members is None else members, collators):
+        if getattr(member, "memory", None) is None:
+            continue
+        device = member.memory.question_keys.device
+        encoded = {name: tensor.to(device) for name, tensor in encoded_by(member, own, own.processor, rows).items()}
+        nearest = member.memory.search(**encoded)
+        known = ((nearest.same > 0) & (nearest.question >= SAME_QUESTION)).any(dim=1).cpu()
+        found = known if found is None else found | known
+    return found
+
+
 def encode(trainer, rows):
+    """`encoded_by` a trainer's model."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    return encoded_by(model, trainer.data_collator, trainer.processing_class, rows)
+
+
+@torch.inference_mode()
+def encoded_by(model, collator, processor, rows):
     """Rows as the towers see them, as `Memory.search` takes them: each different image and question once.
 
-    Embeddings of frozen towers that the trainer keeps are used.
+    Embeddings of frozen towers that the collator keeps are used.
 
     Returns:
         dict of `questions` (V, C_text), `images` (U, C_vision), `question_index` and `image_index` (n,), on the CPU.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model).eval()
-    collator, processor = trainer.data_collator, trainer.processing_class
+    model.eval()
     keys, texts = rows["image_key"][:], rows["question"][:]
     firsts = {}
     for number, key in enumerate(keys):
