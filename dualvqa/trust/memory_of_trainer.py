@@ -39,7 +39,8 @@ class MemoryMixin:
         check_memory(self)
         model, parts = self.accelerator.unwrap_model(self.model), self.parts()
         if self.processing_class.calibration:
-            logger.warning("the calibration is of the model without a memory, and dropped; calibrate it anew")
+            before = "without a memory" if model.memory is None else "with the memory that this one takes the place of"
+            logger.warning("the calibration is of the model %s, and dropped; calibrate it anew", before)
             self.processing_class.calibration = None
         self.last_outputs = {}  # it answers otherwise now
         build_memory(self, parts["train"], {}, save_texts)

@@ -92,6 +92,17 @@ def test_a_question_never_finds_itself_while_fitting(make_trainer, caplog, monke
     assert fitting and all(len(fields["image_index"]) <= len(own["validation"]) for fields in fitting)
 
 
+def test_a_calibration_is_dropped_with_what_it_was_of(make_trainer, caplog):
+    trainer = make_trainer(memory=False)
+    trainer.train()
+    for what in ("without a memory", "with the memory that this one takes the place of"):
+        caplog.clear()
+        trainer.processing_class.calibration = {"temperatures": {"binary": 1.5}}
+        trainer.build_memory()
+        assert f"the calibration is of the model {what}, and dropped" in caplog.text
+        assert trainer.processing_class.calibration is None
+
+
 def test_few_held_out_questions_leave_the_usual_parameters(make_trainer, caplog, tmp_path):
     validation = make_trainer().parts()["validation"]
     trainer = make_trainer(validation=validation.select(range(20)))
