@@ -120,6 +120,7 @@ def test_the_same_seed_gives_the_same_weights_as_a_run_on_files(recipe, image_fo
         assert torch.equal(one, other), name
 
 
+@pytest.mark.slow
 def test_columns_are_mapped_for_training_evaluation_and_prediction(data, arguments):
     german = {
         part: [{"Bild": row["image"], "Frage": row["question"], "Antwort": row["answer"]} for row in rows[:8]]
@@ -255,6 +256,7 @@ def test_adapters_train_on_any_text_tower(family, bert, data, arguments, tmp_pat
     assert torch.allclose(torch.tensor(again.predictions[1]), torch.tensor(answers), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_can_not_work_is_said_before_training(make_trainer, data, arguments):
     with pytest.raises(ValueError, match="not trained yet.*call train"):
         make_trainer().calibrate()
@@ -274,6 +276,7 @@ def test_what_can_not_work_is_said_before_training(make_trainer, data, arguments
         build_model(data["train"], fusion_typ="attention")
 
 
+@pytest.mark.slow
 def test_answers_of_one_kind_train_their_head_and_the_other_is_warned_about(data, arguments, caplog):
     rows = [row for row in data["train"] if row["answer"] in COLORS]
     model, processor = build_model(rows, **TINY)

@@ -52,6 +52,7 @@ def test_pretrained_timm_and_bert_towers_give_their_states_and_compile():
         torch.testing.assert_close(compiled(**batch).open_ended_logits, output.open_ended_logits.detach())
 
 
+@pytest.mark.slow
 @needs_encoders
 @needs_questions
 def test_adapters_train_on_minilm(tmp_path):

@@ -18,6 +18,7 @@ def saved(tiny_model, processor, tmp_path):
     return [str(tmp_path / "model"), str(tmp_path / "red.png")]
 
 
+@pytest.mark.slow
 def test_questions_about_an_image_are_answered(saved, capsys):
     main(["ask", *saved, "what color is it?", "is it red?"])
     first, second = capsys.readouterr().out.splitlines()
@@ -31,12 +32,14 @@ def test_questions_about_an_image_are_answered(saved, capsys):
     assert {answer["question_type"] for answer in found["answers"]} == {"open_ended"}
 
 
+@pytest.mark.slow
 def test_an_explanation_is_drawn_and_the_answer_said(saved, tmp_path, capsys):
     drawn = tmp_path / "drawn.png"
     main(["explain", *saved, "what color is it?", "--answer", "blue", "--output", str(drawn)])
     assert capsys.readouterr().out.startswith("blue (") and drawn.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_what_cannot_be_explained_is_named(saved, tmp_path):
     drawn = tmp_path / "drawn.png"
     with pytest.raises(SystemExit, match="'bleu' is none of .* did you mean blue"):

@@ -45,6 +45,7 @@ def test_a_new_answer_is_taught_said_and_taken_out_again(saved, tmp_path, capsys
     assert load_model(saved)[1].memory_answers == [] and len(load_model(saved)[0].memory) == 2
 
 
+@pytest.mark.slow
 def test_a_corrected_training_example_is_hidden(saved, tmp_path, capsys):
     rows = [{"pic": "red.png", "question": "what color is it?", "answer": "green"}]
     main(["teach", str(saved), write_jsonl(tmp_path / "new.jsonl", rows), "--image_column", "pic"])
@@ -52,6 +53,7 @@ def test_a_corrected_training_example_is_hidden(saved, tmp_path, capsys):
     assert asked(saved, tmp_path / "red.png", "what color is it?") == "green"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_taught_is_named_and_the_model_stays(saved, tmp_path, tiny_model, processor):
     before = (saved / "model.safetensors").read_bytes()
     file = write_jsonl(tmp_path / "new.jsonl", [{"image": "sky.png", "question": "where?", "answer": None}])

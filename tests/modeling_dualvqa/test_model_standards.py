@@ -213,6 +213,7 @@ def test_eager_equals_sdpa(model, batch):
     assert_same_logits(eager, model(**batch))
 
 
+@pytest.mark.slow
 def test_the_attention_implementation_is_set_as_a_whole_or_by_part(saved):
     def found(model):
         return model.config._attn_implementation, model.config.text_config._attn_implementation
@@ -244,6 +245,7 @@ def test_one_by_one_equals_all_at_once(model, batch):
             torch.testing.assert_close(alone[name][0], together[name][row], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["mobilenet_v3_small", "resnet18"])
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_activation_checkpointing_changes_neither_gradients_nor_statistics(

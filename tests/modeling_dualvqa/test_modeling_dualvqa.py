@@ -12,6 +12,7 @@ from modeling_dualvqa.encoders_dualvqa import build_vision_encoder
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
 
+@pytest.mark.slow
 def test_the_default_model_has_the_sizes_of_the_design():
     counts = DualVQAForQuestionAnswering(DualVQAConfig()).parameter_counts()
     assert counts["vision_encoder"] == 927_008

@@ -124,6 +124,7 @@ def test_the_evidence_is_what_spoke_for_the_answer(pipe, image_paths):
     assert "evidence" not in best(pipe, image_paths[3], COLOR)
 
 
+@pytest.mark.slow
 def test_the_texts_are_a_file_of_their_own_which_goes_with_them(pipe, image_paths, tmp_path):
     pipe.save_pretrained(tmp_path / "saved")
     lines = lines_of(tmp_path / "saved" / "memory_examples.jsonl")
@@ -146,6 +147,7 @@ def test_the_texts_are_a_file_of_their_own_which_goes_with_them(pipe, image_path
     assert model.memory.texts is None and best(other, image_paths[3], RED)["answer"] == "yes"
 
 
+@pytest.mark.slow
 def test_texts_of_an_earlier_memory_are_no_evidence(pipe, image_paths, tmp_path, caplog):
     pipe.save_pretrained(tmp_path)
     file = tmp_path / "memory_examples.jsonl"

@@ -87,6 +87,7 @@ def as_array(rows, ascii_only):
 WRITERS = {"rows.jsonl": as_jsonl, "rows.json": as_array, "array.jsonl": as_array, "lines.json": as_jsonl}
 
 
+@pytest.mark.slow
 @given(
     rows=tables(),
     name=st.sampled_from(list(WRITERS)),

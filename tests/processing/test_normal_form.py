@@ -202,6 +202,7 @@ numbers = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(numbers, numbers)
 @example("1e-05", "1e-06")

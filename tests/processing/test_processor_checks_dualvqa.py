@@ -104,6 +104,7 @@ def test_a_folder_with_a_vocabulary_file_in_place_of_the_tokenizers_json_knows_t
     assert DualVQAProcessor.from_pretrained(folder)(text=question) == processor(text=question)
 
 
+@pytest.mark.slow
 def test_a_run_refuses_to_go_on_from_weights_that_are_no_numbers(folder, tiny_model):
     model = tiny_model()
     with torch.no_grad():

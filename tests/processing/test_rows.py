@@ -2,6 +2,7 @@ import io
 import json
 
 import pyarrow
+import pytest
 from datasets import Array2D, Dataset, Features, Image, Sequence, Value
 from helpers import write_jsonl
 from hypothesis import given, settings
@@ -99,6 +100,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.dictionaries(TEXT.map("own_{}".format), JSON, max_size=3), min_size=1, max_size=3))
 def test_whatever_a_row_has_besides_is_written_unchanged(tmp_path_factory, rows):

@@ -70,6 +70,7 @@ def test_more_questions_about_the_same_images_that_say_the_same_add_no_certainty
     assert once["high"] - once["low"] > 2.5 * (as_if_independent["high"] - as_if_independent["low"])
 
 
+@pytest.mark.slow
 def test_an_interval_holds_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(3)
     held, keys = 0, np.repeat(np.arange(60), 4)

@@ -64,6 +64,7 @@ def test_a_configuration_may_be_written_as_on_the_command_line(tmp_path):
 BOMB = "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text, message",
     [

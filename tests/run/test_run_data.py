@@ -42,6 +42,7 @@ def test_rows_that_make_no_batch_are_refused_before_anything_is_trained(recipe, 
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_columns_that_a_recipe_names_may_be_lacking(recipe, caplog):
     named = {"auxiliary_columns": ["organ", "qid"], "report_columns": ["plane"], "exclude_rows": ["phrase_type=frame"]}
     run = run_vqa.main([recipe(**named), "--do_eval"])

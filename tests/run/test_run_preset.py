@@ -41,6 +41,7 @@ def test_without_a_recipe_the_data_choose_and_the_log_says_which(prepared, caplo
     assert card["preset"] == f"scratch ({run.preset.why})" and "fusion_type cross_attention" in card["configuration"]
 
 
+@pytest.mark.slow
 def test_a_recipe_or_none_leaves_the_defaults(prepared):
     for run in (prepared("--preset", "none"), prepared(with_recipe=True)):
         assert run.preset is None and run.model.config.fusion_type == "attention"

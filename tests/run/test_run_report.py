@@ -52,6 +52,7 @@ def test_a_run_reports_on_every_evaluated_part(recipe, answered, tmp_path):
     assert found == pytest.approx(expected) and again["settings"][0] == ["model", "out"]
 
 
+@pytest.mark.slow
 def test_a_saved_model_remembers_the_most_frequent_training_answers(trained, answered, image_folder, caplog):
     """What needs the training questions themselves is left out, until they are given."""
     caplog.set_level("INFO")
@@ -164,6 +165,7 @@ def test_a_test_part_without_answers_is_left_out(recipe, image_folder, tmp_path)
     assert len(lines_of(tmp_path / "out" / "predictions.jsonl")) == 1
 
 
+@pytest.mark.slow
 def test_it_can_be_left_out_and_asks_for_what_it_needs(recipe, tmp_path):
     with pytest.raises(SystemExit, match="--report_blind trains a second model.*needs --do_train and --do_eval"):
         run_vqa.main([recipe(), "--report_blind"])

@@ -73,6 +73,7 @@ def test_adapters_whose_checkpoints_would_lack_the_heads_are_refused(tiny_model,
         trainer.train()
 
 
+@pytest.mark.slow
 def test_gradients_do_not_depend_on_how_the_batch_is_cut(tiny_model, rows, tmp_path, monkeypatch):
     model = tiny_model(fusion_dropout=0.0, head_dropout=0.0, freeze_vision=True)
     for module in model.modules():

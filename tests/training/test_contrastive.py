@@ -91,6 +91,7 @@ def test_the_same_key_is_the_same_image_wherever_it_is():
     assert torch.equal(keys[first][index], keys)
 
 
+@pytest.mark.slow
 def test_duplicates_in_a_batch_are_positives(recipe, tmp_path):
     """The eight images have three texts each colour shares: "is it red? no" is a text of five of them."""
     trainer = pretrain(recipe, tmp_path / "out", "--validation_fraction", "0", max_steps=1).trainer
@@ -175,6 +176,7 @@ def test_a_resumed_run_has_the_temperature_it_had(recipe, tmp_path):
         pretrained(recipe, tmp_path / "other", *again, "--resume_from_checkpoint", checkpoint)
 
 
+@pytest.mark.slow
 def test_the_best_state_is_that_with_the_lowest_loss(recipe, tmp_path, caplog):
     best = "--eval_strategy steps --eval_steps 1 --save_strategy steps --save_steps 1 --load_best_model_at_end".split()
     out = pretrained(recipe, tmp_path / "out", *best, "--metric_for_best_model", "routed_accuracy")

@@ -40,6 +40,7 @@ def at_step(monkeypatch, trainer, step, change):
     monkeypatch.setattr(trainer, "compute_loss", compute_loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change, found",
     [(lambda loss: loss * float("nan"), "the loss is nan"), (lambda loss: loss * 1e38 * 10, "the loss is inf")],
@@ -118,6 +119,7 @@ def test_a_run_that_diverges_has_exit_code_1_and_no_new_model(recipe, tmp_path):
     assert before == {name: (out / name).read_bytes() for name in before}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1e6, 1e30])
 def test_weights_that_are_finite_but_too_large_to_compute_with_are_not_saved(trainer, tmp_path, rate):
     own = trainer(max_steps=1, learning_rate=rate, save_strategy="no")
@@ -138,6 +140,7 @@ def test_logits_that_are_not_finite_in_an_evaluation_end_the_run(trainer, rows, 
     own.evaluate()  # what is evaluated afterwards is for the metrics to judge
 
 
+@pytest.mark.slow
 def test_only_a_checkpoint_that_a_finite_step_came_after_is_called_good(trainer, monkeypatch):
     own = trainer()
     at_step(monkeypatch, own, 2, lambda loss: loss * float("nan"))
@@ -161,6 +164,7 @@ def test_looking_at_the_last_batch_changes_nothing_that_is_trained_or_counted(tr
     assert all(torch.equal(*pair) for pair in weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value, problem", [(float("nan"), "values that aren't finite"), (-1.0, "variances below 0")])
 def test_a_checkpoint_with_spoilt_weights_is_passed_over_and_refused_by_name(trainer, tmp_path, value, problem):
     trainer(max_steps=2).train()
@@ -173,6 +177,7 @@ def test_a_checkpoint_with_spoilt_weights_is_passed_over_and_refused_by_name(tra
         find_checkpoint(str(tmp_path / "checkpoint-2"), tmp_path)
 
 
+@pytest.mark.slow
 def test_what_fails_in_the_evaluation_after_training_is_told_in_a_line(recipe, monkeypatch, tmp_path):
     def fail(*args):
         raise ValueError("logits that aren't finite")

@@ -146,6 +146,7 @@ def test_own_metrics_stand_beside_ours_for_whichever_rows_are_evaluated(trainer)
     assert accuracy(metrics) == wanted and metrics["eval_rows"] == len(OTHER)
 
 
+@pytest.mark.slow
 def test_each_of_several_evaluation_datasets_is_on_the_card_and_in_the_report(image_folder, tmp_path):
     rows = [{**row, "image": str(image_folder / row["image"])} for row in lines_of(image_folder / "train.jsonl")]
     model, processor = build_model(rows, image_size=32, **TINY)

@@ -123,6 +123,7 @@ def test_a_refit_that_is_killed_leaves_the_first_model(trained, monkeypatch, tmp
     assert trained.model.config.model_card.get("refit") is None and trained.refitted_on is None
 
 
+@pytest.mark.slow
 def test_a_training_that_starts_anew_leaves_no_checkpoint_of_an_earlier_refit(make_trainer, tmp_path):
     for name in ("refit", "blind"):
         (tmp_path / "run" / name / "checkpoint-2").mkdir(parents=True)

@@ -66,6 +66,7 @@ def test_a_checkpoint_of_the_whole_model_is_not_one_of_adapters(train, tmp_path)
         train(str(tmp_path / "checkpoint-2"), lora={})
 
 
+@pytest.mark.slow
 def test_what_a_checkpoint_lacks_is_named_and_it_is_passed_over(train, tmp_path, caplog):
     train()
     last, before = tmp_path / "checkpoint-4", os.fspath(tmp_path / "checkpoint-2")
@@ -88,6 +89,7 @@ def test_what_a_checkpoint_lacks_is_named_and_it_is_passed_over(train, tmp_path,
         find_checkpoint(last, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_that_keeps_models_only_is_told_how_to_use_them(train, tmp_path):
     train(save_only_model=True)
     message = "no complete checkpoint in .*; start without the flag"
@@ -108,6 +110,7 @@ def test_a_job_that_has_no_checkpoint_yet_starts_at_its_beginning(tmp_path, capl
         find_checkpoint(tmp_path, tmp_path / "another")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_finished_is_resumed_without_a_further_step(train, tmp_path):
     whole = train(max_steps=3, save_steps=3)  # in the middle of an epoch of four
     again = train("true", max_steps=3, save_steps=3)

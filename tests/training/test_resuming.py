@@ -145,6 +145,7 @@ def test_early_stopping_goes_on_counting(recipe, tmp_path):
     assert json.loads((folder / "trainer_state.json").read_text())["epoch"] == 4
 
 
+@pytest.mark.slow
 def test_an_image_that_goes_during_the_run_is_named_and_so_is_the_checkpoint(recipe, tmp_path, monkeypatch, caplog):
     original = DualVQATrainer.end_step
 

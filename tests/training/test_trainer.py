@@ -18,6 +18,7 @@ from dualvqa.training.sharding import check_sharding
 from modeling_dualvqa.loss_dualvqa import class_weights, count_valid, focal_loss
 
 
+@pytest.mark.slow
 def test_gradients_do_not_depend_on_how_the_batch_is_cut(tiny_model, rows, tmp_path):
     model = tiny_model(fusion_dropout=0.0, head_dropout=0.0, freeze_vision=True)  # batch norm does depend on the cut
     for module in model.modules():
@@ -300,6 +301,7 @@ def test_a_token_that_the_hub_does_not_know_stops_before_training(tiny_model, ro
         DualVQATrainer(tiny_model(), arguments(tmp_path, push_to_hub=True, hub_token="expired"), train_dataset=rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["binary", "open_ended"])
 def test_a_model_with_one_head_is_trained_and_evaluated_with_its_labels_alone(tiny_model, rows, tmp_path, head):
     own = [{n: v for n, v in row.items() if not n.endswith("_labels") or n == f"{head}_labels"} for row in rows]

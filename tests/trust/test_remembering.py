@@ -60,6 +60,7 @@ def test_training_leaves_a_folder_whose_memory_is_the_training_part(make_trainer
     assert figures["held_out"] == "held out by image"
 
 
+@pytest.mark.slow
 def test_of_several_answers_the_most_frequent_is_remembered(make_trainer, tmp_path):
     rows = make_trainer().parts()["train"]
     answers = [["teal", "Mauve", "mauve"] if answer not in ("yes", "no") else [answer] for answer in rows["answer"]]
@@ -72,6 +73,7 @@ def test_of_several_answers_the_most_frequent_is_remembered(make_trainer, tmp_pa
     assert {"Mauve", "Ochre"} <= texts and not {"teal", "mauve"} & texts
 
 
+@pytest.mark.slow
 def test_a_question_never_finds_itself_while_fitting(make_trainer, caplog, monkeypatch):
     own = make_trainer().parts()
     both = concatenate_datasets([own["validation"], own["train"].select(range(9))])
@@ -180,6 +182,7 @@ def test_card_and_report_say_what_the_memory_gave(make_trainer, tmp_path):
     assert "from the memory:" in page or "nothing in the memory" in page
 
 
+@pytest.mark.slow
 def test_a_quantized_model_is_reported_on_and_keeps_its_memory(make_trainer, tmp_path):
     make_trainer().train()
     model, processor = load_model(tmp_path / "run")
@@ -195,6 +198,7 @@ def test_a_quantized_model_is_reported_on_and_keeps_its_memory(make_trainer, tmp
     assert processor.memory_answers == ["lilac"]
 
 
+@pytest.mark.slow
 def test_without_texts_there_is_no_evidence_and_no_file(make_trainer, tmp_path):
     trainer = make_trainer(memory_texts=False)
     trainer.train()
