@@ -4,9 +4,12 @@ import os
 import unicodedata
 
 import torch
+from transformers.utils import logging
 
 from .memory_dualvqa import SAME_IMAGE, SAME_QUESTION, Memory
 from .memory_examples_dualvqa import Examples, image_vectors, question_vectors
+
+logger = logging.get_logger(__name__)
 
 BINARY = ("no", "yes")  # by index, as everywhere
 PER_EXAMPLE = ("question_keys", "image_index", "answer_index", "question_type", "taught")
@@ -56,19 +59,32 @@ class PipelineMemory:
         """Teaches answers: they count from the next question on, also those that the vocabulary lacks.
 
         Asked exactly this about this image, the model gives the taught answer; a training example of the same question
-        and image is hidden as long, and an earlier taught one gives way. `remove` undoes it.
+        and image is hidden as long, and an earlier taught one gives way, also one of the same call: where their answers
+        differ, a warning says so. `remove` undoes it.
 
         Args:
             images, questions, answers, names: see `build`.
 
+        Returns:
+            How many were taught: each question about an image once.
+
         Raises:
             ValueError: the model has no memory; or see `build`.
         """
-        memory = self.existing()
-        examples, words = self.encode(
-            Given(images, questions, answers, names), self.pipe.processor.memory_answers, memory.texts is not None
-        )
-        self.set(*taught(memory, examples, words))
+        memory, rows = self.existing(), Given(images, questions, answers, names)
+        examples, words = self.encode(rows, self.pipe.processor.memory_answers, memory.texts is not None)
+        memory, words, latest = taught(memory, examples, words)
+        said = torch.stack([examples.types, examples.answers])
+        contrary = (said != said[:, latest]).any(dim=0).nonzero()[:, 0].tolist()
+        if contrary:
+            first, last = contrary[0], int(latest[contrary[0]])
+            logger.warning(
+                f"{len(contrary)} of {len(rows.questions)} lessons are contradicted by a later one about the same "
+                f"question and image, which counts: first {rows.questions[first]!r:.100}, with the answers "
+                f"{rows.answers[first]!r:.100} and {rows.answers[last]!r:.100}"
+            )
+        self.set(memory, words)
+        return len(set(latest.tolist()))
 
     def remove(self, images, questions):
         """Takes taught answers out again: what is left is as if they had never been taught.
@@ -219,7 +235,8 @@ def matches(memory, keys, places):
 
 
 def taught(memory, examples, words):
-    """The memory with these examples as taught ones, and the `memory_answers` that it then needs.
+    """The memory with these examples as taught ones, the `memory_answers` that it then needs, and (n,) of each example
+    the number of the last one with its question and image, which counts.
 
     Args:
         memory: a [`Memory`]; it stays as it is.
@@ -235,8 +252,10 @@ def taught(memory, examples, words):
         places.append(int(place))
     image_index = torch.tensor(places, device=keys.device)[examples.image_index.to(keys.device)]
     earlier = (matches(memory, keys, image_index) & memory.taught).any(dim=0)
-    again = (keys @ keys.T >= SAME_QUESTION) & (image_index[:, None] == image_index)  # the last one counts
-    last = ~again.triu(diagonal=1).any(dim=1)
+    again = (keys @ keys.T >= SAME_QUESTION) & (image_index[:, None] == image_index)
+    numbers = torch.arange(len(keys), device=keys.device)
+    latest = torch.where(again, numbers, numbers[:, None]).amax(dim=1)
+    last = latest == numbers
     new = {
         "question_keys": keys,
         "image_index": image_index,
@@ -248,7 +267,7 @@ def taught(memory, examples, words):
     texts = None
     if memory.texts is not None:
         texts = [*kept(memory.texts, ~earlier), *kept(examples.texts, last)]
-    return rebuilt(memory, {**fields, "image_keys": image_keys}, words, texts)
+    return *rebuilt(memory, {**fields, "image_keys": image_keys}, words, texts), latest.cpu()
 
 
 def without(memory, gone, words):

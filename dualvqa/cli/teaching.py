@@ -46,12 +46,13 @@ def taught(pipe, rows):
 
     answers = list(map(as_written, rows["answer"][:]))
     before, words = counts(pipe), set(pipe.processor.memory_answers)
-    pipe.memory.add(images_of(rows), rows["question"][:], answers, names_of(rows))
+    lessons = pipe.memory.add(images_of(rows), rows["question"][:], answers, names_of(rows))
     after, new = counts(pipe), [word for word in pipe.processor.memory_answers if word not in words]
-    # A row that is the same question about the same image as a later one gives way to it at once.
-    replaced = len(rows) - (after["taught"] - before["taught"])
+    replaced = lessons - (after["taught"] - before["taught"])
     corrected = after["hidden"] - before["hidden"]
-    said = [f"Taught {len(rows):,} answers, {replaced:,} of them in place of others that were taught."]
+    said = [f"Taught {lessons:,} answers, {replaced:,} of them in place of others that were taught."]
+    if lessons < len(rows):
+        said.append(f"{len(rows) - lessons:,} rows gave way to later ones about the same question and image.")
     if corrected > 0:
         said.append(f"{corrected:,} training examples of the same question and image are hidden by them.")
     if new:

@@ -75,6 +75,14 @@ def test_what_cannot_be_taught_is_named_and_the_model_stays(saved, tmp_path, tin
         main(["teach", str(tmp_path / "plain"), file])
 
 
+def test_rows_that_contradict_each_other_replace_no_earlier_lesson(saved, tmp_path, capsys, caplog):
+    rows = [{"image": "sky.png", "question": "is it red?", "answer": answer} for answer in ("yes", "no")]
+    main(["teach", str(saved), write_jsonl(tmp_path / "new.jsonl", rows)])
+    said = capsys.readouterr().out
+    assert said.startswith("Taught 1 answers, 0 of them in place of others that were taught. 1 rows gave way to later")
+    assert "1 of 2 lessons are contradicted by a later one" in caplog.text
+
+
 @pytest.mark.slow
 def test_explain_shows_what_the_memory_has_for_the_answer(saved, tmp_path, capsys):
     drawn = str(tmp_path / "drawn.png")

@@ -87,6 +87,17 @@ def test_a_corrected_answer_takes_the_place_of_that_of_training(pipe, image_path
     assert pipe.model.memory.texts[-1] == {"image": image_paths[0], "question": RED, "answer": "no"}
 
 
+def test_of_contradictory_lessons_the_last_one_counts_and_a_warning_names_them(pipe, image_paths, caplog):
+    paths, questions = [image_paths[3]] * 4 + [image_paths[0]], [COLOR, RED, COLOR, COLOR, COLOR]
+    assert pipe.memory.add(paths, questions, ["mauve", "yes", "Mauve.", "ochre", "red"]) == 3
+    assert best(pipe, image_paths[3], COLOR)["answer"] == "ochre" and pipe.processor.memory_answers == ["ochre"]
+    assert "2 of 5 lessons are contradicted by a later one about the same question and image" in caplog.text
+    assert f"first {COLOR!r}, with the answers 'mauve' and 'ochre'" in caplog.text
+    caplog.clear()
+    assert pipe.memory.add(paths[:2] * 2, questions[:2] * 2, ["mauve", "no", "Mauve", "no."]) == 2
+    assert not caplog.text  # said twice, and an earlier lesson replaced by another call: nothing contradicts
+
+
 def test_what_was_known_is_not_forgotten(pipe, image_paths):
     known = [best(pipe, image, question) for image in image_paths[1:3] for question in (COLOR, RED)]
     pipe.memory.add([image_paths[3]] * 2, [COLOR, RED], ["mauve", "yes"])
