@@ -187,10 +187,10 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             self.config.model_card = {**(self.config.model_card or {}), "tags": tags}
 
     def parameter_counts(self):
-        """Number of parameters by part, in order, and their total."""
+        """Number of parameters by part, in order, and their total; without parts that have none, as a memory."""
         # ds_numel: what DeepSpeed has spread over several processes counts as a whole.
         sizes = {
             name: sum(getattr(p, "ds_numel", p.numel()) for p in part.parameters())
             for name, part in self.named_children()
         }
-        return {**sizes, "total": sum(sizes.values())}
+        return {**{name: size for name, size in sizes.items() if size}, "total": sum(sizes.values())}
