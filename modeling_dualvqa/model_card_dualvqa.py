@@ -103,10 +103,11 @@ The Python files that `trust_remote_code=True` executes:
 
 
 CALIBRATED = (
-    "A score is the model's probability, made truer by temperatures that were fitted on {rows} validation questions "
-    "about {images} images. The expected calibration error of answers to questions that they weren't fitted on: "
-    "{after:.1%}, without them {before:.1%}."
+    "A score is the model's probability at temperatures that were fitted on {rows} validation questions about {images} "
+    "images. The expected calibration error of answers to questions that they weren't fitted on: {after:.1%}, without "
+    "temperatures {before:.1%}."
 )
+NO_TRUER = " So measured, the temperatures made the scores no truer."
 ABSTAINS = (
     " Questions whose score is below {threshold:.3f} stay unanswered, so that of the answers given at most {risk:.1%} "
     "are wrong, if images and questions are like those of the validation part; {coverage:.1%} of these were answered."
@@ -187,6 +188,8 @@ def limits(record):
     if found:
         before, after = found["routed_ece_before"], found["routed_ece_after"]
         scores = CALIBRATED.format(rows=found["rows"], images=found["images"], before=before, after=after)
+        if after >= before:
+            scores += NO_TRUER
         if "threshold" in found:
             threshold, risk, coverage = found["threshold"], found["max_risk"], found["coverage"]
             scores += ABSTAINS.format(threshold=threshold, risk=risk, coverage=coverage)

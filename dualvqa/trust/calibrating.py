@@ -113,8 +113,9 @@ def calibration_of(processor, outputs, rows, args):
     before, now = (figures.get(f"routed_ece_{when}", 0.0) for when in ("before", "after"))
     if now > before:
         logger.warning(
-            "calibration makes the scores no truer: they were off by %.1f %% on average and are by %.1f %% with "
-            "temperatures of other images; more validation questions would tell, and none that were trained on",
+            "the temperatures may do more harm than good: without them the scores of the validation questions are off "
+            "by %.1f %% on average, and by %.1f %% with temperatures that were fitted on other images of the part. "
+            "They are kept all the same; calibrate anew with more validation questions, none of which was trained on",
             100 * before,
             100 * now,
         )

@@ -153,6 +153,15 @@ def test_a_model_with_one_head_does_not_claim_the_other(tiny_model, tmp_path):
     assert "one head answers yes or no" in text and "chooses among" not in text and "It knows yes, no, and" in text
 
 
+@pytest.mark.parametrize("before, after, truer", [(0.054, 0.09, False), (0.09, 0.054, True)])
+def test_temperatures_that_helped_nothing_are_not_praised(tiny_model, tmp_path, before, after, truer):
+    found = {"rows": 60, "images": 20, "routed_ece_before": before, "routed_ece_after": after}
+    tiny_model(model_card={**RECORD, "results": {"calibration": found}}).save_pretrained(tmp_path)
+    text = " ".join((tmp_path / "README.md").read_text().split())
+    assert f"they weren't fitted on: {after:.1%}, without temperatures {before:.1%}." in text
+    assert ("the temperatures made the scores no truer" in text) != truer and "made truer" not in text
+
+
 def test_tags_that_a_person_gave_are_on_the_card_and_stay_with_the_model(tiny_model, tmp_path):
     model = tiny_model(model_card=RECORD)
     model.add_model_tags(["radiology", "dualvqa"])
