@@ -56,8 +56,10 @@ def describe(folder):
         "answers": processor.get("answers") or [],
         "memory": config.get("memory"),
         "memory_answers": processor.get("memory_answers") or [],
+        "memory_figures": card.get("memory"),
         "calibration": processor.get("calibration"),
-        **{name: card.get(name) or None for name in ("pretraining", "data", "settings", "results", "license")},
+        "held_out": {row["part"]: row["held_out"] for row in card.get("data") or () if row.get("held_out")},
+        **{name: card.get(name) or None for name in ("pretraining", "data", "settings", "refit", "results", "license")},
     }
 
 
@@ -110,12 +112,15 @@ def page(folder, found):
         },
     )
     yield from table("parameters", {part: f"{count:>14,}" for part, count in found["parameters"].items()})
-    yield from table("learned from", {row["part"]: of_part(row) for row in found["data"] or ()})
+    learned_from = {row["part"]: of_part(row) for row in found["data"] or ()}
+    yield from table("learned from", {**learned_from, "refit": of_refit(found["refit"])})
     yield from table("settings", dict(found["settings"] or ()))
     results = found["results"] or {}
     for part in sorted(results.keys() - {"calibration"}, key=lambda part: (part == "test", part)):
         if results[part]:
             yield from accuracies(part, results[part])
+            yield from measured_on(part, found["held_out"].get(part), found["refit"])
+    yield from memory(found["memory"], found["memory_figures"], found["refit"])
     yield from calibration(found["calibration"] or {}, results.get("calibration") or {})
 
 
@@ -140,6 +145,48 @@ def of_part(row):
     most = " or ".join(found["answer"] for found in (row.get("majority") or {}).values())
     most = f", most often answered {most}" if most else ""
     return f"{row['questions']:,} questions{images}, from {row['source']}{coverage}{most}"
+
+
+def of_refit(refit):
+    """What the weights have learned from, where they were trained anew on all questions."""
+    if not refit:
+        return ""
+    return (
+        f"{refit['questions']:,} questions about {refit['images']:,} images: those of the validation part too, "
+        f"{refit['steps']:,} steps"
+    )
+
+
+def measured_on(part, held_out, refit):
+    """What the figures of a part are figures of: how it was held out, and of which weights."""
+    if held_out:
+        yield f"  {held_out}"
+    if refit:
+        yield f"  of the {'refitted model' if part == 'test' else 'model before the refit'}"
+
+
+def memory(kept, figures, refit):
+    """How right the memory was on the questions that its parameters were fitted on.
+
+    Args:
+        kept: `config.memory`.
+        figures: of `fit_memory`, None where the parameters are the usual ones.
+    """
+    if not kept:
+        return
+    if not figures:
+        yield from ("", "memory: its parameters are the usual ones, fitted on no questions")
+        return
+    crossed = "not measured: all questions are about one image"
+    if figures["with"] is not None:
+        crossed = f"{figures['with']:.1%}, parameters cross-fitted: of questions about other images"
+    rows = {
+        "fitted on": f"{figures['rows']:,} questions",
+        "heads alone": f"{figures['without']:.1%}",
+        "with it": crossed,
+    }
+    yield from table("memory", rows)
+    yield from measured_on("validation", figures.get("held_out"), refit)
 
 
 def accuracies(part, figures):

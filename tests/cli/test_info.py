@@ -79,6 +79,40 @@ def test_a_memory_is_shown_and_counts_as_no_parameters(saved, tmp_path, capsys):
     assert "memory 4 questions about 3 images" in " ".join(capsys.readouterr().out.split())
 
 
+def test_figures_say_how_their_questions_were_held_out_and_of_which_weights_they_are(saved, tmp_path, capsys):
+    _, folder = saved
+    reached = {"routed_accuracy": 0.75}
+    held_out = {"validation": "held out by wording", "test": "held out by image"}
+    parts = [
+        {"part": part, "source": "a", "questions": 9, "images": 3, "held_out": way} for part, way in held_out.items()
+    ]
+    refit = {"questions": 1320, "images": 330, "steps": 120}
+    memory = {"rows": 99, "without": 0.5, "with": 0.625, "held_out": held_out["validation"]}
+    of_card = {"data": parts, "memory": memory, "results": {"validation": reached, "test": reached}}
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    for trained_anew in (None, refit):
+        config |= {"memory": {"examples": 7, "images": 3}, "model_card": {**of_card, "refit": trained_anew}}
+        (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+        main(["info", folder, "--json"])
+        found = json.loads(capsys.readouterr().out)
+        assert (found["held_out"], found["refit"], found["memory_figures"]) == (held_out, trained_anew, memory)
+        main(["info", folder])
+        shown = " ".join(capsys.readouterr().out.split())
+        before, after = (" of the model before the refit", " of the refitted model") if trained_anew else ("", "")
+        for said in (
+            f"reached (validation part): routed all 75.0% held out by wording{before} reached (test part):",
+            f"reached (test part): routed all 75.0% held out by image{after} memory:",
+            "memory: fitted on 99 questions heads alone 50.0% with it 62.5%, parameters cross-fitted: of questions "
+            f"about other images held out by wording{before} calibration:",
+        ):
+            assert said in shown, shown
+        assert ("refit 1,320 questions about 330 images: those of the validation" in shown) == bool(trained_anew)
+    config["model_card"] |= {"memory": {**memory, "with": None}}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    main(["info", folder])
+    assert "not measured: all questions are about one image" in capsys.readouterr().out
+
+
 def test_damaged_weights_are_named(saved, tmp_path):
     _, folder = saved
     (tmp_path / "model" / "model.safetensors").write_bytes(b"\xff" * 20)
