@@ -43,9 +43,57 @@ def focal_terms(log_p, gamma, alpha):
     return terms if alpha is None else terms * alpha.to(terms)
 
 
+def soft_focal_loss(logits, targets, gamma=2.5, alpha=None):
+    """Binary cross-entropy with soft targets, summed over classes and valid rows: each class is a question of its own.
+
+    It is the sum of -alpha |t - p|^gamma (t log p + (1 - t) log(1 - p)) with p = sigmoid(logit): with gamma 0 the loss
+    of Teney et al. 2018, "Tips and Tricks for Visual Question Answering", where targets are 0 or 1 the focal loss, and
+    in between its generalisation whose minimum stays at p = t (Li et al. 2020, "Generalized Focal Loss", equation 4).
+
+    Args:
+        logits: (B, N) unnormalised scores.
+        targets: (B, N) in [0, 1]; rows of -100 are left out before anything is computed on them.
+        gamma: focusing parameter.
+        alpha: (N,) weight of each class, or None for none.
+
+    Returns:
+        A scalar, in the graph also when no row is valid.
+    """
+    valid = is_valid(targets)
+    logits, targets = logits[valid].float(), targets[valid].float()
+    terms = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    if gamma:  # |t - p|^gamma has no gradient at 0 for gamma < 1
+        terms = terms * (targets - logits.sigmoid()).abs().clamp(min=1e-4) ** gamma
+    return (terms if alpha is None else terms * alpha.to(terms)).sum()
+
+
+def is_valid(labels):
+    """(B,) which rows of labels (B,), or of soft ones (B, N), take part in a loss."""
+    return (labels if labels.ndim == 1 else labels[:, 0]) != IGNORE_INDEX
+
+
 def count_valid(labels):
-    """Number of rows in `labels` (B,) that take part in a loss, as a float tensor."""
-    return (labels != IGNORE_INDEX).sum().float()
+    """Number of rows in `labels`, (B,) or (B, N), that take part in a loss, as a float tensor."""
+    return is_valid(labels).sum().float()
+
+
+def head_loss(task, scores, labels, alpha=None, **focal):
+    """The loss of one task, summed over its valid rows.
+
+    Args:
+        scores: (B, N).
+        labels: (B,) classes for `focal_loss`, or (B, N) soft labels for `soft_focal_loss`. The yes/no head has one
+            probability, sigmoid(yes - no); the router is trained with plain cross-entropy.
+    """
+    if task == "question_type":
+        return focal_loss(scores, labels, gamma=0.0)
+    if labels.ndim == 1:
+        return focal_loss(scores, labels, alpha=alpha, **focal)
+    if focal.get("label_smoothing"):
+        raise ValueError("label smoothing is for hard labels: of soft ones each answer has a probability of its own")
+    if task == "binary":
+        scores, labels = scores[:, 1:] - scores[:, :1], labels[:, 1:]  # (B, 1)
+    return soft_focal_loss(scores, labels, focal.get("gamma", 2.5), alpha)
 
 
 def dual_head_loss(logits, labels, weights, counts=None, alphas=None, **focal):
@@ -53,12 +101,16 @@ def dual_head_loss(logits, labels, weights, counts=None, alphas=None, **focal):
 
     Args:
         logits: dict task -> (B, N_task), tasks among "binary", "open_ended", "question_type".
-        labels: dict task -> (B,) with -100 for rows that are not the task's; a task without labels has no loss.
+        labels: dict task -> (B,) with -100 for rows that are not the task's, or (B, N_task) soft labels; a task without
+            labels has no loss.
         weights: dict task -> float.
         counts: dict task -> number of valid rows in the whole effective batch; those of this batch when left out.
             Because sums are divided by them, cutting a batch into pieces doesn't change the gradient of the whole.
         alphas: dict task -> (N_task,) class weights, for the tasks that have some.
         focal: `gamma` and `label_smoothing` of the two heads, see `focal_loss`.
+
+    Raises:
+        ValueError: label smoothing of soft labels.
 
     Returns:
         The loss and a dict task -> its unweighted part.
@@ -68,8 +120,7 @@ def dual_head_loss(logits, labels, weights, counts=None, alphas=None, **focal):
         if scores is None or labels.get(task) is None:
             continue
         count = count_valid(labels[task]) if counts is None else counts[task]
-        options = {"gamma": 0.0} if task == "question_type" else {"alpha": (alphas or {}).get(task), **focal}
-        total = focal_loss(scores, labels[task], **options)
+        total = head_loss(task, scores, labels[task], (alphas or {}).get(task), **focal)
         parts[task] = total / count.clamp(min=1)
     return sum(weights[task] * part for task, part in parts.items()), parts
 

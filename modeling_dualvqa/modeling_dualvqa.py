@@ -220,8 +220,8 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
                 (U, C_vision) and (V, C_text).
             token_type_ids: (V, T) as a tokenizer gives them; ignored by a text tower that has no such types.
             inputs_embeds: (V, T, C) the embeddings of tokens, in place of `input_ids`.
-            binary_labels: (B,) 0 no, 1 yes, -100 not a yes/no question.
-            open_ended_labels: (B,) index in the vocabulary, or -100.
+            binary_labels: (B,) 0 no, 1 yes, -100 not a yes/no question; or (B, 2) each one's share, see SoftLabels.
+            open_ended_labels: (B,) index in the vocabulary, or -100; or (B, N) how right each answer is, or -100.
             question_type_labels: (B,) 0 yes/no, 1 open-ended.
             output_attentions, output_hidden_states, return_dict: as in transformers; the configuration's when left out.
                 A number or a list of them for `output_hidden_states` chooses layers; the others are None.

@@ -26,6 +26,7 @@ HOMES = {
     "processing.predictions": ["decoded", "ranked_arrays", "write_predictions"],
     "processing.processing_dualvqa": ["BINARY_ANSWERS", "QUESTION_TYPES"],
     "processing.python_rows": ["prepare_dataset"],
+    "processing.soft_labels": ["SoftLabels"],
     "processing.splits": ["fold_of", "split_by_image", "split_dataset"],
     "processing.streaming": ["StreamedRows", "open_training_rows"],
     "processing.summary": ["TrainingSummary", "summarise", "summary_of"],

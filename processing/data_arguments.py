@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from .answers import consensus
 from .image_sources_dualvqa import FILES, ImageSources
+from .soft_labels import SOFT_SCORES
 
 
 @dataclass
@@ -34,6 +35,17 @@ class DataArguments:
     boolean_answers: str = field(
         default="words",
         metadata={"help": "What the answers true and false are: the words, or yes_no for the yes/no head."},
+    )
+    target: str = field(
+        default="majority",
+        metadata={
+            "help": "What is learned of several people's answers to a question: majority, what most said; soft, every "
+            "answer, as right as --soft_score says. The vocabulary then has the answers of all."
+        },
+    )
+    soft_score: str = field(
+        default="vqa",
+        metadata={"help": "With --target soft: vqa, the official score of each answer; share, the share that gave it."},
     )
     pretrain: str | None = field(
         default=None,
@@ -105,6 +117,12 @@ class DataArguments:
             raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")
         if self.boolean_answers not in ("words", "yes_no"):
             raise ValueError(f"boolean_answers must be words or yes_no, found {self.boolean_answers!r}")
+        if self.target not in ("majority", "soft"):
+            raise ValueError(f"target must be majority or soft, found {self.target!r}")
+        if self.soft_score not in SOFT_SCORES:
+            raise ValueError(f"soft_score must be one of {', '.join(SOFT_SCORES)}, found {self.soft_score!r}")
+        if self.target == "soft" and self.pretrain:
+            raise ValueError("--target soft is of answers, and pre-training learns none; leave it out")
         if self.image_dir_only and not self.image_dir:
             raise ValueError("--image_dir_only needs --image_dir, the folder that no image may lie outside of")
         if not 0 <= self.validation_fraction < 1:

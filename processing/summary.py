@@ -4,7 +4,8 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .answers import Writings, as_list, consensus, normalise_answer
+from .answers import Writings, as_list, consensus, normalise_answer, question_type_of
+from .processing_dualvqa import BINARY_ANSWERS
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,8 @@ class TrainingSummary:
         images: how many different images, None where it isn't known.
         answers: how often each normalised answer occurs.
         questions: the first `MOST_QUESTIONS` different questions.
-        writings: normalised answer -> how most people wrote it.
+        writings: normalised answer, also one that only few gave -> how most people wrote it.
+        votes: how many people gave each normalised answer, whatever most said: of yes/no questions, of open-ended ones.
     """
 
     rows: int
@@ -28,27 +30,48 @@ class TrainingSummary:
     answers: Counter
     questions: list
     writings: dict = field(default_factory=dict)
+    votes: tuple = field(default_factory=lambda: (Counter(), Counter()))
 
-    def counts_of(self, vocabulary):
+    def counts(self, target="majority", with_binary=False):
+        """How often each normalised answer occurs: as what most people said, or with the target "soft" as anybody's.
+
+        Args:
+            with_binary: count yes/no questions too, whose answers a single head learns among the others.
+        """
+        if target == "majority":
+            return self.answers
+        return self.votes[0] + self.votes[1] if with_binary else self.votes[1]
+
+    def counts_of(self, vocabulary, target="majority"):
         """How often each answer of a vocabulary occurs, however written."""
-        return [self.answers[normalise_answer(answer)] for answer in vocabulary]
+        forms = list(map(normalise_answer, vocabulary))
+        counts = self.counts(target, with_binary=not set(forms).isdisjoint(BINARY_ANSWERS))
+        return [counts[form] for form in forms]
 
 
 def summarise(rows, images=None):
     """One pass over (question, answer) pairs, in constant memory; an answer may be None."""
-    answers, questions, writings, count = Counter(), {}, Writings(), 0
+    answers, votes, questions, writings, count = Counter(), [Counter(), Counter()], {}, Writings(), 0
     for question, answer in rows:
         count += 1
         if answer is not None:
-            form = consensus(answer)
+            form, people = consensus(answer), as_list(answer)
             answers[form] += 1
-            writings.add(form, as_list(answer))
+            said = list(map(normalise_answer, people))
+            votes[question_type_of(form)].update(said)
+            for own in set(said):
+                writings.add(own, people)
         if len(answers) > MOST_ANSWERS:
-            answers = Counter(dict(answers.most_common(MOST_ANSWERS // 2)))
+            answers = limited(answers)
             logger.warning("more than %d different answers: the rarest are forgotten", MOST_ANSWERS)
+        votes = [limited(found) if len(found) > MOST_ANSWERS else found for found in votes]
         if len(questions) < MOST_QUESTIONS:
             questions[question] = None
-    return TrainingSummary(count, images, answers, list(questions), writings.commonest())
+    return TrainingSummary(count, images, answers, list(questions), writings.commonest(), tuple(votes))
+
+
+def limited(counts):
+    return Counter(dict(counts.most_common(MOST_ANSWERS // 2)))
 
 
 def summary_of(train):

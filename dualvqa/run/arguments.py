@@ -28,6 +28,8 @@ LIMITS = {
     "on_bad_example": ("error", "skip"),
     "boolean_answers": ("words", "yes_no"),
     "pretrain": ("contrastive",),
+    "target": ("majority", "soft"),
+    "soft_score": ("vqa", "share"),
     "preset": ("auto", "none", *PRESETS),
     "class_weighting": ("none", "inverse", "effective"),
     "quantization": ("int8",),

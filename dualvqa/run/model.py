@@ -10,6 +10,7 @@ from dualvqa.training.building import (
     build_new,
     check_new_model,
     load_model,
+    start_from_shares,
     training_answers,
 )
 from processing import BINARY_ANSWERS, AnswerVocabulary, summary_of
@@ -74,3 +75,5 @@ def renew_answers(model, processor, data_args, summary):
     with_binary = not set(BINARY_ANSWERS).isdisjoint(AnswerVocabulary(processor.answers).index)
     processor.answers, processor.memory_answers = training_answers(data_args, summary, with_binary), []
     model.reset_open_ended_head(len(processor.answers))
+    if data_args.target == "soft":
+        start_from_shares(model, summary.counts_of(processor.answers, "soft"))

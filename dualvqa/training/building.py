@@ -267,10 +267,26 @@ def build_new(args, fields, data_args, summary):
     model = DualVQAForQuestionAnswering.from_vision_text_pretrained(
         args.vision_model_name_or_path, args.text_model_name_or_path, args.vision_weights_file, **fields
     )
+    if answers and data_args.target == "soft":
+        start_from_shares(model, summary.counts_of(answers, "soft"))
     processor = DualVQAProcessor(build_image_processor(args, model.config.vision_config), tokenizer, answers)
     processor.check_model(model)
     model.start = start
     return model, processor
+
+
+def start_from_shares(model, counts):
+    """Lets a new open-ended head begin with each answer as likely as it is in training, and not with one in two.
+
+    Otherwise the first steps learn nothing but that most answers are wrong (Lin et al. 2017, "Focal Loss for Dense
+    Object Detection", section 3.3, initialises with a prior for that reason).
+
+    Args:
+        counts: (N,) how often each answer occurs.
+    """
+    counts = torch.tensor(counts, dtype=torch.float)
+    with torch.no_grad():
+        model.open_ended_head[-1].bias.copy_(torch.logit((counts / counts.sum()).clamp(1e-5, 0.5)))
 
 
 def training_answers(data_args, summary, with_binary=False):
@@ -281,7 +297,7 @@ def training_answers(data_args, summary, with_binary=False):
     if not data_args.reads_answers:
         return []
     return AnswerVocabulary.from_training_answers(
-        summary.answers.elements(),
+        summary.counts(data_args.target, with_binary).elements(),
         data_args.min_answer_frequency,
         data_args.max_answers,
         with_binary,

@@ -100,6 +100,15 @@ def check_heads(heads, summary, processor):
         )
 
 
+def check_people(summary):
+    """Warns where soft labels are asked for and every question has one answer."""
+    if sum(found.total() for found in summary.votes) == summary.answers.total():
+        logger.warning(
+            "no training question has the answers of several people: --target soft learns from one answer, as "
+            "without it, in another loss"
+        )
+
+
 def report_parameters(model):
     """Logs the number of parameters of each part, and how many of them training changes."""
     for name, count in model.parameter_counts().items():

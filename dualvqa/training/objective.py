@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 
 import torch
 
-from modeling_dualvqa.loss_dualvqa import IGNORE_INDEX, class_weights, count_valid, distillation_loss, dual_head_loss
+from modeling_dualvqa.loss_dualvqa import (
+    IGNORE_INDEX,
+    class_weights,
+    count_valid,
+    distillation_loss,
+    dual_head_loss,
+    is_valid,
+)
 
 from .arguments import TASKS
 from .auxiliary import auxiliary_loss
@@ -17,7 +24,7 @@ def label_names(heads):
 
 
 def labels_of(batch, heads):
-    """The labels (B,) of a batch by task, or {} where it has none.
+    """The labels of a batch by task, (B,) or soft (B, N), or {} where it has none.
 
     One head needs no more than its own: every row with a label is a question of its type, and none is another's.
 
@@ -34,8 +41,8 @@ def labels_of(batch, heads):
     if not found or len(heads) > 1:
         return found
     own = found[heads[0]]
-    none = torch.full_like(own, IGNORE_INDEX)
-    types = torch.where(own == IGNORE_INDEX, none, TASKS.index(heads[0]))
+    types = torch.where(is_valid(own), TASKS.index(heads[0]), IGNORE_INDEX)
+    none = torch.full_like(types, IGNORE_INDEX)
     return {**dict.fromkeys(TASKS, none), "question_type": types, **found}
 
 

@@ -8,6 +8,7 @@ import datasets
 from processing import (
     AnswerMetrics,
     EnsembleCollator,
+    SoftLabels,
     StreamedRows,
     VQACollator,
     build_augmentation,
@@ -23,6 +24,7 @@ from .auxiliary import AuxiliaryTargets
 from .data_checks import (
     answers_to_balance,
     check_heads,
+    check_people,
     check_vocabulary,
     list_bad_rows,
     report_data,
@@ -121,7 +123,7 @@ class PreparingMixin:
                 before, given["args"] = given["args"], start.preset.training_arguments(given["args"])
                 log_filled(start.preset, before, given["args"])
         if collator is None:
-            given["data_collator"] = self.collator_class(processor)
+            given["data_collator"] = self.collator_class(processor, further=self.soft_labels(processor))
         if "compute_metrics" not in given:
             majority = self.majority_of(given.get("model"))
             given["compute_metrics"] = self.default_metrics(processor, given.get("eval_dataset"), majority)
@@ -174,7 +176,7 @@ class PreparingMixin:
         if self.train_summary is None:
             return
         if self.answer_counts is None:
-            self.answer_counts = self.train_summary.counts_of(processor.answers)
+            self.answer_counts = self.train_summary.counts_of(processor.answers, self.data_args.target)
         if self.args.balanced_sampling and self.train_answers is None and not isinstance(train, StreamedRows):
             self.train_answers = answers_to_balance(train, processor)
         if self.args.auxiliary_columns and self.auxiliary is None:
@@ -185,7 +187,23 @@ class PreparingMixin:
         self.augments = isinstance(self.data_collator, self.collator_class) and self.train_summary is not None
         if not self.augments:
             return self.data_collator
-        return self.collator_class(self.processing_class, further=[self.auxiliary] if self.auxiliary else [])
+        further = self.soft_labels(self.processing_class) + ([self.auxiliary] if self.auxiliary else [])
+        return self.collator_class(self.processing_class, further=further)
+
+    def soft_labels(self, processor):
+        """[[`SoftLabels`]] where several people's answers are learned as such; [] otherwise.
+
+        Raises:
+            ValueError: with label smoothing, which is for one right answer.
+        """
+        if self.data_args.target != "soft":
+            return []
+        if self.given_args.label_smoothing_factor:
+            raise ValueError(
+                "--label_smoothing_factor spreads one right answer over all, and with --target soft people have done "
+                "so; leave one of the two out"
+            )
+        return [SoftLabels(processor, self.data_args.soft_score)]
 
     def parts(self):
         """name -> canonical rows of training and validation; of several validation parts it is the first."""
@@ -230,6 +248,8 @@ class PreparingMixin:
         model = self.accelerator.unwrap_model(self.model)
         check_vocabulary(self.train_summary, self.processing_class, model)
         check_heads(model.config.heads, self.train_summary, self.processing_class)
+        if self.data_args.target == "soft":
+            check_people(self.train_summary)
 
     def prepare_inputs(self):
         """Computes once what training would compute again and again: frozen towers, decoded images.

@@ -118,6 +118,7 @@ def describe_settings(start, data_args, training_args):
         and f"{', '.join(training_args.auxiliary_columns)}, weight {training_args.auxiliary_loss_weight:g}",
         "balanced sampling": training_args.balanced_sampling or None,
         "class weighting": None if training_args.class_weighting == "none" else training_args.class_weighting,
+        "target": f"soft, {data_args.soft_score}" if data_args.target == "soft" else None,
         "label smoothing": training_args.label_smoothing_factor or None,
         **{f"{name}learning_rate": rate for name, rate in rates.items()},
         "learning rate schedule": training_args.lr_scheduler_type.value,

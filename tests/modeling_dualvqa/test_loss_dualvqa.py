@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from modeling_dualvqa.loss_dualvqa import class_weights, dual_head_loss, focal_loss
+from modeling_dualvqa.loss_dualvqa import class_weights, count_valid, dual_head_loss, focal_loss, soft_focal_loss
 
 
 def logits_of(probabilities):
@@ -143,3 +143,50 @@ def test_effective_weights_lie_between_none_and_inverse():
 def test_class_weights_that_cannot_be_computed_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         class_weights(*arguments)
+
+
+def test_soft_labels_without_focus_are_binary_cross_entropy_over_all_answers():
+    logits, targets = torch.randn(3, 4), torch.tensor([[0.3, 0.9, 0.0, 1.0], [0.0] * 4, [-100.0] * 4])
+    p = logits[:2].sigmoid()
+    expected = -(targets[:2] * p.log() + (1 - targets[:2]) * (1 - p).log()).sum()
+    torch.testing.assert_close(soft_focal_loss(logits, targets, gamma=0.0), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.5])
+def test_soft_labels_have_their_minimum_where_the_probability_is_the_label(gamma):
+    targets = torch.full((999, 1), 0.3)
+    losses = [
+        soft_focal_loss(torch.tensor([[p]]).logit(), targets[:1], gamma).item() for p in torch.arange(1, 100) / 100
+    ]
+    assert min(range(99), key=losses.__getitem__) == 29
+
+
+def test_soft_labels_of_no_doubt_give_the_focal_loss_of_yes_and_no():
+    logits, labels = {"binary": torch.randn(5, 2)}, torch.tensor([0, 1, -100, 1, 0])
+    soft = nn.functional.one_hot(labels.clamp(min=0), 2).float()
+    soft[2] = -100
+    hard, _ = dual_head_loss(logits, {"binary": labels}, {"binary": 1.0}, gamma=2.0)
+    found, _ = dual_head_loss(logits, {"binary": soft}, {"binary": 1.0}, gamma=2.0)
+    torch.testing.assert_close(found, hard, rtol=1e-4, atol=1e-6)
+
+
+def test_class_weights_weigh_each_answers_own_probability():
+    logits, targets, alpha = torch.zeros(1, 2), torch.tensor([[1.0, 0.25]]), torch.tensor([3.0, 0.5])
+    assert soft_focal_loss(logits, targets, 0.0, alpha).item() == pytest.approx(3.5 * math.log(2))
+
+
+def test_soft_rows_that_are_masked_do_not_count_and_have_no_gradient():
+    logits = torch.randn(3, 4, requires_grad=True)
+    targets = torch.tensor([[0.0] * 4, [-100.0] * 4, [0.6, 0.0, 0.3, 0.0]])
+    assert count_valid(targets) == 2
+    soft_focal_loss(logits, targets).backward()
+    assert torch.equal(logits.grad[1], torch.zeros(4)) and (logits.grad[[0, 2]] != 0).all()
+    logits.grad = None
+    soft_focal_loss(logits, torch.full((3, 4), -100.0)).backward()  # a batch without any: still in the graph
+    assert torch.equal(logits.grad, torch.zeros(3, 4))
+
+
+def test_label_smoothing_of_soft_labels_is_refused():
+    with pytest.raises(ValueError, match="label smoothing is for hard labels"):
+        labels = {"open_ended": torch.ones(1, 3)}
+        dual_head_loss({"open_ended": torch.zeros(1, 3)}, labels, {"open_ended": 1.0}, label_smoothing=0.1)

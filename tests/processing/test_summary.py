@@ -8,7 +8,8 @@ def summary_of(*answers) -> TrainingSummary:
 def test_answers_are_counted_by_normal_form_and_kept_as_written():
     summary = summary_of("CT scan", "ct scan", "CT scan", ["left", "Left", "Left", "right"], "Yes")
     assert summary.answers == {"ct scan": 3, "left": 1, "yes": 1}
-    assert summary.writings == {"ct scan": "CT scan", "left": "Left", "yes": "yes"}
+    assert summary.writings == {"ct scan": "CT scan", "left": "Left", "yes": "yes", "right": "right"}
+    assert summary.votes == ({"yes": 1}, {"ct scan": 3, "left": 3, "right": 1})
     assert summary.counts_of(["Left", "CT scan", "lung"]) == [1, 3, 0]
 
 

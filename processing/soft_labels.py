@@ -1,0 +1,63 @@
+"""What several people answered as soft labels: each answer with its share of the people, or its VQA score."""
+
+from collections import Counter
+
+import torch
+
+from .answers import IGNORE_INDEX, AnswerVocabulary, as_list, normalise_answer, question_type_of
+from .processing_dualvqa import BINARY_ANSWERS
+
+SOFT_SCORES = ("vqa", "share")
+
+
+def score_of_matches(matches, people):
+    """The official score of an answer that `matches` of several people gave: the mean of min(matches / 3, 1) over all
+    ways to leave one of them out (Antol et al. 2015, "VQA: Visual Question Answering"); 1 or 0 where there is one.
+    """
+    if people == 1:
+        return float(matches)
+    need = min(3, people - 1)
+    without = matches * min((matches - 1) / need, 1) + (people - matches) * min(matches / need, 1)
+    return without / people
+
+
+SCORES = {"vqa": score_of_matches, "share": lambda matches, people: matches / people}
+
+
+class SoftLabels:
+    """The labels of rows that several people answered; a part of a [`VQACollator`]'s batch, in place of hard labels.
+
+    A question is of the type that most people answered it as, and learned by that type's head: of yes/no questions
+    the label is the share of each of the two among those who said yes or no, of open-ended ones every answer of the
+    vocabulary with its own score (Teney et al. 2018, "Tips and Tricks for Visual Question Answering: Learnings from
+    the 2017 Challenge"), so that several can be right at once.
+
+    Args:
+        processor: its answers are the vocabulary.
+        score: "vqa" for the official VQA score, "share" for the share of the people.
+    """
+
+    def __init__(self, processor, score="vqa"):
+        self.index, self.score = AnswerVocabulary(processor.answers).index, SCORES[score]
+        self.single_head = not self.index.keys().isdisjoint(BINARY_ANSWERS)  # yes and no are answers among the others
+
+    def batch(self, rows):
+        """`binary_labels` (B, 2), `open_ended_labels` (B, N) and `question_type_labels` (B,) of canonical rows; the
+        first two are -100 where their head learns nothing from a row. {} without answers."""
+        if "answer" not in rows[0]:
+            return {}
+        votes = [Counter(map(normalise_answer, as_list(row["answer"]))) for row in rows]
+        types = [question_type_of(found.most_common(1)[0][0]) for found in votes]
+        labels = {"binary_labels": torch.full((len(rows), 2), float(IGNORE_INDEX))}
+        if self.index:
+            labels["open_ended_labels"] = torch.full((len(rows), len(self.index)), float(IGNORE_INDEX))
+        for row, (found, kind) in enumerate(zip(votes, types)):
+            if kind == 0:
+                said = torch.tensor([float(found[answer]) for answer in BINARY_ANSWERS])
+                labels["binary_labels"][row] = said / said.sum()
+            known = {self.index[form]: count for form, count in found.items() if form in self.index}
+            if known and (kind == 1 or self.single_head):
+                labels["open_ended_labels"][row] = 0
+                for index, count in known.items():
+                    labels["open_ended_labels"][row, index] = self.score(count, found.total())
+        return {**labels, "question_type_labels": torch.tensor(types)}
