@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+WIDTH = 120  # of a page's lines
 
 
 def build_parser(description):
@@ -24,9 +25,15 @@ def run_alone(*flags):
 
 
 def command():
-    """The command that this process was started with, its paths as seen from the project's folder."""
-    given = [argument.removeprefix(f"{ROOT}/") for argument in sys.argv[1:]]
-    return f"python benchmarks/{Path(sys.argv[0]).name} " + shlex.join(given)
+    """The command that this process was started with, its paths as seen from the project's folder, on short lines."""
+    lines = [f"python benchmarks/{Path(sys.argv[0]).name}"]
+    for argument in sys.argv[1:]:
+        word = shlex.quote(argument.removeprefix(f"{ROOT}/"))
+        if len(lines[-1]) + len(word) < WIDTH - len(" \\"):
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    return " \\\n".join(lines)
 
 
 def table(head, rows):

@@ -1,6 +1,7 @@
 """The benchmarks run, at sizes that say nothing of what they measure."""
 
 import json
+import shlex
 import sys
 
 import pytest
@@ -147,3 +148,41 @@ def test_what_a_page_says_was_found_stays_when_it_is_measured_again(tmp_path):
     page.write_text("# How fast\n\n**Found:** it is\nfast.\n\nWritten by\n\n**old**\n")
     write_page(page, "# Speed\n\nWritten by\n\n| 2 ms |\n")
     assert page.read_text() == "# How fast\n\n**Found:** it is\nfast.\n\nWritten by\n\n| 2 ms |\n"
+
+
+def test_a_page_tells_its_command_on_lines_that_fit(monkeypatch):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from pages import WIDTH, command
+
+    words = ["benchmarks/a.py", "--about", "two words", *(f"--flag{number}" for number in range(60)), f"{ROOT}/b.md"]
+    monkeypatch.setattr(sys, "argv", words)
+    lines = command().splitlines()
+    assert len(lines) > 4 and max(map(len, lines)) <= WIDTH and min(map(len, lines[:-1])) > WIDTH - 12
+    assert shlex.split(command().replace("\\\n", "")) == ["python", *words[:-1], "b.md"]
+
+
+def test_ways_to_hold_out_are_tabled_from_finished_runs(tmp_path, monkeypatch):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import held_out
+
+    page, memory = tmp_path / "held_out.md", {"rows": 60, "without": 0.5, "with": 0.625}
+    share = {"value": 0.25}
+    accuracy = {"copied": {"all": share}, "majority": {"all": share}}
+    for way, seed in (("wording", 0), ("image", 0), ("image", 1)):
+        same = {"accuracy": {"copied_same_image": share}} if way == "wording" else None
+        part = {"accuracy": accuracy, "same_image": same, "router_accuracy": share}
+        (tmp_path / f"{way}_{seed}").mkdir()
+        (tmp_path / f"{way}_{seed}/report.json").write_text(json.dumps({"parts": {"validation": part}}))
+        card = {"memory": {**memory, "with": 0.625 + seed / 4}}
+        (tmp_path / f"{way}_{seed}/config.json").write_text(json.dumps({"model_card": card}))
+    flags = ["held_out.py", "--runs", str(tmp_path), "--output", str(page), "--ways"]
+    for way, seeds in (("wording", ["0"]), ("image", ["0", "1"])):
+        monkeypatch.setattr(sys, "argv", [*flags, way, "--seeds", *seeds])
+        held_out.main()
+        figures = "60 | 50.0 | 62.5 | 25.0 | 25.0 |" if way == "wording" else "60, 60 | 50.0 ± 0.0 | 75.0 ± 17.7 |"
+        assert f"| {way} | {figures} " in page.read_text(encoding="utf-8")
+        assert max(map(len, page.read_text(encoding="utf-8").splitlines())) <= 120
+    assert "| 25.0 ± 0.0 | - | 25.0 ± 0.0 |" in page.read_text(encoding="utf-8")  # nothing to copy about new images
+    (tmp_path / "image_1/config.json").write_text(json.dumps({"model_card": {"memory": None}}))
+    with pytest.raises(SystemExit, match="image_1: too few questions are held out to fit a memory's parameters"):
+        held_out.main()
