@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 
 from .answers import AnswerVocabulary, consensus
 from .image_loading_dualvqa import load_image
+from .image_processing_dualvqa import made_size
 from .image_sources_dualvqa import CHECKED
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class VQACollator:
     def set_augmentation(self, augmentation, seed=0):
         """Changes what is done to images; pixels that were kept for another size are forgotten."""
         self.augmentation, self.seed, self.cache = augmentation, seed, None
-        self.size = augmented_size(self.processor.image_processor.size, augmentation)
+        self.frame = augmented_frame(self.processor.image_processor, augmentation)
 
     def set_epoch(self, epoch):
         self.epoch.fill_(epoch)
@@ -120,7 +121,7 @@ class VQACollator:
         else:
             found = {row["image_key"]: row["image"] for row in rows}
             inputs = {"images": self.pixels([found[key] for key in keys], keys)}
-            inputs |= {} if self.augmentation else {"do_resize": False}
+            inputs |= self.final_options()
         if self.embeddings and self.embeddings.has_questions(questions):
             batch |= self.embeddings.of_questions(questions)
         else:
@@ -155,8 +156,16 @@ class VQACollator:
         """datasets.Image values -> resized, (U, 3, h, w) uint8."""
         processor = self.processor.image_processor
         images = [load_image(image, CHECKED) for image in images]
-        options = {"size": self.size, "do_rescale": False, "do_normalize": False}
+        options = {**self.frame, "do_rescale": False, "do_normalize": False}
         return processor(images=images, return_tensors="pt", **options)["pixel_values"]
+
+    def final_options(self):
+        """How the image processor brings pixels that `decode` has resized and cropped to the model's size."""
+        crop = getattr(self.processor.image_processor, "do_center_crop", None)
+        options = {"do_center_crop": False} if crop else {}
+        if not self.augmentation:
+            return {**options, "do_resize": False}
+        return {**options, "size": dict(self.processor.image_processor.crop_size)} if crop else options
 
     def augment(self, image, key):
         digest = hashlib.sha256(f"{self.seed} {self.epoch.item()} {key}".encode()).digest()
@@ -214,13 +223,16 @@ def different(keys):
     return list(numbers), torch.tensor([numbers[key] for key in keys])
 
 
-def augmented_size(size, augmentation):
-    """The image processor's size, so much larger that the smallest random crop is no smaller than the model's image.
+def augmented_frame(image_processor, augmentation):
+    """The image processor's size, and its crop's, so much larger that no random crop is smaller than the model's image.
 
-    Where images keep their shape instead of a fixed height and width, it stays as it is.
+    Where images keep their shape instead of a fixed height and width, the size stays as it is.
     """
-    size = dict(size)
-    if augmentation is None or set(size) != {"height", "width"}:
-        return size
+    frame = {"size": dict(image_processor.size)}
+    if getattr(image_processor, "do_center_crop", None):
+        frame["crop_size"] = dict(image_processor.crop_size or {})
+    if augmentation is None or made_size(image_processor) is None:
+        return frame
     scale = min((t.scale for t in augmentation.transforms if isinstance(t, RandomCrop)), default=1.0)
-    return {name: round(side * min(scale**-0.5, LARGEST_MARGIN)) for name, side in size.items()}
+    factor = min(scale**-0.5, LARGEST_MARGIN)
+    return {key: {side: round(value * factor) for side, value in sides.items()} for key, sides in frame.items()}

@@ -109,6 +109,34 @@ class DualVQAImageProcessor(TorchvisionBackend):
         return batch
 
 
+def made_size(image_processor):
+    """(height, width) of the images that an image processor makes; None where they keep their shape."""
+    crops = getattr(image_processor, "do_center_crop", None)
+    size = dict((image_processor.crop_size if crops else image_processor.size) or {})
+    return (size["height"], size["width"]) if size.get("height") and size.get("width") else None
+
+
+def crop_of(image_processor):
+    """`size` and `crop_size` of an image processor that cuts the centre out of an image; None of another."""
+    if not getattr(image_processor, "do_center_crop", None):
+        return None
+    return {"size": dict(image_processor.size), "crop_size": dict(image_processor.crop_size)}
+
+
+def seen_part(crop, width, height):
+    """The part of an image of so many pixels that a `crop_of` leaves: (left, top, right, bottom) in its pixels."""
+    if crop is None:
+        return 0.0, 0.0, float(width), float(height)
+    size, cut = crop["size"], crop["crop_size"]
+    if size.get("shortest_edge"):
+        across = down = size["shortest_edge"] / min(width, height)
+    else:
+        across, down = size["width"] / width, size["height"] / height
+    seen_width, seen_height = min(width, cut["width"] / across), min(height, cut["height"] / down)
+    left, top = (width - seen_width) / 2, (height - seen_height) / 2
+    return left, top, left + seen_width, top + seen_height
+
+
 SCALED = (np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

@@ -94,10 +94,11 @@ def check_image_processor(image_processor):
             in_range("image_std", value, above=0)
     if setting("do_rescale"):
         in_range("rescale_factor", setting("rescale_factor"), above=0)
-    if setting("do_resize") and setting("size") is not None:
-        size = setting("size")
-        for name, value in ({"size": size} if isinstance(size, numbers.Number) else dict(size)).items():
-            in_range(f"the image {name}", value, above=0)
+    for switch, name in (("do_resize", "size"), ("do_center_crop", "crop_size")):
+        size = setting(name)
+        if setting(switch) and size is not None:
+            for side, value in ({name: size} if isinstance(size, numbers.Number) else dict(size)).items():
+                in_range(f"the image {side}", value, above=0)
 
 
 def is_blank(text):

@@ -13,6 +13,7 @@ from torch import nn
 from dualvqa.training.embeddings import file_hash
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DualVQAProcessor
+from processing.image_processing_dualvqa import made_size
 
 from .optimize import optimize_for_inference
 
@@ -167,8 +168,7 @@ def check_packages():
 def image_size(model, processor):
     """(height, width) of the images that the processor makes; without one, the vision tower's."""
     if processor is not None:
-        size = processor.image_processor.size
-        return size["height"], size["width"]
+        return made_size(processor.image_processor)
     size = getattr(model.config.vision_config, "image_size", None) or 224
     return (size, size) if isinstance(size, int) else size
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from dualvqa.training.arguments import DualVQATrainingArguments
 from dualvqa.training.building import NewModelArguments
 from dualvqa.training.presets import PRESETS
+from dualvqa.training.tower_images import INTERPOLATIONS
 from dualvqa.trust.arguments import CalibrationArguments
 from modeling_dualvqa.values_dualvqa import check_numbers
 from processing import DataArguments
@@ -20,6 +21,7 @@ LIMITS = {
     **{name: ">= 1" for name in ("min_answer_frequency", "max_answers", "shuffle_buffer")},
     "max_question_length": ">= 3",  # a word between [CLS] and [SEP]
     "image_std": "> 0",
+    "image_interpolation": INTERPOLATIONS,
     "ensemble_average": ("logits", "probabilities"),
     "cache_embeddings": ("auto", "true", "false"),
     "calibrate": ("auto", "true", "false"),

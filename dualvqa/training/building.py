@@ -10,23 +10,24 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer, initialization
+from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer, initialization
 
-from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, TorchvisionEncoderConfig
 from modeling_dualvqa.encoders_dualvqa import is_torchvision_name
 from modeling_dualvqa.weights_dualvqa import vision_text_config
 from processing import (
     AnswerVocabulary,
-    DualVQAImageProcessor,
     DualVQAProcessor,
     StreamedRows,
     summary_of,
     train_tokenizer,
 )
+from processing.image_processing_dualvqa import made_size
 from processing.python_rows import prepare_dataset, with_columns
-from processing.wording import python_words, worded
+from processing.wording import python_words
 
 from .presets import Preset, TrainingFacts, load_preset, log_preset
+from .tower_images import INTERPOLATIONS, build_image_processor
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,16 @@ class NewModelArguments:
     )
     max_question_length: int = field(default=64, metadata={"help": "Longer questions are cut to so many tokens."})
     image_size: int | None = field(default=None, metadata={"help": "Height and width in pixels; the tower's own."})
+    image_crop: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Whether of an image only its centre is seen, as many towers were trained; false resizes all of it "
+            "to the tower's height and width; the tower's own if left out."
+        },
+    )
+    image_interpolation: str | None = field(
+        default=None, metadata={"help": "How images are resized, such as bilinear or bicubic; the tower's own."}
+    )
     image_mean: list[float] | None = field(default=None, metadata={"help": "Three means; the tower's own."})
     image_std: list[float] | None = field(default=None, metadata={"help": "Three deviations; the tower's own."})
     single_head: bool = field(
@@ -67,8 +78,12 @@ class NewModelArguments:
     def check_image_statistics(self):
         """
         Raises:
-            ValueError: not three numbers.
+            ValueError: not three numbers, or no interpolation.
         """
+        if self.image_interpolation not in (None, *INTERPOLATIONS):
+            raise ValueError(
+                f"image_interpolation must be one of {', '.join(INTERPOLATIONS)}; found {self.image_interpolation!r}"
+            )
         for name in ("image_mean", "image_std"):
             if getattr(self, name) is not None and len(getattr(self, name)) != 3:
                 raise ValueError(f"{name} must be three numbers, for red, green and blue; found {getattr(self, name)}")
@@ -166,24 +181,53 @@ def model_fields(args, fields):
     fields = dict(fields)
     if args.single_head:
         fields["heads"] = ["open_ended"]
-    vision = fields.get("vision_config") or {}
-    if args.image_size and isinstance(vision, dict) and has_image_size(args.vision_model_name_or_path, vision):
-        fields["vision_config"] = {**vision, "image_size": args.image_size}
+    vision, name = fields.get("vision_config") or {}, args.vision_model_name_or_path
+    if isinstance(vision, dict) and has_free_size(name, vision):
+        size = args.image_size or vision.get("image_size")
+        if name and not size:
+            height, width = made_size(build_image_processor(args, None, told=False))
+            size = height if height == width else None
+        fields["vision_config"] = {**vision, "image_size": size} if size else vision
     return fields
 
 
-def has_image_size(name, fields):
-    """Whether a vision tower's configuration has a size; most convolutional ones take images of any.
+def chosen_size(fields):
+    """The size of images that the fields of a configuration have, or None."""
+    vision = fields.get("vision_config")
+    return vision.get("image_size") if isinstance(vision, dict) else getattr(vision, "image_size", None)
+
+
+def has_free_size(name, fields):
+    """Whether a vision tower's configuration has a size, and one that its weights don't hang on.
 
     Args:
         name: the pretrained tower, or None.
         fields: those of its configuration that are chosen.
     """
-    if name and not is_torchvision_name(name):
+    if name and is_torchvision_name(name):
+        return True
+    if name:
         config = AutoConfig.from_pretrained(name)
-        return hasattr(getattr(config, "vision_config", config), "image_size")
+        return getattr(config, "vision_config", config).model_type == TorchvisionEncoderConfig.model_type
     model_type = fields.get("model_type")
     return model_type not in CONFIG_MAPPING or hasattr(AutoConfig.for_model(model_type), "image_size")
+
+
+def check_images(model, size):
+    """Makes sure that a vision tower takes the images that the processor makes, by a pass that computes nothing.
+
+    Raises:
+        ValueError: it doesn't, as most vision transformers take one size alone.
+    """
+    try:
+        with torch.no_grad(), torch.device("meta"):
+            model.vision_encoder(torch.empty(1, 3, *size))
+    except Exception as error:
+        own, problem = getattr(model.config.vision_config, "image_size", None), " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"the vision tower can't take images of {size[1]} x {size[0]} pixels ({problem}); "
+            f"leave image_size out{f', or give {own}' if isinstance(own, int) else ''}"
+        ) from error
 
 
 def check_new_model(args, fields):
@@ -199,7 +243,7 @@ def check_new_model(args, fields):
     """
     if args.vision_weights_file and not os.path.isfile(args.vision_weights_file):
         raise ValueError(f"--vision_weights_file {args.vision_weights_file}: no such file")
-    fields = model_fields(args, fields)
+    fields, size = model_fields(args, fields), chosen_size(fields)
     config = vision_text_config(args.vision_model_name_or_path, args.text_model_name_or_path, **fields)
     try:
         with torch.device("meta"), initialization.no_init_weights():
@@ -207,6 +251,7 @@ def check_new_model(args, fields):
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ValueError(f"no model can be built with this configuration; a tower says {problem}") from error
+    check_images(model.eval(), made_size(build_image_processor(args, config.vision_config, size, told=False)))
     count = model.num_parameters()
     if 4 * count > memory_of_machine():
         raise ValueError(
@@ -252,7 +297,7 @@ def build_new(args, fields, data_args, summary):
         summary: the training part's [`TrainingSummary`].
     """
     start = Start(args.vision_model_name_or_path, args.text_model_name_or_path, dict(fields))
-    fields = model_fields(args, fields)
+    fields, size = model_fields(args, fields), chosen_size(fields)
     if args.text_model_name_or_path:
         tokenizer = AutoTokenizer.from_pretrained(args.text_model_name_or_path)
         tokenizer.model_max_length = min(tokenizer.model_max_length, args.max_question_length)
@@ -269,7 +314,7 @@ def build_new(args, fields, data_args, summary):
     )
     if answers and data_args.target == "soft":
         start_from_shares(model, summary.counts_of(answers, "soft"))
-    processor = DualVQAProcessor(build_image_processor(args, model.config.vision_config), tokenizer, answers)
+    processor = DualVQAProcessor(build_image_processor(args, model.config.vision_config, size), tokenizer, answers)
     processor.check_model(model)
     model.start = start
     return model, processor
@@ -303,29 +348,6 @@ def training_answers(data_args, summary, with_binary=False):
         with_binary,
         summary.writings,
     ).answers
-
-
-def build_image_processor(args, vision_config):
-    """An image processor with the size, mean and deviation that the vision tower was trained with."""
-    settings = {}
-    if args.vision_model_name_or_path and not is_torchvision_name(args.vision_model_name_or_path):
-        try:
-            pretrained = AutoImageProcessor.from_pretrained(args.vision_model_name_or_path)
-            settings = {"image_mean": list(pretrained.image_mean), "image_std": list(pretrained.image_std)}
-        except (OSError, ValueError, AttributeError):
-            if not (args.image_mean and args.image_std):
-                logger.warning(
-                    "%s says nothing of its image mean and deviation: ImageNet's are taken; give others with %s",
-                    args.vision_model_name_or_path,
-                    worded("--image_mean and --image_std"),
-                )
-    size = args.image_size or getattr(vision_config, "image_size", None) or 224
-    height, width = (size, size) if isinstance(size, int) else size
-    settings["size"] = {"height": height, "width": width}
-    for name in ("image_mean", "image_std"):
-        if getattr(args, name):
-            settings[name] = getattr(args, name)
-    return DualVQAImageProcessor(**settings)
 
 
 @python_words

@@ -149,7 +149,7 @@ def keep_in_memory(keys, shape, blocks, limit, reason):
 def make_header(collator, keys, shape):
     """Magic, then all that the pixels depend on, in one line: a file with the same header has the same rows."""
     settings = {k: v for k, v in collator.processor.image_processor.to_dict().items() if k not in NOT_IN_PIXELS}
-    settings |= {"size": collator.size, "shape": list(shape), "images": len(keys)}
+    settings |= {**collator.frame, "shape": list(shape), "images": len(keys)}
     settings |= {"torchvision": torchvision.__version__, "pillow": PIL.__version__}  # decoders and resizing differ
     settings["index"] = hashlib.sha256("".join(keys).encode()).hexdigest()
     return MAGIC + json.dumps(settings, sort_keys=True, default=str).encode() + b"\n"

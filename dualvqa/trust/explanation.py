@@ -17,6 +17,7 @@ from torch import nn
 from dualvqa.deployment.optimize import Int8Embedding, Int8Linear
 from modeling_dualvqa.teaching_dualvqa import add_evidence
 from processing import normalise_answer
+from processing.image_processing_dualvqa import crop_of
 
 SHOWN_EVIDENCE = 3
 DETAIL = 4  # how much finer than the last feature map that of the detail map is
@@ -45,6 +46,8 @@ class Explanation:
             become coarser, or keeps its feature maps to itself.
         evidence: examples of the model's memory that spoke for the answer, at most `SHOWN_EVIDENCE`, each a dict with
             `image`, `question`, `answer`, `similarity` and `weight`. None of a model without a memory or its texts.
+        crop: `size` and `crop_size` of an image processor that shows the model the centre of an image alone: the maps
+            are of that part, see `seen_part`. None where it shows all of it.
     """
 
     question: str
@@ -59,6 +62,7 @@ class Explanation:
     special_scores: np.ndarray
     detail_map: np.ndarray | None = None
     evidence: list | None = None
+    crop: dict | None = None
 
 
 def explain(source, image, question, answer=None, question_type=None):
@@ -115,6 +119,7 @@ def explain(source, image, question, answer=None, question_type=None):
         special_tokens=[token for token, _ in special],
         special_scores=np.array([scores[places].sum() for _, places in special]),
         detail_map=detail and as_array(layer_cam(*detail)),
+        crop=crop_of(processor.image_processor),
     )
 
 

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from processing.image_loading_dualvqa import load_image
+from processing.image_processing_dualvqa import seen_part
 
 # Viridis, less transparent the higher the value, so that the image is seen best where a map has nothing to say.
 OVERLAY = colormaps["viridis"](np.linspace(0, 1, 256))
@@ -27,8 +28,8 @@ def draw_explanation(explanation, image, path=None):
 
     Args:
         explanation: what `explain` gave.
-        image: what was explained: path, URL, PIL image, array or tensor. A map is stretched over all of it, because
-            `DualVQAImageProcessor` resizes and cuts nothing off; where another processor does, give what it leaves.
+        image: what was explained: path, URL, PIL image, array or tensor. A map is stretched over the part that the
+            model saw: all of it, or its centre where the image processor crops.
         path: file to write; its ending says which kind.
 
     Returns:
@@ -52,7 +53,7 @@ def draw_explanation(explanation, image, path=None):
     places[0].imshow(pixels)
     places[0].set_title("image", fontsize="medium")
     for axes, (name, values) in zip(places[1:], maps.items()):
-        shown = draw_map(axes, pixels, values)
+        shown = draw_map(axes, pixels, values, explanation.crop)
         height, width = values.shape
         size = f"{height} × {width}" if values.any() else "0 everywhere"
         axes.set_title(f"{name}, {size}", fontsize="medium")
@@ -78,13 +79,20 @@ def as_pixels(image):
     return np.asarray(load_image(image))
 
 
-def draw_map(axes, pixels, values):
-    """A map (h, w) over the image in grey, as shares of its maximum; each place of the grid is one tile."""
+def draw_map(axes, pixels, values, crop=None):
+    """A map (h, w) over the image in grey, as shares of its maximum; each place of the grid is one tile.
+
+    What a `crop` cuts off stays without a map.
+    """
     height, width = pixels.shape[:2]
     axes.imshow(Image.fromarray(pixels).convert("L"), cmap="gray", vmin=0, vmax=255)
     shares = values / (values.max() or 1)
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    return axes.imshow(shares, cmap=OVERLAY, vmin=0, vmax=1, extent=extent, interpolation="nearest")
+    left, top, right, bottom = (edge - 0.5 for edge in seen_part(crop, width, height))
+    shown = axes.imshow(
+        shares, cmap=OVERLAY, vmin=0, vmax=1, extent=(left, right, bottom, top), interpolation="nearest"
+    )
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    return shown
 
 
 def lay_out(explanation, line_width):

@@ -63,7 +63,7 @@ def test_augmented_images_have_a_margin_for_the_crop(processor):
         augmentation = build_augmentation(
             AugmentationArguments(**arguments, random_crop_scale=scale, horizontal_flip=0.5)
         )
-        assert VQACollator(processor, augmentation).size == {"height": side, "width": side}
+        assert VQACollator(processor, augmentation).frame == {"size": {"height": side, "width": side}}
 
 
 def test_a_second_run_finds_the_file(processor, rows, tmp_path, monkeypatch):

@@ -52,6 +52,15 @@ def test_maps_cover_the_whole_image_as_shares_of_their_maximum(explanation):
     np.testing.assert_array_equal(overlay.get_array(), explanation.image_map / 2)
 
 
+def test_of_a_cropped_image_the_maps_cover_the_part_that_was_seen(explanation):
+    crop = {"size": {"shortest_edge": 40}, "crop_size": {"height": 30, "width": 20}}
+    figure = draw_explanation(replace(explanation, crop=crop), np.zeros((100, 80, 3), dtype=np.uint8))
+    _, grey, overlay, *_ = [shown for axes in figure.axes for shown in axes.get_images()]
+    assert tuple(overlay.get_extent()) == (19.5, 59.5, 79.5, 19.5)
+    assert tuple(grey.get_extent()) == (-0.5, 79.5, 99.5, -0.5)
+    assert grey.axes.get_xlim() == (-0.5, 79.5) and grey.axes.get_ylim() == (99.5, -0.5)
+
+
 def test_a_map_of_zeros_is_named_and_one_that_is_missing_left_out(explanation):
     empty = replace(explanation, image_map=np.zeros((3, 2)), attention_map=None)
     found = texts(draw_explanation(empty, Image.new("L", (20, 30))))
