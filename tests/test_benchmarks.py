@@ -4,10 +4,13 @@ import json
 import shlex
 import sys
 
+import numpy as np
 import pytest
 import torch
 from helpers import ROOT
 from processes import run_script
+
+from processing import prepare_dataset
 
 
 def benchmark(name, *flags):
@@ -136,6 +139,41 @@ def test_memory_of_an_image_is_measured(tmp_path):
     benchmark("image_memory", "--width", 3000, "--height", 2000, "--kinds", "PNG", "--output", page)
     row = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| PNG"))
     assert float(row.strip(" |").split(" | ")[2]) > 3000 * 2000 * 3 / 2**20  # its pixels, at least
+
+
+def test_made_people_err_as_often_as_is_said():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from annotators import answers_of
+
+    rng = np.random.default_rng(0)
+
+    def shares(question, truth):
+        said = [word for _ in range(500) for word in answers_of(question, truth, rng)]
+        return {word: said.count(word) / len(said) for word in set(said)}
+
+    assert shares("what color is it?", "teal")["blue"] == pytest.approx(0.45 * 0.9 + 0.55 * 0.1 / 7, abs=0.03)
+    assert shares("what shape?", "circle")["circle"] == pytest.approx(0.9, abs=0.03)
+    assert shares("is there not a circle?", "no")["yes"] == pytest.approx(0.35 * 0.9 + 0.65 * 0.1, abs=0.03)
+    assert shares("is there a circle?", "no")["yes"] == pytest.approx(0.1, abs=0.03)
+
+
+@pytest.mark.slow
+def test_annotators_measures_a_model_against_ten_people(image_folder, tmp_path, tiny_model, processor):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from annotators import measure, of_the_people
+
+    rows = [
+        {"image": str(image_folder / f"{n}.png"), "question": "what color is it?", "answer": ["red"] * 7 + ["blue"] * 3}
+        for n in range(8)
+    ]
+    rows += [{**row, "question": "is it red?", "answer": ["yes"] * 2 + ["no"] * 8} for row in rows]
+    rows = prepare_dataset([{**row, "truth": "red"} for row in rows])
+    tiny_model(fusion_type="cross_attention").save_pretrained(tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    found = measure(tmp_path / "saved", rows, 2)
+    assert 0 <= found["truth"] <= 50 and 0 <= found["vqa"] <= 100
+    assert all(np.isfinite(found["off"])) and 0.3 < found["surprise"][0] < 3
+    assert of_the_people(rows) == (50, 100)
 
 
 def test_what_a_page_says_was_found_stays_when_it_is_measured_again(tmp_path):
