@@ -145,7 +145,9 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
         """
         if source is None:
             own = is_canonical(rows)
-            source = rows.remove_columns(["image_key", "row"]) if own else source_rows(rows, "test_dataset")
+            source = (
+                rows.remove_columns(["image_key", "row"]) if own else source_rows(rows, "test_dataset", self.data_args)
+            )
             rows = self.canonical(rows if own else source, "test_dataset", needs_answers=False)
             numbers = range(len(rows)) if own else rows["row"][:]
         else:

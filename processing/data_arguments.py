@@ -1,10 +1,13 @@
 """Where a run's examples come from: the settings, checked."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from .answers import consensus
+from .encodings import check_encoding
 from .image_sources_dualvqa import FILES, ImageSources
 from .soft_labels import SOFT_SCORES
+from .tables import check_separator
 
 
 @dataclass
@@ -15,9 +18,23 @@ class DataArguments:
         default=None, metadata={"help": "Hub id of a data set, or easy_vqa for the package's. Files take precedence."}
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the Hub data set."})
-    train_file: str | None = field(default=None, metadata={"help": "JSON Lines, JSON, CSV or Parquet file."})
+    train_file: str | None = field(
+        default=None, metadata={"help": "CSV, TSV, Excel (.xlsx), JSON Lines, JSON or Parquet file."}
+    )
     validation_file: str | None = field(default=None, metadata={"help": "Likewise, for evaluation while training."})
     test_file: str | None = field(default=None, metadata={"help": "Likewise, for prediction; answers are optional."})
+    csv_separator: str | None = field(
+        default=None,
+        metadata={
+            "help": "What separates the cells of CSV: a character, or tab, comma, semicolon, pipe; else found out."
+        },
+    )
+    csv_encoding: str | None = field(
+        default=None, metadata={"help": "Encoding of CSV, such as utf-8 or cp1252; else found out."}
+    )
+    excel_sheet: str | None = field(
+        default=None, metadata={"help": "Sheet of an Excel file; the only one with rows when left out."}
+    )
     image_dir: str | None = field(default=None, metadata={"help": "Folder that relative image paths start from."})
     image_dir_only: bool = field(
         default=False,
@@ -29,9 +46,17 @@ class DataArguments:
     max_image_megapixels: float = field(
         default=50.0, metadata={"help": "Millions of pixels of the largest image that is read."}
     )
-    image_column: str = field(default="image", metadata={"help": "Column with image paths or images."})
-    question_column: str = field(default="question", metadata={"help": "Column with the questions."})
-    answer_column: str = field(default="answer", metadata={"help": "Column with an answer or a list of answers."})
+    image_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column with image paths or images. Without it: that of the saved model's training, image, or the "
+            "only column with a usual name for it."
+        },
+    )
+    question_column: str | None = field(default=None, metadata={"help": "Column with the questions, likewise."})
+    answer_column: str | None = field(
+        default=None, metadata={"help": "Column with an answer or a list of answers, likewise."}
+    )
     boolean_answers: str = field(
         default="words",
         metadata={"help": "What the answers true and false are: the words, or yes_no for the yes/no head."},
@@ -111,8 +136,14 @@ class DataArguments:
 
     # Names of settings that a recipe gives: where they name columns, data of other people may lack these.
     from_recipe = ()
+    # image, question, answer -> the column: of the training part of a saved model, and of the one that was read here.
+    remembered_columns = found_columns = None
 
     def __post_init__(self):
+        if self.csv_separator is not None:
+            check_separator(self.csv_separator)
+        if self.csv_encoding is not None:
+            check_encoding(self.csv_encoding)
         if self.on_bad_example not in ("error", "skip"):
             raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")
         if self.boolean_answers not in ("words", "yes_no"):
@@ -165,9 +196,17 @@ class DataArguments:
         most = max(FILES.max_bytes, 8 * pixels)  # no image within the limit is larger: RGB and opacity, 16 bits each
         return ImageSources(folders=folders, hosts=(), max_bytes=most, max_pixels=pixels)
 
-    @property
-    def text_column(self):
-        return self.pretrain_text_column or self.question_column
+    def column_flag(self, name):
+        """The flag that names the column of the image, the question or the answer, and what it says."""
+        flag = "pretrain_text_column" if name == "question" and self.pretrain_text_column else f"{name}_column"
+        return flag, getattr(self, flag)
+
+    def changed(self, **fields):
+        """The same with other values of some fields."""
+        own = {name: value for name, value in vars(self).items() if name not in self.__dataclass_fields__}
+        found = dataclasses.replace(self, **fields)
+        vars(found).update(own)
+        return found
 
     @property
     def reads_answers(self):

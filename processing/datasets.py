@@ -12,26 +12,23 @@ import pyarrow
 from datasets import Dataset, DatasetDict, Image
 from datasets.exceptions import DatasetsError
 
+from .bad_rows import BadExampleError, BadRows, hints_of_missing, image_name
 from .canonical import BadCellError, RowReader, find_image, to_text
+from .columns import find_columns
 from .data_arguments import DataArguments
 from .exclusion import Exclusion, check_rules
 from .files import read_file
 from .hub_data import load_hub
 from .image_keys import content_key
 from .image_loading_dualvqa import embedded, load_image
-from .image_sources_dualvqa import FILES, printable
+from .image_sources_dualvqa import FILES
+from .places import counted
 from .rows import column_values, own_columns
 from .splits import check_column, fraction_of, split_dataset
 
 __all__ = ["BadExampleError", "DataArguments", "find_image", "prepare_datasets", "read_file", "to_text"]
 
 logger = logging.getLogger(__name__)
-
-BAD_ROWS_SHOWN = 5
-
-
-class BadExampleError(ValueError):
-    """A row that can't be used, named by its number and path."""
 
 
 def load_sources(args):
@@ -41,7 +38,9 @@ def load_sources(args):
         ValueError: no source, a file of another kind, an unreadable file, or one with no rows.
     """
     if args.files:
-        raw = {part: read_file(path) for part, path in args.files.items() if part != "train" or not args.streaming}
+        raw = {
+            part: read_file(path, args) for part, path in args.files.items() if part != "train" or not args.streaming
+        }
     elif args.dataset_name in ("easy_vqa", "easy-vqa") and not args.streaming:
         raw = load_easy_vqa()
     elif args.dataset_name:
@@ -87,8 +86,7 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
         source: what messages call it; the file or the data set of the arguments when left out.
 
     Returns:
-        The canonical Dataset, and a list of the rows left out: dicts with `part`, `row` (from 1, as a
-        person counts), `image` and `problem`.
+        The canonical Dataset, and a list of the rows left out: see [`BadRows`].
 
     Raises:
         ValueError: a column is missing, or no row is left.
@@ -96,6 +94,8 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
     """
     source = source or args.files.get(part, f"the {part} part of {args.dataset_name}")
     columns = find_columns(raw.column_names, source, args, needs_answers)
+    if part == "train":
+        args.found_columns = columns
     # Every row of a test part is answered, whatever training leaves out.
     rows = wanted_rows(raw, args.exclude_rows if part != "test" else [], source)
     cells = column_values(raw, set(columns.values()))
@@ -113,21 +113,23 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
     problems = {"row": {index: of_rows[row] for index, row in enumerate(rows) if row in of_rows}, **problems}
     problems = {index: problem for of_column in reversed(problems.values()) for index, problem in of_column.items()}
     readable = [index for index in range(len(rows)) if canonical["image"][index] is not None]
-    canonical["image_key"] = [None] * len(rows)
+    canonical["image_key"], missing = [None] * len(rows), []
     for index, key in zip(readable, image_keys([canonical["image"][index] for index in readable], args.image_sources)):
         canonical["image_key"][index] = key
         if isinstance(key, Exception):
             problems[index] = f"unreadable image: {key}"
-    bad = [
-        {"part": part, "row": rows[index] + 1, "image": image_name(canonical["image"][index]), "problem": problem}
-        for index, problem in sorted(problems.items())
-    ]
+            if isinstance(key.__cause__, FileNotFoundError):
+                missing.append(canonical["image"][index])
+    bad = listed(problems, rows, part, raw, canonical["image"])
+    hints = hints_of_missing(missing, args.image_dir, args.files.get(part))
     if bad and args.on_bad_example == "error":
-        raise BadExampleError(bad_rows_message(source, bad))
+        raise BadExampleError.of([BadRows(source, bad, len(rows), hints)])
     good = [index for index in range(len(rows)) if index not in problems]
     if not good:
-        few = f"; {bad_rows_message(source, bad)}" if bad else ""
+        few = f"; {BadExampleError.of([BadRows(source, bad, len(rows), hints)])}" if bad else ""
         raise ValueError(f"{source} has no rows left: {len(bad)} bad, {len(rows)} after --exclude_rows{few}")
+    for hint in hints:
+        logger.warning("%s: %s", source, hint)
 
     canonical["row"] = rows
     canonical = {name: [values[index] for index in good] for name, values in canonical.items()}
@@ -139,24 +141,6 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
     own = own_columns(raw, [name for name in raw.column_names if name not in taken], canonical["row"])
     canonical["image"] = [{"path": i, "bytes": None} if isinstance(i, str) else i for i in canonical["image"]]
     return Dataset.from_dict({**canonical, **own}).cast_column("image", Image(decode=False)), bad
-
-
-def find_columns(names, source, args, needs_answers):
-    """Canonical name -> the source's column, of those with these names.
-
-    Raises:
-        ValueError: one is missing.
-    """
-    columns = {"image": args.image_column, "question": args.text_column}
-    if args.reads_answers and (needs_answers or args.answer_column in names):
-        columns["answer"] = args.answer_column
-    for name, column in columns.items():
-        if column not in names:
-            raise ValueError(
-                f"{source} has no column {column!r} (it has {', '.join(names)}); name the right one with "
-                f"--{column_flag(name, args)}, in Python with column_mapping={{'...': '{name}'}}"
-            )
-    return columns
 
 
 def read_cells(cells, columns, reader):
@@ -175,23 +159,24 @@ def read_cells(cells, columns, reader):
     return canonical, problems
 
 
+def listed(problems, rows, part, raw, images):
+    """The bad rows as messages and files list them: see [`BadRows`].
+
+    Args:
+        problems: index -> what is wrong.
+        rows, images: for each index the row's number in `raw`, and its image.
+    """
+    places = getattr(raw, "places", None) or counted(len(raw))
+    found = sorted(problems.items())
+    where = [(places.number(rows[index]), places.name(rows[index])) for index, _ in found]
+    return [
+        {"part": part, "row": row, "place": place, "image": image_name(images[index]), "problem": problem}
+        for (row, place), (index, problem) in zip(where, found)
+    ]
+
+
 def rows_without(answers):
     return [index for index, answer in enumerate(answers) if answer is None]
-
-
-def bad_rows_message(source, bad):
-    """How many bad rows a part has, and the first few of them, a line each."""
-    rows = [f"row {row['row']} ({row['image']}): {row['problem']}" for row in bad[:BAD_ROWS_SHOWN]]
-    advice = "or leave such rows out with --on_bad_example skip, in Python with DataArguments(on_bad_example='skip')"
-    if len(bad) == 1:
-        return f"{source}, {rows[0]}. Mend it, {advice}: they are listed then"
-    rows += ["..."] if len(bad) > len(rows) else []
-    return "\n  ".join([f"{source} has {len(bad)} bad rows:", *rows]) + f"\nMend them, {advice}: they are listed then"
-
-
-def column_flag(name, args):
-    """The flag that names a canonical column's source."""
-    return "pretrain_text_column" if name == "question" and args.pretrain_text_column else f"{name}_column"
 
 
 def wanted_rows(raw, rules, source):
@@ -204,13 +189,6 @@ def wanted_rows(raw, rules, source):
     wanted = [number for number, row in enumerate(rows) if not exclusion.leaves_out(row)]
     exclusion.report()
     return wanted
-
-
-def image_name(image):
-    """An image in words: where it is."""
-    if image is None:
-        return "no image"
-    return printable(image if isinstance(image, str) else image.get("path") or "embedded image")
 
 
 def image_keys(images, sources=FILES):
@@ -262,12 +240,17 @@ def prepare_datasets(args, needs_training=True, keeps_training=False):
         raw.pop("train", None)
     if args.pretrain:
         raw.pop("test", None)  # neither read nor scored: it is kept for what comes after
-    parts, bad = {}, []
+    parts, bad, refused = {}, [], []
     if not args.streaming and set(raw) - {"test"} and "exclude_rows" not in args.from_recipe:
         check_rules(args.exclude_rows, [name for part in raw if part != "test" for name in raw[part].column_names])
     for part, rows in raw.items():
-        parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test" and args.reads_answers)
-        bad += left_out
+        try:
+            parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test" and args.reads_answers)
+            bad += left_out
+        except BadExampleError as error:  # all of them are told at once
+            refused += error.parts
+    if refused:
+        raise BadExampleError.of(refused)
     if splits:
         parts["train"], parts["validation"] = split_dataset(parts["train"], args)
         raw["validation"] = raw["train"]

@@ -1,10 +1,9 @@
 """Data files as their rows say: nothing about them is guessed."""
 
-import csv
-import io
 import json
 import logging
 import os
+from array import array
 
 import pyarrow
 import pyarrow.parquet
@@ -12,71 +11,79 @@ from datasets import Dataset
 from datasets.features.features import generate_from_arrow_type
 from datasets.table import InMemoryTable
 
+from .data_arguments import DataArguments
+from .encodings import decode_unicode
+from .excel import read_excel
+from .places import Places
 from .rows import DECODER, JsonRows, json_text, object_items, shortest, skip_space
+from .tables import read_table
 
 logger = logging.getLogger(__name__)
 
-KINDS = (".jsonl", ".json", ".csv", ".parquet")
+TABLES = (".csv", ".tsv", ".tab", ".txt")  # texts, with any separator
+LINES = (".jsonl", ".ndjson")
+KINDS = (*LINES, ".json", *TABLES, ".xlsx", ".xlsm", ".parquet")
+OTHERS = {".xls": "save it as .xlsx or CSV", ".ods": "save it as .xlsx or CSV"}
 DEEPEST = 100  # lists and objects in one another; Python's own limit depends on who calls
 
 
-def read_file(path):
-    """The rows of a data file: [`JsonRows`], of a Parquet file a Dataset.
+def read_file(path, args=None):
+    """The rows of a data file: [`JsonRows`], of a spreadsheet [`PythonRows`], of a Parquet file a Dataset.
+
+    Rows that can't be read are among them, as `problems`: they are told with all other bad rows.
+
+    Args:
+        args: `DataArguments`, which say how tables are read; what they leave open is found out.
 
     Raises:
-        ValueError: another kind of file, no file, or one that isn't what its name says, with the line.
+        ValueError: another kind of file, no file, one that isn't what its name says, or of which no row can be read.
     """
-    kind = check_file(path, KINDS)
+    args, kind = args or DataArguments(), check_file(path, KINDS)
     try:
         if kind == ".parquet":
             return read_parquet(path)
-        text = read_text(path)
-        return read_csv(path, text) if kind == ".csv" else read_json(path, text)
+        if kind in (".xlsx", ".xlsm"):
+            return read_excel(path, args.excel_sheet)
+        with open(path, "rb") as file:
+            content = file.read()
+        rows = read_table(path, content, args) if kind in TABLES else read_json(path, content)
     except OSError as error:
         raise ValueError(f"{path} can't be read: {error.strerror or error}") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} line {error.lineno} is not valid {kind[1:]}: {error.msg}") from error
+    if not rows.column_names and rows.problems:
+        row, problem = next(iter(rows.problems.items()))
+        raise ValueError(f"{path} {rows.places.name(row)}: {problem}")
+    return rows
 
 
 def check_file(path, kinds):
     """The kind of a data file, refused before it is opened: a pipe could be waited for for ever."""
     kind = os.path.splitext(path)[1].lower()
     if kind not in kinds:
-        raise ValueError(f"{path}: expected a file ending in {', '.join(kinds)}")
+        advice = f"; {OTHERS[kind]}" if kind in OTHERS else ""
+        raise ValueError(f"{path}: expected a file ending in {', '.join(kinds)}{advice}")
     if not os.path.exists(path):
         raise ValueError(f"{path}: no such file")
     if not os.path.isfile(path):
-        found = "a folder" if os.path.isdir(path) else "a pipe or a device"
+        found = "a folder; give it as --dataset_name" if os.path.isdir(path) else "a pipe or a device"
         raise ValueError(f"{path}: expected a regular file, found {found}")
     if not os.path.getsize(path):
         raise ValueError(f"{path} has no rows")
     return kind
 
 
-def read_text(path):
-    """A file's text, without a byte order mark."""
-    with open(path, "rb") as file:
-        content = file.read()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path} line {line}: expected UTF-8, found the byte 0x{content[error.start]:02x}; convert the file, as "
-            f"with iconv -t UTF-8"
-        ) from error
-
-
-def read_json(path, text):
+def read_json(path, content):
     """The rows of an array of objects, an object of columns, or an object in each line, whatever the name says."""
-    lines = path.lower().endswith(".jsonl")
+    text = decode_unicode(path, content, "convert the file, as with iconv -t UTF-8").text
+    lines = path.lower().endswith(LINES)
     start = skip_space(text, 0)
     if text[start : start + 1] == "[":
         items, end = array_items(text, start)
         if skip_space(text, end) == len(text):
             if lines:
                 logger.warning("%s is one JSON array and not JSON Lines; it is read as that", path)
-            return json_rows(path, items)
+            return json_rows(items)
         if not lines:
             raise json.JSONDecodeError("text after the end of the array", text, skip_space(text, end))
     elif text[start : start + 1] == "{" and not lines:
@@ -84,11 +91,11 @@ def read_json(path, text):
         if skip_space(text, end) == len(text):
             return rows_of_columns(path, table, text[start:end])
         logger.warning("%s is JSON Lines and not one JSON value; it is read as that", path)
-    return json_rows(path, json_lines(text))
+    return json_rows(json_lines(text))
 
 
 def json_lines(text):
-    """(line, text, value) of each line that isn't blank."""
+    """(line, text, value) of each line that isn't blank; the error is the value of one that isn't valid."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip(" \t\r"):
             try:
@@ -96,10 +103,9 @@ def json_lines(text):
                 value, end = decode(line, start)
                 if skip_space(line, end) != len(line):
                     raise json.JSONDecodeError("text after the end of the row", line, end)
+                yield number, line[start:end], value
             except json.JSONDecodeError as error:
-                error.lineno = number
-                raise
-            yield number, line[start:end], value
+                yield number, line, error
 
 
 def array_items(text, start):
@@ -140,19 +146,35 @@ def depth(value):
     return levels
 
 
-def json_rows(path, items):
-    """The rows of (line, text, value), each of which must be an object."""
-    texts, names, problems, repeated = [], {}, {}, RepeatedKey()
-    for line, text, value in items:
-        if not isinstance(value, dict):
-            raise ValueError(f"{path} line {line}: expected an object with a row's fields, found {kind_of(value)}")
-        if text.count("[") + text.count("{") > DEEPEST and depth(value) > DEEPEST:
-            raise ValueError(f"{path} line {line}: nested deeper than {DEEPEST} levels")
-        if key := repeated.of(text):
-            problems[len(texts)] = f"line {line}: the key {key!r} comes twice in one object; only one can be meant"
-        texts.append(text)
-        names.update(dict.fromkeys(value))
-    return JsonRows(texts, names, problems=problems)
+def json_rows(items, unit="line"):
+    """The rows of (number, text, value), each of which must be an object; others are problems.
+
+    Args:
+        unit: what the numbers are those of.
+    """
+    texts, names, problems, numbers, repeated = [], {}, {}, array("q"), RepeatedKey()
+    for number, text, value in items:
+        problem = problem_of(text, value)
+        if problem is None and (key := repeated.of(text)):
+            problem = f"the key {key!r} comes twice in one object; only one can be meant"
+        if problem:
+            problems[len(texts)] = problem
+        readable = isinstance(value, dict) and depth(value) <= DEEPEST
+        texts.append(text if readable else "{}")
+        names.update(dict.fromkeys(value if readable else ()))
+        numbers.append(number)
+    return JsonRows(texts, names, problems=problems, places=Places(numbers, unit))
+
+
+def problem_of(text, value):
+    """What keeps a JSON value from being a row, or None."""
+    if isinstance(value, json.JSONDecodeError):
+        return f"it is not valid JSON: {value.msg}"
+    if not isinstance(value, dict):
+        return f"expected an object with a row's fields, found {kind_of(value)}"
+    if text.count("[") + text.count("{") > DEEPEST and depth(value) > DEEPEST:
+        return f"nested deeper than {DEEPEST} levels"
+    return None
 
 
 def kind_of(value):
@@ -176,7 +198,7 @@ def rows_of_columns(path, table, text):
     columns = {json.dumps(name): cell_texts(path, column) for name, column in each_once(path, text).items()}
     rows = ({name: cells[key] for name, cells in columns.items()} for key in first)
     texts = ["{" + ", ".join(f"{name}: {cell}" for name, cell in row.items()) + "}" for row in rows]
-    return json_rows(path, ((1, text, json.loads(text)) for text in texts))
+    return json_rows(((number, text, json.loads(text)) for number, text in enumerate(texts, 1)), "row")
 
 
 def is_column(values):
@@ -222,45 +244,6 @@ class RepeatedKey:
         if len(value) < len(pairs) and self.found is None:
             self.found = repeated_name(pairs)
         return value
-
-
-def read_csv(path, text):
-    """The rows of a CSV file, all text: "none" and "NA" are answers. An empty cell is an empty text."""
-    limit = csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    texts = []
-    try:
-        names = unique_names(next((cells for cells in reader if "".join(cells).strip()), []))
-        for cells in reader:
-            if len(cells) > len(names):
-                raise ValueError(
-                    f"{path} line {reader.line_num}: expected {len(names)} cells, as many as there are columns, found "
-                    f"{len(cells)}; write cells with commas in quotes"
-                )
-            if not is_blank(cells):
-                texts.append(json.dumps(dict(zip(names, cells)), ensure_ascii=False))
-    except csv.Error as error:
-        raise ValueError(f"{path} line {reader.line_num} is not valid csv: {error}") from error
-    finally:
-        csv.field_size_limit(limit)
-    return JsonRows(texts, names, all_text=True)
-
-
-def is_blank(cells):
-    """Whether a line has nothing in it, or blanks in place of its first cell and no other."""
-    return not cells or (len(cells) == 1 and cells[0].isspace())
-
-
-def unique_names(names):
-    """Column names, with a number for those that come again, as pandas numbers them."""
-    found = []
-    for name in names:
-        times, base = 0, name
-        while name in found:
-            times += 1
-            name = f"{base}.{times}"
-        found.append(name)
-    return found
 
 
 def read_parquet(path):

@@ -14,8 +14,7 @@ from .rows import JsonRows
 logger = logging.getLogger(__name__)
 
 VALIDATION_NAMES = ("validation", "val", "valid", "dev", "eval", "validate", "development")  # the likeliest first
-TEXT_KINDS = (".jsonl", ".json", ".csv")
-GUESSED_KINDS = (*TEXT_KINDS, ".ndjson", ".tsv")  # as `datasets` reads them, also compressed
+TEXT_KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 METADATA = ("metadata.jsonl", "metadata.csv")  # the tables that `datasets` knows beside images
 NO_SETTINGS = ("name", "version", "data_dir", "data_files", "description")  # what says nothing of how a file is read
 
@@ -30,7 +29,9 @@ def load_hub(args):
     files = text_files(builder, args.dataset_name)
     if files:
         parts = find_parts(files, args.dataset_name)
-        return {part: read_files(files[name]) for part, name in parts.items() if part != "train" or not args.streaming}
+        return {
+            part: read_files(files[name], args) for part, name in parts.items() if part != "train" or not args.streaming
+        }
     if not args.streaming:
         splits = load_dataset(**source)
         return {part: splits[name] for part, name in find_parts(splits, args.dataset_name).items()}
@@ -66,7 +67,7 @@ def text_files(builder, source):
     """
     files = {str(split): list(map(str, found)) for split, found in (builder.config.data_files or {}).items()}
     every = [file for found in files.values() for file in found]
-    if not any(kind in file.lower() for file in every for kind in GUESSED_KINDS):
+    if not any(kind in file.lower() for file in every for kind in TEXT_KINDS):
         return None
     default = type(builder.config)()
     settings = [field.name for field in dataclasses.fields(default) if field.name not in NO_SETTINGS]
@@ -88,10 +89,19 @@ def text_files(builder, source):
     return None
 
 
-def read_files(files):
+def read_files(files, args):
     """The rows of one split's files of JSON or CSV, one after another; those of the Hub are fetched first."""
-    tables = [file for file in DownloadManager().download(files) if file.lower().endswith(TEXT_KINDS)]
-    return JsonRows.joined([with_image(read_file(file), file) for file in tables])
+    found = zip(files, DownloadManager().download(files))
+    tables = {name: file for name, file in found if name.lower().endswith(TEXT_KINDS)}
+    folder = os.path.commonpath(map(os.path.dirname, tables)) if "://" not in "".join(tables) else ""
+    return JsonRows.joined(
+        {short(name, folder): with_image(read_file(file, args), file) for name, file in tables.items()}
+    )
+
+
+def short(name, folder):
+    """A file's name within a folder; of a file of the Hub its last part."""
+    return os.path.relpath(name, folder) if folder else name.rpartition("/")[2]
 
 
 def with_image(rows, file):
@@ -111,7 +121,7 @@ def with_image(rows, file):
         else:
             path = os.path.join(folder, name)
         texts.append(f'{{"image": {json.dumps(path)}, {text.lstrip()[1:]}')
-    return JsonRows(texts, ["image", *rows.column_names], rows.all_text, problems)
+    return JsonRows(texts, ["image", *rows.column_names], rows.all_text, problems, rows.places)
 
 
 def find_parts(splits, source):

@@ -1,6 +1,5 @@
 """Rows that a person has in Python: a Dataset, a list of dicts, a DataFrame or a stream -> canonical rows."""
 
-import dataclasses
 import logging
 import os
 from collections.abc import Mapping
@@ -75,15 +74,16 @@ def with_columns(data_args, column_mapping):
             f"{{'Bild': 'image', 'Frage': 'question', 'Antwort': 'answer'}}; found {column_mapping}"
         )
     names = {f"{target}_column": column for column, target in (column_mapping or {}).items()}
-    return dataclasses.replace(data_args, **names)
+    return data_args.changed(**names)
 
 
-def source_rows(rows, name="the data"):
+def source_rows(rows, name="the data", data_args=None):
     """Rows of any kind as [`JsonRows`], [`PythonRows`] or a Dataset, for `prepare_part`.
 
     Args:
-        rows: a Dataset, a list of dicts, a DataFrame, or the path of a JSON Lines, JSON, CSV or Parquet file.
+        rows: a Dataset, a list of dicts, a DataFrame, or the path of a file that `read_file` reads.
         name: what messages call them.
+        data_args: [`DataArguments`], which say how files are read.
 
     Raises:
         ValueError: something else, or no rows.
@@ -93,7 +93,7 @@ def source_rows(rows, name="the data"):
             f"{name}: expected one part of a data set, found the parts {', '.join(rows)}; give one of them"
         )
     if isinstance(rows, (str, os.PathLike)):
-        rows = read_file(os.fspath(rows))
+        rows = read_file(os.fspath(rows), data_args)
     elif isinstance(rows, pandas.DataFrame):
         known = rows.astype(object).where(rows.notna(), None)
         rows = PythonRows({str(column): known[column].tolist() for column in rows.columns})
@@ -135,7 +135,7 @@ def prepare_dataset(rows, column_mapping=None, data_args=None, needs_answers=Tru
     if isinstance(rows, datasets.IterableDataset):
         return StreamedRows(data_args, stream=rows)
     part = "train" if needs_answers else "test"
-    canonical, bad = prepare_part(source_rows(rows, name), part, data_args, needs_answers, source=name)
+    canonical, bad = prepare_part(source_rows(rows, name, data_args), part, data_args, needs_answers, source=name)
     if bad:
         logger.warning("%s: %d bad rows left out", name, len(bad))
     return canonical

@@ -13,6 +13,7 @@ from datasets import ClassLabel, LargeList, List
 from datasets.features.features import require_decoding
 
 from .image_loading_dualvqa import is_image_object
+from .places import JoinedPlaces, counted
 
 DECODER = json.JSONDecoder()
 SPACE = re.compile(r"[ \t\r\n]*")
@@ -30,22 +31,30 @@ class JsonRows:
         texts: the JSON object of each row.
         column_names: of all rows. A row that lacks one has None there.
         all_text: whether the file knows only text, as CSV.
-        problems: row number -> what is wrong with it as JSON.
+        problems: row number from 0 -> what is wrong with it: such rows are bad ones.
+        places: [`Places`], counted from 1 when left out.
     """
 
-    def __init__(self, texts, column_names, all_text=False, problems=None):
+    def __init__(self, texts, column_names, all_text=False, problems=None, places=None):
         self.texts, self.column_names, self.all_text = texts, list(column_names), all_text
         self.problems = problems or {}
+        self.places = places or counted(len(texts))
 
     @classmethod
     def joined(cls, parts):
-        """The rows of several files in one, with the columns of all."""
+        """The rows of several files in one, with the columns of all.
+
+        Args:
+            parts: name -> rows.
+        """
         texts, names, problems = [], {}, {}
-        for part in parts:
+        for part in parts.values():
             problems |= {len(texts) + row: problem for row, problem in part.problems.items()}
             texts += part.texts
             names |= dict.fromkeys(part.column_names)
-        return cls(texts, names, any(part.all_text for part in parts), problems)
+        places = JoinedPlaces([(name, part.places, len(part)) for name, part in parts.items()])
+        places = places if len(parts) > 1 else next(iter(parts.values())).places
+        return cls(texts, names, any(part.all_text for part in parts.values()), problems, places)
 
     def __len__(self):
         return len(self.texts)
@@ -70,10 +79,13 @@ class PythonRows:
 
     Args:
         values: column -> the value of each row.
+        problems, places: as of [`JsonRows`].
     """
 
-    def __init__(self, values):
+    def __init__(self, values, problems=None, places=None):
         self.values, self.column_names = values, list(values)
+        self.problems = problems or {}
+        self.places = places or counted(len(self))
 
     def __len__(self):
         return len(next(iter(self.values.values()), ()))

@@ -14,8 +14,10 @@ from datasets import load_dataset
 from datasets.features.features import require_decoding
 from torch.utils.data import IterableDataset, get_worker_info
 
+from .bad_rows import BadExampleError, image_name
 from .canonical import BadCellError, RowReader
-from .datasets import BadExampleError, find_columns, image_key, image_name
+from .columns import find_columns
+from .datasets import image_key
 from .exclusion import Exclusion, check_rules
 from .files import check_file
 from .hub_data import find_source, text_files
@@ -86,7 +88,7 @@ class StreamedRows(IterableDataset):
         self.source = "the stream" if stream is not None else args.train_file or args.dataset_name
         self.stream = self.open()
         names = self.stream.column_names or list(next(iter(self.stream), {}))
-        self.columns = find_columns(names, self.source, args, needs_answers=True)
+        self.columns = args.found_columns = find_columns(names, self.source, args, needs_answers=True)
         if "exclude_rows" not in args.from_recipe:
             check_rules(args.exclude_rows, names)
         self.exclusion = Exclusion(args.exclude_rows, self.source, names)

@@ -3,7 +3,8 @@
 import logging
 
 from dualvqa.reporting.figures import choose_columns
-from dualvqa.training.data_checks import list_bad_rows
+from dualvqa.training.data_checks import list_bad_rows, listing_bad_rows
+from dualvqa.training.record import remembered_columns
 from processing import open_training_rows, prepare_datasets
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,9 @@ def read_data(run):
     """
     model, data, training = run.settings
     reports = training.do_eval and model.report  # on the answers that training questions alone would give, too
-    parts, run.raw, bad = prepare_datasets(data, training.do_train or model.fit_familiarity, reports)
+    data.remembered_columns = remembered_columns(run.model)
+    with listing_bad_rows(training.output_dir):
+        parts, run.raw, bad = prepare_datasets(data, training.do_train or model.fit_familiarity, reports)
     run.parts = dict(parts)
     if data.streaming and training.do_train:
         run.parts["train"] = open_training_rows(data, training)

@@ -1,10 +1,12 @@
 """What a run says of its data and its model before it starts, and what it refuses to start with."""
 
+import contextlib
 import json
 import logging
 import os
 
 from processing import AnswerVocabulary, StreamedRows, consensus, held_out, question_type_of
+from processing.bad_rows import SHOWN, BadExampleError
 from processing.leakage import in_short
 
 logger = logging.getLogger(__name__)
@@ -118,11 +120,27 @@ def report_parameters(model):
 
 def list_bad_rows(bad, folder):
     """Writes the rows that were left out to bad_examples.jsonl."""
+    logger.warning("%d rows left out, listed in %s", len(bad), write_bad_rows(bad, folder))
+
+
+def write_bad_rows(bad, folder):
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "bad_examples.jsonl")
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
-    logger.warning("%d rows left out, listed in %s", len(bad), path)
+    return path
+
+
+@contextlib.contextmanager
+def listing_bad_rows(folder):
+    """Where more rows are refused than an error's message can show, it names a file that has them all."""
+    try:
+        yield
+    except BadExampleError as error:
+        if len(error.rows) <= SHOWN:
+            raise
+        path = write_bad_rows(error.rows, folder)
+        raise BadExampleError(f"{error}\nAll {len(error.rows):,} of them are listed in {path}", error.parts) from error
 
 
 def check_vocabulary(summary, processor, model):

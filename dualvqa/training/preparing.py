@@ -15,6 +15,7 @@ from processing import (
     majority_answers,
     summary_of,
 )
+from processing.columns import are_questions
 from processing.datasets import prepare_part
 from processing.python_rows import column_names, is_canonical, is_raw, source_rows, with_columns
 from processing.streaming import open_training_rows
@@ -27,13 +28,14 @@ from .data_checks import (
     check_people,
     check_vocabulary,
     list_bad_rows,
+    listing_bad_rows,
     report_data,
     report_parameters,
 )
 from .embeddings import embed_parts, reasons_against
 from .image_cache import cache_images
 from .presets import log_filled
-from .record import recorded_majority
+from .record import recorded_majority, remembered_columns
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,10 @@ class PreparingMixin:
             return open_training_rows(self.data_args, self.given_args, rows)
         if not (self.reads_rows and is_raw(rows)):
             return rows
-        found, bad = prepare_part(source_rows(rows, name), part, self.data_args, needs_answers, source=name)
+        with listing_bad_rows(self.given_args.output_dir):
+            found, bad = prepare_part(
+                source_rows(rows, name, self.data_args), part, self.data_args, needs_answers, source=name
+            )
         if bad:
             list_bad_rows(bad, self.given_args.output_dir)
         return found
@@ -96,11 +101,11 @@ class PreparingMixin:
         if not isinstance(given["args"], DualVQATrainingArguments):
             raise ValueError(f"args must be DualVQATrainingArguments, found {type(given['args']).__name__}")
         self.data_args, self.given_args = with_columns(data_args, column_mapping), given["args"]
+        self.data_args.remembered_columns = remembered_columns(given.get("model")) or self.data_args.remembered_columns
         processor, collator = given.get("processing_class"), given.get("data_collator")
         self.reads_rows = collator is None or isinstance(collator, (VQACollator, EnsembleCollator))
         parts = [given.get(f"{part}_dataset") for part in ("train", "eval")]
-        names = {self.data_args.image_column, self.data_args.text_column}
-        raw = [rows for rows in parts if is_raw(rows) and names <= set(column_names(rows))]
+        raw = [rows for rows in parts if is_raw(rows) and are_questions(column_names(rows), self.data_args)]
         self.reads_rows = self.reads_rows and hasattr(processor, "answers")
         if raw and collator is None and not self.reads_rows:
             raise ValueError(

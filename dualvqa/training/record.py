@@ -36,6 +36,7 @@ def run_record(start, training_args, data_args, data):
         "base_model": [name for name in starts if name and "/" in name and not os.path.exists(name)],
         "datasets": [from_hub] if from_hub else [],
         "data": data,
+        "columns": None if data_args.pretrain else data_args.found_columns,
         "settings": describe_settings(start, data_args, training_args),
         "results": {},
         "pretraining": data_args.pretrain,
@@ -77,6 +78,11 @@ def describe_majority(counts):
         sizes[QUESTION_TYPES[question_type_of(answer)]] += count
     majority = majority_answers(counts.elements())
     return {kind: {"answer": a, "share": round(counts[a] / sizes[kind], 6)} for kind, a in sorted(majority.items())}
+
+
+def remembered_columns(model):
+    """image, question, answer -> the column that a saved model was trained with; None where it isn't known."""
+    return (getattr(getattr(model, "config", None), "model_card", None) or {}).get("columns")
 
 
 def recorded_majority(record):

@@ -96,17 +96,18 @@ def test_answers_of_all_shapes_stand_side_by_side(image_folder, answers):
 
 def test_all_bad_rows_are_told_the_first_of_them_with_row_and_path(image_folder):
     rows = [ROW, {**ROW, "image": ["0.png", "1.png"]}, {**ROW, "question": {"en": "q?"}}, {**ROW, "answer": None}]
-    path = write_jsonl(image_folder / "bad.jsonl", rows + 4 * [{**ROW, "image": "gone.png"}])
+    path = write_jsonl(image_folder / "bad.jsonl", rows + 9 * [{**ROW, "image": "gone.png"}])
     with pytest.raises(BadExampleError) as caught:
         prepare_datasets(arguments(image_folder, train_file=path))
     message = str(caught.value)
-    first, *rows, advice = message.splitlines()
-    assert first.endswith("bad.jsonl has 7 bad rows:") and len(rows) == 6 and rows[5] == "  ..."
-    assert rows[0] == "  row 2 (no image): column 'image': expected one image, found a list of 2"
+    first, *rows, hint, advice = message.splitlines()
+    assert first.endswith("bad.jsonl has 12 bad rows of 13:") and len(rows) == 11 and rows[10] == "  ..."
+    assert hint == f"9 images are no files; relative paths start from --image_dir {image_folder}"
+    assert rows[0] == "  line 2 (no image): column 'image': expected one image, found a list of 2"
     assert rows[1].endswith("0.png): column 'question': expected a question's text, found an object with 'en'")
     assert rows[2].endswith("no answer") and advice.startswith("Mend them, or leave such rows out")
     parts, _, bad = prepare_datasets(arguments(image_folder, train_file=path, on_bad_example="skip"))
-    assert len(parts["train"]) == 1 and [row["row"] for row in bad] == [2, 3, 4, 5, 6, 7, 8]
+    assert len(parts["train"]) == 1 and [row["row"] for row in bad] == list(range(2, 14)) and caught.value.rows == bad
 
 
 def test_booleans_are_yes_and_no_where_asked_for_else_words_with_a_warning(image_folder, caplog):
@@ -127,7 +128,7 @@ def test_lists_that_csv_holds_as_text_are_read_and_said(image_folder, caplog):
     file = str(image_folder / "lists.csv")
     parts, _, bad = prepare_datasets(arguments(image_folder, train_file=file, on_bad_example="skip"))
     assert list(parts["train"]["answer"]) == [["red", "red", "blue"], ["red", "red"], ["[dark red]"], ["1", "1"]]
-    assert [row["row"] for row in bad] == [4] and parts["train"]["own"][0] == "[7]"
+    assert [row["row"] for row in bad] == [5] and parts["train"]["own"][0] == "[7]"
     assert "4 lists that are written as text are read as lists" in caplog.text
     assert "1 texts in brackets look like lists, can't be read as such, and are kept as text" in caplog.text
 

@@ -60,11 +60,11 @@ def test_answers_of_mixed_types_become_text(image_folder):
 
 
 def test_columns_can_be_named(image_folder):
-    renamed = [{"img": r["image"], "q": r["question"], "a": r["answer"]} for r in rows_of(image_folder)]
+    renamed = [{"view": r["image"], "ask": r["question"], "said": r["answer"]} for r in rows_of(image_folder)]
     path = write_jsonl(image_folder / "renamed.jsonl", renamed)
-    args = arguments(image_folder, train_file=path, image_column="img", question_column="q", answer_column="a")
+    args = arguments(image_folder, train_file=path, image_column="view", question_column="ask", answer_column="said")
     assert len(prepare_datasets(args)[0]["train"]) == 16
-    with pytest.raises(ValueError, match="no column 'image' \\(it has img, q, a\\).*--image_column"):
+    with pytest.raises(ValueError, match="no column 'image' \\(it has view, ask, said\\).*--image_column"):
         prepare_datasets(arguments(image_folder, train_file=path))
 
 
@@ -92,7 +92,7 @@ def test_a_row_with_a_key_twice_is_a_bad_row(image_folder):
     lines = (image_folder / "train.jsonl").read_text().splitlines()
     lines[3] = lines[3].replace('"answer": ', '"answer": "blue", "answer": ')
     (image_folder / "train.jsonl").write_text("\n".join(lines))
-    with pytest.raises(BadExampleError, match="row 4 .*: line 4: the key 'answer' comes twice in one object"):
+    with pytest.raises(BadExampleError, match="line 4 .*: the key 'answer' comes twice in one object"):
         prepare_datasets(arguments(image_folder))
     parts, _, bad = prepare_datasets(arguments(image_folder, on_bad_example="skip"))
     assert len(parts["train"]) == 15 and [row["row"] for row in bad] == [4]
@@ -114,11 +114,11 @@ def spoil(folder, **fields):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"image": "gone.png"}, r"train.jsonl, row 5 \(.*gone.png\): unreadable image"),
-        ({"image": "broken.png"}, r"row 5 \(.*broken.png\): unreadable image"),
-        ({"question": "  "}, "row 5 .*: empty question"),
-        ({"answer": None}, "row 5 .*: no answer"),
-        ({"answer": ""}, "row 5 .*: no answer"),
+        ({"image": "gone.png"}, r"train.jsonl, line 5 \(.*gone.png\): unreadable image"),
+        ({"image": "broken.png"}, r"line 5 \(.*broken.png\): unreadable image"),
+        ({"question": "  "}, "line 5 .*: empty question"),
+        ({"answer": None}, "line 5 .*: no answer"),
+        ({"answer": ""}, "line 5 .*: no answer"),
     ],
 )
 def test_a_bad_row_stops_or_is_left_out(image_folder, fields, message):
@@ -136,7 +136,10 @@ def test_a_bad_row_stops_or_is_left_out(image_folder, fields, message):
     "content, message",
     [
         ("", "has no rows"),
-        ('{"image": "0.png", "question": "q", "answer": "a"}\n{"image": \n', "line 2 is not valid jsonl"),
+        (
+            '{"image": "0.png", "question": "q", "answer": "a"}\n{"image": \n',
+            "train.jsonl, line 2 .*: it is not valid JSON",
+        ),
     ],
 )
 def test_files_that_can_not_be_read_are_named(image_folder, content, message):
@@ -149,7 +152,7 @@ def test_files_that_can_not_be_read_are_named(image_folder, content, message):
     "fields, message",
     [
         ({"train_file": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
-        ({"train_file": "table.xlsx"}, "expected a file ending in .jsonl"),
+        ({"train_file": "table.pdf"}, "expected a file ending in .jsonl"),
         ({"train_file": None}, "no data: give --train_file"),
         ({"exclude_rows": ["qid"]}, "exclude_rows expects column=value"),
         ({"on_bad_example": "ignore"}, "must be error or skip"),
@@ -268,7 +271,9 @@ def test_the_check_of_all_rows_finds_every_image_that_the_run_could_not_use(imag
     odd = odd_files(image_folder)
     rows = [{"image": name, "question": "is it red?", "answer": "no"} for name in odd]
     path = write_jsonl(image_folder / "odd.jsonl", [*rows_of(image_folder), *rows])
-    with pytest.raises(BadExampleError, match=r"odd.jsonl has 10 bad rows:\n  row 17 \(.*pipe.png\): .*found a pipe"):
+    with pytest.raises(
+        BadExampleError, match=r"odd.jsonl has 10 bad rows of 26:\n  line 17 \(.*pipe.png\): .*found a pipe"
+    ):
         prepare_datasets(arguments(image_folder, train_file=path))
     parts, _, bad = prepare_datasets(arguments(image_folder, train_file=path, on_bad_example="skip"))
     assert [row["row"] for row in bad] == list(range(17, 17 + len(odd)))

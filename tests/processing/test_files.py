@@ -43,30 +43,48 @@ def test_rows_are_found_in_every_layout_and_behind_a_byte_order_mark(tmp_path, n
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("a.jsonl", f"{ROW}\n3\n", "a.jsonl line 2: expected an object with a row's fields, found a number"),
-        ("a.jsonl", "null\n", "line 1: expected an object with a row's fields, found null"),
-        ("a.jsonl", f"[1, 2]\n{ROW}\n", "line 1: expected an object with a row's fields, found a list"),
-        ("a.json", f"[{ROW},\n\n7]", "line 3: expected an object with a row's fields, found a number"),
-        ("a.json", f"[{ROW}\n{ROW}]", "line 2 is not valid json: expected , or ]"),
+        ("a.jsonl", "null\n", "a.jsonl line 1: expected an object with a row's fields, found null"),
         ("a.json", "[]\nx", "line 2 is not valid json: text after the end"),
+        ("a.json", f"[{ROW}\n{ROW}]", "line 2 is not valid json: expected , or ]"),
         ("a.json", '{"info": {}, "questions": [1]}', "expected an array of rows.*found an object with info, questions"),
         ("a.json", '{"image": ["a"], "image": ["b"]}', "a.json: the key 'image' comes twice in one object"),
         ("a.json", '{"image": {"0": "a", "0": "b"}}', "a.json: the key '0' comes twice in one object"),
-        ("a.jsonl", f"{ROW} {ROW}\n", "line 1 is not valid jsonl: text after the end of the row"),
         ("a.jsonl", f"{ROW}\n".encode() + b'{"image": "\xff"}', "a.jsonl line 2: expected UTF-8, found the byte 0xff"),
-        ("a.csv", b"image\n\xe9.png\n", "a.csv line 2: expected UTF-8, found the byte 0xe9"),
-        ("a.jsonl", f'{ROW}\n{{"d": {"[" * 5000}', "a.jsonl line 2 is not valid jsonl: nested deeper than 100"),
-        ("a.jsonl", f'{ROW}\n{{"d": {"[" * 150}{"]" * 150}}}', "a.jsonl line 2: nested deeper than 100"),
-        ("a.jsonl", f'{{"d": {"9" * 5000}}}', "a.jsonl line 1 is not valid jsonl: Exceeds the limit"),
-        ("a.csv", "image,answer\na.png,red,blue\n", "line 2: expected 2 cells.*found 3"),
-        ("a.csv", 'image,answer\na.png,"red\n', "line 2 is not valid csv"),
+        ("a.jsonl", f'{{"d": {"9" * 5000}}}', "a.jsonl line 1: it is not valid JSON: Exceeds the limit"),
+        ("a.csv", 'image,answer\na.png,"red\n', "row 2: a quote is opened and never closed"),
         ("a.parquet", "no table", "a.parquet is not valid parquet"),
-        ("a.txt", "text", "expected a file ending in .jsonl, .json, .csv, .parquet"),
+        ("a.doc", "text", "expected a file ending in .jsonl, .ndjson, .json, .csv, .tsv, .tab, .txt, .xlsx"),
+        ("a.xls", "text", "expected a file ending in .*; save it as .xlsx or CSV"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_name_and_line(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message):
         read_file(write(tmp_path, name, content))
+
+
+@pytest.mark.parametrize(
+    "name, content, place, problem",
+    [
+        ("a.jsonl", f"{ROW}\n\n3\n", "line 3", "expected an object with a row's fields, found a number"),
+        ("a.ndjson", f"{ROW}\n[1]\n", "line 2", "expected an object with a row's fields, found a list"),
+        ("a.json", f"[{ROW},\n\n7]", "line 3", "expected an object with a row's fields, found a number"),
+        ("a.jsonl", f"{ROW}\n{ROW} {ROW}\n", "line 2", "it is not valid JSON: text after the end of the row"),
+        ("a.jsonl", f'{ROW}\n{{"d": {"[" * 5000}', "line 2", "it is not valid JSON: nested deeper than 100 levels"),
+        ("a.jsonl", f'{ROW}\n{{"d": {"[" * 150}{"]" * 150}}}', "line 2", "nested deeper than 100 levels"),
+        ("a.csv", "image,answer\na,b\n\na.png,red,blue\n", "row 4", "expected 2 cells.*found 3; write cells with ','"),
+        ("a.csv", 'image,answer\n"a\nb",c\n"a" b,c\n', r"row 3 \(line 4 of the text\)", "its quotes can't be read"),
+    ],
+)
+def test_a_row_that_can_not_be_read_is_a_problem_in_its_place(tmp_path, name, content, place, problem):
+    rows = read_file(write(tmp_path, name, content))
+    ((row, found),) = rows.problems.items()
+    assert row == len(rows) - 1 == 1 and re.fullmatch(place, rows.places.name(row)) and re.match(problem, found)
+
+
+def test_json_may_be_in_any_unicode(tmp_path):
+    row = {"image": "a.png", "question": "Größe?", "answer": "ü"}
+    for encoding in ("utf-16", "utf-16-le", "utf-32", "utf-8-sig"):
+        assert read_file(write(tmp_path, "a.jsonl", json.dumps(row, ensure_ascii=False).encode(encoding)))[0] == row
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
@@ -87,10 +105,11 @@ def test_values_of_an_object_of_columns_keep_their_text(tmp_path):
 
 def test_a_key_that_comes_twice_is_a_problem_of_its_row(tmp_path):
     lines = [ROW, '{"image": "a.png", "image": "b.png"}', "", '{"own": [{"a": 1, "\\u0061": 1}]}', ROW]
-    problems = read_file(write(tmp_path, "a.jsonl", "\n".join(lines))).problems
-    assert problems == {
-        1: "line 2: the key 'image' comes twice in one object; only one can be meant",
-        2: "line 4: the key 'a' comes twice in one object; only one can be meant",
+    rows = read_file(write(tmp_path, "a.jsonl", "\n".join(lines)))
+    assert [rows.places.name(row) for row in rows.problems] == ["line 2", "line 4"]
+    assert rows.problems == {
+        1: "the key 'image' comes twice in one object; only one can be meant",
+        2: "the key 'a' comes twice in one object; only one can be meant",
     }
 
 

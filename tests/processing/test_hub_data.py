@@ -78,7 +78,7 @@ def test_bad_rows_of_a_later_file_are_found_in_their_place(hub):
     write_jsonl(hub / "data" / "train-00000-of-00002.jsonl", [example(hub, "red")] * 2)
     line = json.dumps(example(hub, "red")).replace('"q?"', '"q?", "question": "r?"')
     (hub / "data" / "train-00001-of-00002.jsonl").write_text(line)
-    with pytest.raises(ValueError, match="row 3 .*: line 1: the key 'question' comes twice"):
+    with pytest.raises(ValueError, match="train-00001-of-00002.jsonl, line 1 .*: the key 'question' comes twice"):
         load(hub)
 
 

@@ -35,7 +35,7 @@ def test_flags_become_what_they_are_in_python(text, expected):
 
 
 def test_a_public_function_speaks_to_who_has_called_it():
-    rows = [{"Bild": "0.png", "question": "is it red?", "answer": "yes"}]
+    rows = [{"view": "0.png", "question": "is it red?", "answer": "yes"}]
     with pytest.raises(ValueError, match="name the right one with column_mapping="):
         prepare_dataset(rows)
     with command_line(), pytest.raises(ValueError, match="name the right one with --image_column, in Python with"):

@@ -1,0 +1,179 @@
+"""Tables that are texts: CSV and TSV, with whatever separator and encoding."""
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import logging
+import re
+from array import array
+
+from .encodings import decode
+from .places import Places
+from .rows import JsonRows
+
+logger = logging.getLogger(__name__)
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}  # the usual ones, and their names
+SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # the first line of some files, by which spreadsheets read them
+LOOKED_AT = 500  # rows from which a separator is told
+SAMPLE = 2**16  # characters that the Sniffer looks at
+
+
+def check_separator(separator):
+    """The character that a flag means: itself, or by its name.
+
+    Raises:
+        ValueError: it is no single character, or one that can't separate cells.
+    """
+    found = {"\\t": "\t", **{name: sign for sign, name in SEPARATORS.items()}}.get(separator, separator)
+    if len(found) != 1 or found in '"\r\n' or found.isalnum():
+        raise ValueError(
+            f"csv_separator must be one character that is neither letter, number nor quote, or one of "
+            f"{', '.join(SEPARATORS.values())}; found {separator!r}"
+        )
+    return found
+
+
+def read_table(path, content, args):
+    """The rows of a table, all text: "none" and "NA" are answers. An empty cell is an empty text.
+
+    Args:
+        content: of the file, bytes.
+        args: `DataArguments`, whose `csv_separator` and `csv_encoding` are found out where they are None.
+
+    Raises:
+        ValueError: separator or encoding can't be told, or quotes that are never closed.
+    """
+    text, encoding = decode(path, content, args.csv_encoding)
+    if "\0" in text:
+        raise ValueError(
+            f"{path} has zero characters in it: it is no text, or in an encoding that --csv_encoding names"
+        )
+    said, skipped = SEPARATOR_LINE.match(text), 0
+    if said:
+        text, skipped = text[said.end() :], 1
+    separator = args.csv_separator and check_separator(args.csv_separator)
+    with long_cells():
+        separator = separator or (said[1] if said else find_separator(path, text))
+        rows = table_rows(path, text, separator, skipped)
+    if separator != "," or encoding != "utf-8":
+        name = SEPARATORS.get(separator, repr(separator))
+        logger.info("%s: its cells are separated by the %s, its encoding is %s", path, name, encoding)
+    return rows
+
+
+def find_separator(path, text):
+    """The separator by which every row has as many cells as there are names; where none fits all rows, that of
+    `csv.Sniffer` among those that part the names.
+
+    Raises:
+        ValueError: several could be it.
+    """
+    widths = {sign: widths_of(path, text, sign) for sign in SEPARATORS}
+    parting = [sign for sign, found in widths.items() if found and found[0] > 1]
+    fitting = [sign for sign in parting if len(set(widths[sign])) == 1]
+    found = fitting or parting
+    if len(found) > 1 and not fitting:
+        try:
+            return csv.Sniffer().sniff(text[:SAMPLE], "".join(found)).delimiter
+        except csv.Error:
+            pass
+    if len(found) > 1:
+        names = [SEPARATORS[sign] for sign in found]
+        raise ValueError(
+            f"{path}: the {' and the '.join(names)} could each be what separates its cells; give the right one, such "
+            f"as --csv_separator {names[0]}"
+        )
+    return found[0] if found else ","  # of a single column
+
+
+def widths_of(path, text, separator):
+    """The number of cells of the first rows, that of the names first; rows that can't be read so have none."""
+    try:
+        found = list(itertools.islice(records(path, text, separator), LOOKED_AT))
+    except ValueError:  # a quote that is never closed
+        return []
+    return [0 if isinstance(cells, csv.Error) else len(cells) for *_, cells in found]
+
+
+def records(path, text, separator, spaced=False):
+    """(number, line, cells) of each row that isn't blank, from 1; in place of cells the `csv.Error` of reading them.
+
+    Args:
+        spaced: whether cells begin after a blank.
+
+    Raises:
+        ValueError: a quote that is never closed.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=spaced)
+    for number in itertools.count(1):
+        line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            if "end of data" in str(error):
+                raise ValueError(
+                    f"{path} {Places([number], 'row', [line]).name(0)}: a quote is opened and never closed; all that "
+                    f"follows would be one cell"
+                ) from error
+            cells = error
+        if cells is None:
+            return
+        if isinstance(cells, csv.Error) or any(cell.strip() for cell in cells):
+            yield number, line, cells
+
+
+@contextlib.contextmanager
+def long_cells():
+    """Cells may have any length while in here."""
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+def table_rows(path, text, separator, skipped=0):
+    """The [`JsonRows`] of a table; what is wrong with a row is a problem of it.
+
+    Args:
+        skipped: lines before the text.
+    """
+    *_, names = next(records(path, text, separator), (0, 0, []))
+    if isinstance(names, csv.Error):
+        raise ValueError(f"{path} line {skipped + 1}: the names of its columns can't be read: {names}")
+    spaced = len(names) > 1 and all(name.startswith(" ") for name in names[1:])
+    found = records(path, text, separator, spaced)
+    *_, names = next(found, (0, 0, []))
+    names = unique_names(names)
+    texts, problems, numbers, lines = [], {}, array("q"), array("q")
+    for number, line, cells in found:
+        if isinstance(cells, csv.Error):
+            problems[len(texts)] = (
+                f"its quotes can't be read: {cells}; quotes within a cell in quotes are written twice"
+            )
+            cells = []
+        elif any(cells[len(names) :]):
+            problems[len(texts)] = (
+                f"expected {len(names)} cells, as many as there are columns, found {len(cells)}; write cells with "
+                f"{separator!r} in them in quotes"
+            )
+            cells = []
+        texts.append(json.dumps(dict(zip(names, cells)), ensure_ascii=False))
+        numbers.append(number)
+        lines.append(line + skipped)
+    return JsonRows(texts, names, True, problems, Places(numbers, "row", lines))
+
+
+def unique_names(names):
+    """Column names, with a number for those that come again, as pandas numbers them."""
+    found = []
+    for name in names:
+        times, base = 0, name
+        while name in found:
+            times += 1
+            name = f"{base}.{times}"
+        found.append(name)
+    return found
