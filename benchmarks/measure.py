@@ -61,10 +61,11 @@ def processor_name():
         return platform.processor() or platform.machine()
 
 
-def machine():
-    """Processor, threads and versions in a line."""
+def machine(gpu=False):
+    """Processor, threads and versions in a line; the GPU too, where a benchmark uses one."""
+    used = torch.cuda.get_device_name() if gpu and torch.cuda.is_available() else "no GPU used"
     return (
         f"{os.cpu_count()} cores ({processor_name()}, {torch.backends.cpu.get_cpu_capability()}), "
-        f"{torch.get_num_threads()} threads, no GPU used; torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, {used}; torch {torch.__version__}, "
         f"transformers {transformers.__version__}"
     )
