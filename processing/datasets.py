@@ -6,6 +6,7 @@ source, from 0). The source's other columns stay beside them.
 """
 
 import logging
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow
@@ -25,6 +26,7 @@ from .image_sources_dualvqa import FILES
 from .places import counted
 from .rows import column_values, own_columns
 from .splits import check_column, fraction_of, split_dataset
+from .wording import worded
 
 __all__ = ["BadExampleError", "DataArguments", "find_image", "prepare_datasets", "read_file", "to_text"]
 
@@ -46,7 +48,7 @@ def load_sources(args):
     elif args.dataset_name:
         try:
             raw = load_hub(args)
-        except (OSError, ValueError, DatasetsError, pyarrow.ArrowException) as error:
+        except (OSError, ValueError, tarfile.TarError, DatasetsError, pyarrow.ArrowException) as error:
             raise ValueError(f"--dataset_name {args.dataset_name} can't be loaded: {error}") from error
     else:
         raise ValueError("no data: give --train_file, --validation_file or --test_file, or --dataset_name")
@@ -129,7 +131,7 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
         few = f"; {BadExampleError.of([BadRows(source, bad, len(rows), hints)])}" if bad else ""
         raise ValueError(f"{source} has no rows left: {len(bad)} bad, {len(rows)} after --exclude_rows{few}")
     for hint in hints:
-        logger.warning("%s: %s", source, hint)
+        logger.warning("%s: %s", source, worded(hint))
 
     canonical["row"] = rows
     canonical = {name: [values[index] for index in good] for name, values in canonical.items()}

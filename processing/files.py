@@ -17,18 +17,19 @@ from .excel import read_excel
 from .places import Places
 from .rows import DECODER, JsonRows, json_text, object_items, shortest, skip_space
 from .tables import read_table
+from .webdataset import read_archive
 
 logger = logging.getLogger(__name__)
 
 TABLES = (".csv", ".tsv", ".tab", ".txt")  # texts, with any separator
 LINES = (".jsonl", ".ndjson")
-KINDS = (*LINES, ".json", *TABLES, ".xlsx", ".xlsm", ".parquet")
+KINDS = (*TABLES, ".xlsx", ".xlsm", *LINES, ".json", ".parquet", ".tar")
 OTHERS = {".xls": "save it as .xlsx or CSV", ".ods": "save it as .xlsx or CSV"}
 DEEPEST = 100  # lists and objects in one another; Python's own limit depends on who calls
 
 
 def read_file(path, args=None):
-    """The rows of a data file: [`JsonRows`], of a spreadsheet [`PythonRows`], of a Parquet file a Dataset.
+    """The rows of a data file: [`JsonRows`], of a spreadsheet [`PythonRows`], of Parquet and of an archive a Dataset.
 
     Rows that can't be read are among them, as `problems`: they are told with all other bad rows.
 
@@ -42,6 +43,8 @@ def read_file(path, args=None):
     try:
         if kind == ".parquet":
             return read_parquet(path)
+        if kind == ".tar":
+            return read_archive(path)
         if kind in (".xlsx", ".xlsm"):
             return read_excel(path, args.excel_sheet)
         with open(path, "rb") as file:

@@ -10,6 +10,7 @@ from datasets import DownloadManager, config, get_dataset_split_names, load_data
 
 from .files import read_file
 from .rows import JsonRows
+from .webdataset import with_column_names
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +33,12 @@ def load_hub(args):
         return {
             part: read_files(files[name], args) for part, name in parts.items() if part != "train" or not args.streaming
         }
+    named = with_column_names if builder.name == "webdataset" else lambda rows: rows
     if not args.streaming:
         splits = load_dataset(**source)
-        return {part: splits[name] for part, name in find_parts(splits, args.dataset_name).items()}
+        return {part: named(splits[name]) for part, name in find_parts(splits, args.dataset_name).items()}
     names = find_parts(get_dataset_split_names(source["path"], source["name"]), args.dataset_name)
-    return {part: load_dataset(**source, split=name) for part, name in names.items() if part != "train"}
+    return {part: named(load_dataset(**source, split=name)) for part, name in names.items() if part != "train"}
 
 
 def find_source(args):

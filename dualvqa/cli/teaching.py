@@ -5,15 +5,25 @@ import os
 from .asking import load_pipeline, new_parser, parse
 from .folders import check_folder
 
+HOW = {  # a table is read
+    "csv_separator": "what separates the cells of CSV",
+    "csv_encoding": "encoding of CSV",
+    "excel_sheet": "sheet of an Excel file",
+}
+
 
 def teach(argv):
     """`dualvqa teach FOLDER FILE`"""
     parser = new_parser("teach", "Teaches a saved model answers, which count from the next question on.")
     parser.add_argument("folder", help="a saved model that was trained with --memory")
-    parser.add_argument("file", help="questions about images with answers: JSON Lines, JSON, CSV or Parquet")
+    parser.add_argument(
+        "file", help="questions about images with answers: CSV, TSV, Excel, JSON Lines, JSON or Parquet"
+    )
     parser.add_argument("--image_dir", help="folder that relative image paths start from; the file's when left out")
     for name in ("image", "question", "answer"):
-        parser.add_argument(f"--{name}_column", default=name, help=f"column with the {name}s (default {name})")
+        parser.add_argument(f"--{name}_column", help=f"column with the {name}s; as in training when left out")
+    for name, what in HOW.items():
+        parser.add_argument(f"--{name}", help=f"{what}; found out when left out")
     parser.add_argument("--remove", action="store_true", help="take what was taught about these questions out again")
     parser.add_argument("--output_dir", help="folder to save into; that of the model when left out")
     args = parse(parser, argv)
@@ -23,15 +33,17 @@ def teach(argv):
     if not (args.output_dir or os.path.isdir(folder)):
         raise ValueError(f"{folder} is on the Hub: give --output_dir, a folder to save into")
     from dualvqa.training.output_folder import claimed, written_whole
+    from dualvqa.training.record import remembered_columns
     from processing import DataArguments, prepare_dataset
     from processing.wording import command_line
 
     where = os.path.dirname(args.file) if args.image_dir is None else args.image_dir
-    columns = {f"{name}_column": getattr(args, f"{name}_column") for name in ("image", "question", "answer")}
-    data = DataArguments(image_dir=where or None, **columns)
+    read = [*HOW, *(f"{name}_column" for name in ("image", "question", "answer"))]
+    data = DataArguments(image_dir=where or None, **{name: getattr(args, name) for name in read})
+    pipe = load_pipeline(folder)
+    data.remembered_columns = remembered_columns(pipe.model)
     with command_line():
         rows = prepare_dataset(args.file, data_args=data, needs_answers=not args.remove, name=args.file)
-    pipe = load_pipeline(folder)
     with claimed(args.output_dir or folder):
         said = removed(pipe, rows) if args.remove else taught(pipe, rows)
         with written_whole(args.output_dir or folder) as aside:

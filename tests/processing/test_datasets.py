@@ -152,7 +152,7 @@ def test_files_that_can_not_be_read_are_named(image_folder, content, message):
     "fields, message",
     [
         ({"train_file": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
-        ({"train_file": "table.pdf"}, "expected a file ending in .jsonl"),
+        ({"train_file": "table.pdf"}, "expected a file ending in .csv"),
         ({"train_file": None}, "no data: give --train_file"),
         ({"exclude_rows": ["qid"]}, "exclude_rows expects column=value"),
         ({"on_bad_example": "ignore"}, "must be error or skip"),

@@ -53,7 +53,7 @@ def test_rows_are_found_in_every_layout_and_behind_a_byte_order_mark(tmp_path, n
         ("a.jsonl", f'{{"d": {"9" * 5000}}}', "a.jsonl line 1: it is not valid JSON: Exceeds the limit"),
         ("a.csv", 'image,answer\na.png,"red\n', "row 2: a quote is opened and never closed"),
         ("a.parquet", "no table", "a.parquet is not valid parquet"),
-        ("a.doc", "text", "expected a file ending in .jsonl, .ndjson, .json, .csv, .tsv, .tab, .txt, .xlsx"),
+        ("a.doc", "text", "expected a file ending in .csv, .tsv, .tab, .txt, .xlsx, .xlsm, .jsonl, .ndjson, .json"),
         ("a.xls", "text", "expected a file ending in .*; save it as .xlsx or CSV"),
     ],
 )

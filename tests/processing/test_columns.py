@@ -1,0 +1,81 @@
+import logging
+
+import pytest
+from helpers import data_arguments, write_jsonl
+
+from processing import DataArguments, prepare_datasets
+from processing.columns import find_columns
+
+
+def found(names, needs_answers=True, remembered=None, **fields):
+    args = DataArguments(**fields)
+    args.remembered_columns = remembered
+    return find_columns(names, "rows.csv", args, needs_answers)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["image", "question", "answer"],
+        ["Bild", "Frage", "Antwort"],
+        ["file_name", "Prompt", "label"],
+        ["Image Path", "QUESTION ", "answers"],
+        ["画像", "質問", "回答"],
+        ["изображение", "вопрос", "ответ"],
+        ["imagen", "pregunta", "respuesta"],
+        ["fichier", "question", "réponse"],
+        ["zdjęcie", "pytanie", "odpowiedź"],
+        ["이미지", "질문", "답변"],
+    ],
+)
+def test_columns_are_found_by_usual_names(names, caplog):
+    with caplog.at_level(logging.INFO):
+        columns = found(["id", *names, "organ"])
+    assert list(columns.values()) == names and list(columns) == ["image", "question", "answer"]
+    told = [name for name, column in columns.items() if name != column]
+    assert all(
+        f"{name} is the column {columns[name]!r} (a usual name; {name}_column names another)" in caplog.text
+        for name in told
+    )
+    assert told or not caplog.text
+
+
+@pytest.mark.parametrize("other", ["answers", "Antwort", "target"])
+def test_a_name_counts_only_where_it_is_the_only_one(other, caplog):
+    names = ["image", "question", "label", other]
+    with pytest.raises(
+        ValueError, match=f"rows.csv has no column 'answer', and 'label', '{other}' could each be it.*--answer_column"
+    ):
+        found(names)
+    assert found(names, answer_column="label")["answer"] == "label"
+    assert found([*names, "answer"])["answer"] == "answer"
+    assert "answer" not in found(names, needs_answers=False)
+    assert "could each be it" in caplog.text and "its answers are not read" in caplog.text
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(
+        ValueError, match=r"rows.csv has no column 'question' \(it has image, text\); name the right one"
+    ):
+        found(["image", "text"])
+    with pytest.raises(ValueError, match="no column 'Frage'"):
+        found(["image", "question", "answer"], question_column="Frage")
+    with pytest.raises(ValueError, match="image, question and answer must be columns of their own"):
+        found(["image", "question"], answer_column="question")
+
+
+def test_flags_come_before_the_columns_of_the_training_and_these_before_usual_names(caplog):
+    names, trained = ["image", "text", "prompt", "answer"], {"image": "image", "question": "text", "answer": "gone"}
+    with caplog.at_level(logging.INFO):
+        assert found(names, remembered=trained) == {"image": "image", "question": "text", "answer": "answer"}
+    assert "question is the column 'text' (as in the training of the saved model)" in caplog.text
+    assert found(names, remembered=trained, question_column="prompt")["question"] == "prompt"
+    assert found(["image", "question", "answer"], remembered=trained)["question"] == "question"
+
+
+def test_what_the_training_part_called_its_columns_is_kept(image_folder):
+    rows = [{"Bild": f"{n}.png", "Frage": "rot?", "Antwort": "ja"} for n in range(4)]
+    args = data_arguments(image_folder, train_file=write_jsonl(image_folder / "de.jsonl", rows))
+    prepare_datasets(args)
+    assert args.found_columns == {"image": "Bild", "question": "Frage", "answer": "Antwort"}
+    assert args.changed(train_fraction=0.5).found_columns == args.found_columns
