@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import torch
 import torchvision
+import transformers
 from safetensors.torch import load_file
 from torch import nn
-from transformers import MODEL_MAPPING
+from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers import initialization as init
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
@@ -277,11 +278,19 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        if config.is_encoder_decoder:
-            raise ValueError(f"text_config is a {config.model_type}, an encoder-decoder; expected an encoder")
+        kind = model_class_of(config)
+        names = inspect.signature(kind.forward).parameters
+        if "input_ids" not in names or {"pixel_values", "decoder_input_ids"} & set(names):
+            raise ValueError(
+                f"a {config.model_type} ({kind.__name__}) can't be a text tower, which turns the tokens of a question "
+                f"into states; take a text encoder (BERT, T5's encoder), or a model that has one (CLIP, SigLIP)"
+            )
         self.model = build_transformers_model(config)
         self.hidden_size = config.hidden_size
-        self.has_token_types = "token_type_ids" in inspect.signature(self.model.forward).parameters
+        self.has_token_types = "token_type_ids" in names
+        # Found here by transformers, which looks for tied weights (T5's embeddings) in a model's own children alone.
+        tied = getattr(self.model, "all_tied_weights_keys", {})
+        self.all_tied_weights_keys = {f"model.{key}": f"model.{source}" for key, source in tied.items()}
 
     def forward(
         self, tokens, attention_mask=None, token_type_ids=None, output_hidden_states=False, output_attentions=False
@@ -324,11 +333,25 @@ def given(tensors, which=True):
 
 def build_transformers_model(config):
     """The bare model of `config` with weights at random, without a pooler that nothing would train."""
-    model_class = MODEL_MAPPING[type(config)]
-    model_class = model_class[0] if isinstance(model_class, (list, tuple)) else model_class
+    model_class = model_class_of(config)
     takes_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     # Not AutoModel.from_config: under ZeRO-3 it would spread this part over the processes before the rest is built.
     return model_class(config, **({"add_pooling_layer": False} if takes_pooler else {}))
+
+
+def model_class_of(config):
+    """The class of `config`'s bare model; of T5, an encoder-decoder, that of its encoder alone.
+
+    Raises:
+        ValueError: transformers has none.
+    """
+    kind = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None) or MODEL_MAPPING.get(type(config), None)
+    kind = kind[0] if isinstance(kind, (list, tuple)) else kind
+    # Halves of larger models, SigLIP's for one, are in no mapping.
+    kind = kind or getattr(transformers, type(config).__name__.removesuffix("Config") + "Model", None)
+    if kind is None:
+        raise ValueError(f"a {config.model_type} can't be a tower: transformers has no model of its states alone")
+    return kind
 
 
 def build_vision_encoder(config):

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1  # another number where older files can't be read
 MANIFEST = "onnx.json"
 QUANTIZATIONS = (None, "int8")
+LONGEST = 512  # tokens of a text tower whose positions are relative, as T5's
 
 
 class VisionPart(nn.Module):
@@ -179,7 +180,8 @@ def export_part(part, path, size):
     # Of 2 and more: a size of 1 would be taken for a constant, and two equal ones for the same.
     dims = {axis: torch.export.Dim(axis, min=1, max=2**20) for axes in part.inputs.values() for axis in axes}
     if "tokens" in dims:
-        dims["tokens"] = torch.export.Dim("tokens", min=2, max=part.model.config.text_config.max_position_embeddings)
+        longest = getattr(part.model.config.text_config, "max_position_embeddings", None) or LONGEST
+        dims["tokens"] = torch.export.Dim("tokens", min=2, max=longest)
     shapes = {name: {place: dims[axis] for place, axis in enumerate(axes)} for name, axes in part.inputs.items()}
     with torch.no_grad(), warnings.catch_warnings():
         # Two axes that are as long, such as rows of image_index and question_index, have one name.

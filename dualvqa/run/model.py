@@ -8,11 +8,11 @@ from dualvqa.deployment.optimize import optimize_for_inference
 from dualvqa.training.building import (
     NewModelArguments,
     build_new,
-    check_new_model,
     load_model,
     start_from_shares,
     training_answers,
 )
+from dualvqa.training.new_model_checks import check_new_model
 from processing import BINARY_ANSWERS, AnswerVocabulary, summary_of
 
 from .flags import config_fields

@@ -217,10 +217,15 @@ def check_weights(checkpoint, model):
         with safe_open(path, "pt") as file:
             found.update(file.keys())
     found = {name for name in found if not name.startswith(f"{AUXILIARY}.")}  # the model gets them when it is trained
-    expected = set(model.state_dict())
+    expected = set(model.state_dict()) - tied_names(model)
     if found:
         advice = "Start a new run from it with --model_name_or_path, which knows older names too"
         check_names(checkpoint, expected - found, found - expected, advice)
+
+
+def tied_names(model):
+    """The names under which a model's tied weights are not written; T5's embeddings are."""
+    return set(getattr(model, "all_tied_weights_keys", None) or ())
 
 
 def in_order(value):

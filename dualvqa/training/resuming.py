@@ -19,6 +19,7 @@ from .checkpoints import (
     complete_checkpoints,
     mean_weights,
     read_progress,
+    tied_names,
 )
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ class ResumingMixin:
 
     def _issue_warnings_after_load(self, load_result):
         """Refuses what transformers 5.23 only warns of, after resuming, and after loading the best checkpoint."""
-        check_names("the checkpoint", load_result.missing_keys, load_result.unexpected_keys)
+        missing = set(load_result.missing_keys) - tied_names(self.accelerator.unwrap_model(self.model))
+        check_names("the checkpoint", missing, load_result.unexpected_keys)
 
     def check_resumed(self, checkpoint):
         """Refuses a checkpoint of another architecture, vocabulary or choice of parameters; None is fine.

@@ -6,10 +6,11 @@ import math
 import numpy as np
 import torchvision
 from PIL import Image
-from transformers import AutoConfig, AutoImageProcessor
+from transformers import AutoImageProcessor
 from transformers.image_utils import PILImageResampling, torch_pil_interpolation_mapping
 
 from modeling_dualvqa.encoders_dualvqa import is_torchvision_name
+from modeling_dualvqa.weights_dualvqa import pretrained_config
 from processing import DualVQAImageProcessor, DualVQAProcessor
 from processing.image_processing_dualvqa import made_size
 from processing.wording import worded
@@ -63,7 +64,7 @@ def trained_settings(name, told=True):
             "image_mean": list(preset.mean),
             "image_std": list(preset.std),
         }
-    config = AutoConfig.from_pretrained(name)
+    config = pretrained_config(name, "vision_config")
     if config.model_type == "dualvqa":
         own = DualVQAProcessor.from_pretrained(name).image_processor
         return {key: value for key, value in own.to_dict().items() if key in FIELDS and value is not None}

@@ -7,7 +7,7 @@ from transformers import BertConfig, EvalPrediction, RobertaConfig
 from dualvqa.run import main as run_vqa
 from dualvqa.run.arguments import parse_arguments
 from dualvqa.run.flags import config_fields
-from dualvqa.training.building import check_new_model, text_positions
+from dualvqa.training.new_model_checks import check_new_model, text_positions
 from dualvqa.training.selection import check_selection
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import AnswerMetrics

@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from dualvqa import DualVQAPipeline, build_model
-from dualvqa.training.building import NewModelArguments, check_new_model
+from dualvqa.training.building import NewModelArguments
+from dualvqa.training.new_model_checks import check_new_model
 from dualvqa.training.tower_images import build_image_processor, timm_readings
 from processing import VQACollator
 from processing.collator import AugmentationArguments, build_augmentation
