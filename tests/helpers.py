@@ -28,7 +28,8 @@ TINY = {
     "fusion_num_attention_heads": 2,
     "text_config": {**TEXT, "max_position_embeddings": 64},
 }
-FUSIONS = ["attention", "cross_attention"]
+# The quick part has that of the presets.
+FUSIONS = [pytest.param("attention", marks=pytest.mark.slow), "cross_attention"]
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
 # What a saved folder holds: the code, by its name, and the other files.

@@ -76,6 +76,7 @@ def tree(path):
     return ast.parse(sources()[path])
 
 
+@functools.cache
 def modules():
     return [path for path in sources() if path.endswith(".py")]
 
@@ -97,16 +98,22 @@ def origin(path, node):
     return ".".join([*package, *([node.module] if node.module else [])])
 
 
+@functools.cache
+def known_modules():
+    return {*map(name_of, modules()), "dualvqa.__version__"}
+
+
+@functools.cache
 def imports(path):
     """Modules that a file imports, anywhere in it, by their whole names."""
-    known, found = {*map(name_of, modules()), "dualvqa.__version__"}, set()
+    found = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             home = origin(path, node)
             for name in [f"{home}.{alias.name}" for alias in node.names]:  # a module of the package, or a name in it
-                found.add(name if name in known else home)
+                found.add(name if name in known_modules() else home)
         elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func) and node.args:
             if isinstance(node.args[0], ast.Constant):
                 found.add(node.args[0].value)

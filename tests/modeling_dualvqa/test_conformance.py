@@ -12,12 +12,14 @@ from towers import TEXT, VISION, text_config, vision_config
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
 
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
-TOWERS = [("vision", family) for family in VISION] + [("text", family) for family in TEXT if family != "distilbert"]
+FAMILIES = [("vision", name) for name in VISION] + [("text", name) for name in TEXT if name != "distilbert"]
+QUICK = ("vit", "swin", "resnet", "timm_wrapper", "bert", "albert")  # the quick part has one of each kind
+TOWERS = [pytest.param(tower, id=tower[1], marks=[] if tower[1] in QUICK else [pytest.mark.slow]) for tower in FAMILIES]
 # Pre-training alone masks patches; the fusion reads the mean of a ConvNeXt's grid, not what its pooler makes of it.
 UNUSED = ("mask_token", "vision_encoder.model.layernorm.weight", "vision_encoder.model.layernorm.bias")
 
 
-@pytest.fixture(scope="module", params=TOWERS, ids=lambda tower: tower[1])
+@pytest.fixture(scope="module", params=TOWERS)
 def built(request, tokenizer):
     """A model and its batch, made once for all that is asked of it; no test changes them."""
     torch.manual_seed(0)

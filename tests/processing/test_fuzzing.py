@@ -152,6 +152,7 @@ def column_tables(draw):
     return pyarrow.table(columns)
 
 
+@pytest.mark.slow
 @given(table=column_tables(), rule=st.sampled_from(["error", "skip"]))
 def test_a_parquet_table_is_read_as_it_says_or_refused(folder, table, rule):
     path = folder / "rows.parquet"

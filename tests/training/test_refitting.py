@@ -137,7 +137,7 @@ def contents_of_model(folder):
     }
 
 
-def test_a_refit_that_cannot_be_is_refused_before_anything_is_trained(make_trainer, parts, trained, recipe):
+def test_a_refit_that_cannot_be_is_refused_before_anything_is_trained(make_trainer, recipe):
     trainer = make_trainer()
     with pytest.raises(ValueError, match="train\\(\\) has trained with DualVQATrainingArguments\\(refit=True\\)"):
         trainer.refit()
@@ -153,10 +153,10 @@ def test_a_refit_that_cannot_be_is_refused_before_anything_is_trained(make_train
         run_vqa.main([recipe(), "--refit", "--streaming"])
 
 
-def test_parts_with_one_and_with_several_answers_become_one(trained, parts):
-    several = parts["validation"].map(lambda row: {"answer": [row["answer"]]})
-    trained.eval_dataset = several.add_column("own", [1] * len(several))
-    rows = refitting.all_rows(trained)
+def test_parts_with_one_and_with_several_answers_become_one(make_trainer, parts):
+    several, trainer = parts["validation"].map(lambda row: {"answer": [row["answer"]]}), make_trainer()
+    trainer.eval_dataset = several.add_column("own", [1] * len(several))
+    rows = refitting.all_rows(trainer)
     assert len(rows) == 16 and "own" not in rows.column_names and rows["answer"][0] == [parts["train"]["answer"][0]]
 
 

@@ -123,7 +123,7 @@ def test_the_grid_of_patches_is_that_of_the_first_convolution_merged_or_not():
     assert grid_of(states(1, 7, 5), None) is None and grid_of(states(1, 5), (2, 2)) is None
 
 
-@pytest.mark.parametrize("fusion", ["attention", "cross_attention"])
+@pytest.mark.parametrize("fusion", [pytest.param("attention", marks=pytest.mark.slow), "cross_attention"])
 @pytest.mark.parametrize(
     ("vision", "grid"),
     [

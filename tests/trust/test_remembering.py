@@ -94,6 +94,7 @@ def test_a_question_never_finds_itself_while_fitting(make_trainer, caplog, monke
     assert fitting and all(len(fields["image_index"]) <= len(own["validation"]) for fields in fitting)
 
 
+@pytest.mark.slow
 def test_a_calibration_is_dropped_with_what_it_was_of(make_trainer, caplog):
     trainer = make_trainer(memory=False)
     trainer.train()
