@@ -11,7 +11,6 @@ from .memory_examples_dualvqa import Examples, image_vectors, question_vectors
 
 logger = logging.get_logger(__name__)
 
-BINARY = ("no", "yes")  # by index, as everywhere
 PER_EXAMPLE = ("question_keys", "image_index", "answer_index", "question_type", "taught")
 BATCH = 32
 
@@ -135,16 +134,16 @@ class PipelineMemory:
     def encode(self, rows, memory_answers, with_texts=True):
         """[`Examples`] of rows, and the `memory_answers` with the words among them that nobody knew."""
         processor, heads = self.pipe.processor, self.pipe.model.config.heads
-        words, known = list(memory_answers), {}
+        words, known, binary = list(memory_answers), {}, meanings(processor)
         everything = [*processor.answers, *memory_answers]
         for form in (str, plain):  # of two words that differ in capitals alone, the one that is written like the answer
             for index, word in enumerate(everything):
                 known.setdefault((form, form(word)), index)
         types, answers = [], []
         for answer in rows.answers:
-            if "binary" in heads and plain(answer) in BINARY:
+            if "binary" in heads and plain(answer) in binary:
                 types.append(0)
-                answers.append(BINARY.index(plain(answer)))
+                answers.append(binary[plain(answer)])
                 continue
             written = " ".join(answer.split())
             index = known.get((str, written), known.get((plain, plain(answer))))
@@ -307,6 +306,14 @@ def rebuilt(memory, fields, words, texts):
     return other.to(memory.question_keys.device), words
 
 
+def meanings(processor):
+    """Each word that means yes or no, in plain writing -> its index in the yes/no head."""
+    rules, found = processor.answer_rules or {}, {}
+    for index, word in enumerate(("no", "yes")):
+        found |= {plain(own): index for own in (word, *rules.get(f"{word}_answers", ()))}
+    return found
+
+
 def add_evidence(answers, outputs, model, processor, count):
     """Gives each answer `evidence`: the examples that spoke for it, the most similar first, at most `count`.
 
@@ -318,7 +325,7 @@ def add_evidence(answers, outputs, model, processor, count):
     """
     memory = model.memory
     words = {
-        "binary": {word: index for index, word in enumerate(BINARY)},
+        "binary": {word: index for index, word in enumerate(processor.binary_answers)},
         "open_ended": {word: index for index, word in enumerate(processor.all_answers)},
     }
     columns = (outputs[f"memory_{name}"].tolist() for name in ("indices", "similarities", "weights"))

@@ -11,7 +11,14 @@ from .processing_dualvqa import DualVQAProcessor
 
 # Imported when they are asked for: who only answers questions doesn't wait for pandas, datasets and scikit-learn.
 HOMES = {
-    "processing.answers": ["AnswerVocabulary", "consensus", "difference", "normalise_answer", "question_type_of"],
+    "processing.answers": [
+        "AnswerRules",
+        "AnswerVocabulary",
+        "consensus",
+        "difference",
+        "normalise_answer",
+        "question_type_of",
+    ],
     "processing.collator": [
         "AugmentationArguments",
         "EnsembleCollator",

@@ -7,8 +7,17 @@ from collections import Counter
 from .processing_dualvqa import BINARY_ANSWERS
 from .vqa_accuracy.answer_strings import answer_score, as_list, consensus, normalise_answer, question_type_of
 from .vqa_accuracy.normal_form import NUMBER_WORDS
+from .vqa_accuracy.rules import ENGLISH, AnswerRules
 
-__all__ = ["AnswerVocabulary", "answer_score", "as_list", "consensus", "normalise_answer", "question_type_of"]
+__all__ = [
+    "AnswerRules",
+    "AnswerVocabulary",
+    "answer_score",
+    "as_list",
+    "consensus",
+    "normalise_answer",
+    "question_type_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -17,21 +26,19 @@ EARLIER_PUNCTUATION = re.compile(r"['’‘`´;/\[\]\"{}()=+\\_><@,?!:*|~^“”
 MOST_WRITINGS = 1_000_000  # different ones that are counted; beyond, the rarest are forgotten
 
 
-def as_written(answers):
-    """What most people said, as the first of them wrote it; see `consensus`."""
-    form = consensus(answers)
-    return next(text for text in as_list(answers) if normalise_answer(text) == form)
-
-
 class Writings:
-    """How people wrote their answers, and how often, in bounded memory."""
+    """How people wrote their answers, and how often, in bounded memory.
 
-    def __init__(self):
-        self.counts = Counter()
+    Args:
+        rules: how answers are compared, [`AnswerRules`].
+    """
+
+    def __init__(self, rules=ENGLISH):
+        self.counts, self.rules = Counter(), rules
 
     def add(self, form, texts):
         """Counts the texts of this normal form among those that people gave to a question."""
-        self.counts.update(" ".join(text.split()) for text in texts if normalise_answer(text) == form)
+        self.counts.update(" ".join(text.split()) for text in texts if self.rules.form(text) == form)
         if len(self.counts) > MOST_WRITINGS:
             self.counts = Counter(dict(self.counts.most_common(MOST_WRITINGS // 2)))
 
@@ -42,9 +49,10 @@ class Writings:
         """
         found = {}
         for text, count in self.counts.items():
-            form = normalise_answer(text)
+            form = self.rules.form(text)
             found[form] = min(found.get(form, (0, "")), (-count, text))
-        return {form: form if form in BINARY_ANSWERS else text for form, (_, text) in found.items()}
+        own = dict(zip(BINARY_ANSWERS, self.rules.shown))
+        return {form: own.get(form, text) for form, (_, text) in found.items()}
 
 
 class AnswerVocabulary:
@@ -54,21 +62,29 @@ class AnswerVocabulary:
 
     Args:
         answers: different answers, as they are shown.
+        rules: how answers are compared, [`AnswerRules`].
 
     Raises:
         ValueError: two of them have one normal form, so that one could never be right.
     """
 
-    def __init__(self, answers):
-        self.answers = list(answers)
+    def __init__(self, answers, rules=ENGLISH):
+        self.answers, self.rules = list(answers), rules
         self.index = {}
         for index, answer in enumerate(self.answers):
-            first = self.index.setdefault(normalise_answer(answer), index)
+            first = self.index.setdefault(rules.form(answer), index)
             if first != index:
-                refuse_twins(self.answers[first], answer)
+                refuse_twins(self.answers[first], answer, rules)
 
     @classmethod
-    def from_training_answers(cls, answers, min_frequency=1, max_size=None, with_binary=False, writings=None):
+    def of(cls, processor, memory=False):
+        """A processor's, by its own rules; with `memory` also what only the model's memory knows."""
+        return cls(processor.all_answers if memory else processor.answers, AnswerRules.of(processor))
+
+    @classmethod
+    def from_training_answers(
+        cls, answers, min_frequency=1, max_size=None, with_binary=False, writings=None, rules=ENGLISH
+    ):
         """Collects the open-ended answers of the training part.
 
         Args:
@@ -81,9 +97,9 @@ class AnswerVocabulary:
         Raises:
             ValueError: nothing is left.
         """
-        counts, found = Counter(), Writings()
+        counts, found = Counter(), Writings(rules)
         for answer in answers:
-            form = normalise_answer(answer)
+            form = rules.form(answer)
             counts[form] += 1
             if writings is None:
                 found.add(form, [answer])
@@ -98,18 +114,18 @@ class AnswerVocabulary:
                 f"{len(counts)} different ones; lower the threshold, or train a model with heads=['binary']"
             )
         writings = found.commonest() if writings is None else writings
-        return cls([writings.get(form, form) for form in kept])
+        return cls([writings.get(form, form) for form in kept], rules)
 
     def __len__(self):
         return len(self.answers)
 
     def encode(self, answer):
         """Index of an answer, however written, or -100 if it is not in the vocabulary."""
-        return self.index.get(normalise_answer(answer), IGNORE_INDEX)
+        return self.index.get(self.rules.form(answer), IGNORE_INDEX)
 
     def labels(self, answers):
         """`<head>_labels` of answers, a list for each head and one for the router; -100 for none."""
-        answers = list(map(normalise_answer, answers))
+        answers = list(map(self.rules.form, answers))
         types = [question_type_of(answer) for answer in answers]
         return {
             "binary_labels": [BINARY_ANSWERS.index(a) if t == 0 else IGNORE_INDEX for a, t in zip(answers, types)],
@@ -123,13 +139,13 @@ class AnswerVocabulary:
 
         None where there is no open-ended answer.
         """
-        open_ended = [form for form in map(normalise_answer, answers) if question_type_of(form) == 1]
+        open_ended = [form for form in map(self.rules.form, answers) if question_type_of(form) == 1]
         return sum(form in self.index for form in open_ended) / len(open_ended) if open_ended else None
 
 
-def refuse_twins(first, second):
+def refuse_twins(first, second, rules):
     """Refuses two answers with one normal form, but for two that earlier versions saved as different ones."""
-    both = f"{first!r} and {second!r} are one answer, {normalise_answer(first)!r} in normal form"
+    both = f"{first!r} and {second!r} are one answer, {rules.form(first)!r} in normal form"
     if first == second or not (is_earlier_form(first) and is_earlier_form(second)):
         raise ValueError(f"the vocabulary has an answer twice: {both}; leave one of them out")
     logger.warning("the vocabulary of an earlier version has an answer twice: %s; only the first can be right", both)
@@ -142,10 +158,10 @@ def is_earlier_form(answer):
     return answer == answer.lower() and not changed
 
 
-def difference(answers, others):
+def difference(answers, others, rules=ENGLISH):
     """What is different about two vocabularies, in words; None where nothing but the writing of answers is."""
     if len(answers) != len(others):
         return f"{len(answers)} answers and {len(others)}"
     for number, (one, other) in enumerate(zip(answers, others)):
-        if normalise_answer(one) != normalise_answer(other):
+        if rules.form(one) != rules.form(other):
             return f"answer {number} is {one!r} and {other!r}"

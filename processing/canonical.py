@@ -115,10 +115,10 @@ class RowReader:
 
     def report(self):
         """Says in the log what was decided."""
-        if self.booleans and self.args.boolean_answers != "yes_no":
+        if self.booleans and self.args.boolean_answers != "yes_no" and self.args.rules.form("true") != "yes":
             logger.warning(
-                '%s: %d answers are true or false and are learned as the words "true" and "false"; with %s they are '
-                "yes and no, for the yes/no head",
+                '%s: %d answers are true or false; they are the words "true" and "false", but for a new model of whose '
+                "training answers no others mean yes and no; with %s they are yes and no",
                 self.source,
                 self.booleans,
                 worded("--boolean_answers yes_no"),

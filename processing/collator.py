@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torchvision.transforms import v2
 
-from .answers import AnswerVocabulary, consensus
+from .answers import AnswerVocabulary
 from .image_loading_dualvqa import load_image
 from .image_processing_dualvqa import made_size
 from .image_sources_dualvqa import CHECKED
@@ -94,7 +94,7 @@ class VQACollator:
         self.processor = processor
         self.embeddings, self.further, self.blind = embeddings, list(further), blind
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
-        self.vocabulary = AnswerVocabulary(processor.answers)
+        self.vocabulary = AnswerVocabulary.of(processor)
         self.set_augmentation(augmentation, seed)
 
     def set_augmentation(self, augmentation, seed=0):
@@ -131,7 +131,7 @@ class VQACollator:
         if self.blind and "pixel_values" in batch:
             batch["pixel_values"].zero_()
         if "answer" in rows[0]:
-            batch |= self.labels([consensus(row["answer"]) for row in rows])
+            batch |= self.labels([self.vocabulary.rules.consensus(row["answer"]) for row in rows])
         for part in self.further:
             batch |= part.batch(rows)
         return batch

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 
-from .answers import consensus
+from .answers import AnswerRules
 from .encodings import check_encoding
 from .image_sources_dualvqa import FILES, ImageSources
 from .soft_labels import SOFT_SCORES
@@ -71,6 +71,29 @@ class DataArguments:
     soft_score: str = field(
         default="vqa",
         metadata={"help": "With --target soft: vqa, the official score of each answer; share, the share that gave it."},
+    )
+    yes_answers: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Words of the answers that mean yes; the model says the first. Without them the usual words of "
+            "many languages, and true or 1, are looked for in the training answers. --yes_answers yes --no_answers no "
+            "for these two alone."
+        },
+    )
+    no_answers: list[str] = field(default_factory=list, metadata={"help": "Likewise, the words that mean no."})
+    answer_language: str | None = field(
+        default=None,
+        metadata={
+            "help": "Whose articles and number words make no difference between answers: en, de, fr, zh and so on, or "
+            "none; the saved model's, or en."
+        },
+    )
+    metric: str | None = field(
+        default=None,
+        metadata={
+            "help": "The score of an answer: exact, or vqa for the official score of the VQA evaluation, of ten "
+            "people's answers; the saved model's, or exact."
+        },
     )
     pretrain: str | None = field(
         default=None,
@@ -154,6 +177,7 @@ class DataArguments:
             raise ValueError(f"soft_score must be one of {', '.join(SOFT_SCORES)}, found {self.soft_score!r}")
         if self.target == "soft" and self.pretrain:
             raise ValueError("--target soft is of answers, and pre-training learns none; leave it out")
+        self.rules  # noqa: B018 - raises where they can't be
         if self.image_dir_only and not self.image_dir:
             raise ValueError("--image_dir_only needs --image_dir, the folder that no image may lie outside of")
         if not 0 <= self.validation_fraction < 1:
@@ -209,13 +233,19 @@ class DataArguments:
         return found
 
     @property
+    def rules(self):
+        """How answers are compared, [`AnswerRules`]."""
+        language, metric = self.answer_language or "en", self.metric or "exact"
+        return AnswerRules(self.yes_answers, self.no_answers, language, metric)
+
+    @property
     def reads_answers(self):
         return not self.pretrain_text_column
 
     def text(self, question, answer):
         """What the text tower reads of a row: before answering is learned, the question with its answer."""
         joined = self.pretrain and not self.pretrain_text_column
-        return f"{question} {consensus(answer)}" if joined else question
+        return f"{question} {self.rules.consensus(answer)}" if joined else question
 
     @property
     def files(self):

@@ -1,15 +1,16 @@
 """What of an evaluation part was in the training part, and what its figures therefore measure."""
 
-from .answers import consensus
 from .rewordings import MARKS, question_groups, wording
+from .vqa_accuracy.rules import ENGLISH
 
 
-def leakage_report(train, evaluation, column=None):
+def leakage_report(train, evaluation, column=None, rules=ENGLISH):
     """How much of an evaluation part was already in the training part.
 
     Args:
         train, evaluation: canonical rows; the evaluation part may lack answers.
         column: tells rewordings, see `question_groups`; without it, or where a part lacks it, their words do.
+        rules: how answers are compared, [`AnswerRules`].
 
     Returns:
         A dict of counts: `images` and `images_seen`, of different images; `questions`, and how many of them have in
@@ -28,8 +29,8 @@ def leakage_report(train, evaluation, column=None):
         "rewordings_seen": rewordings_seen(train, evaluation, column) if set(images) & seen else 0,
     }
     if "answer" in evaluation.column_names and "answer" in train.column_names:
-        known = list(map(consensus, train["answer"][:]))
-        answers = list(map(consensus, evaluation["answer"][:]))
+        known = list(map(rules.consensus, train["answer"][:]))
+        answers = list(map(rules.consensus, evaluation["answer"][:]))
         pairs = set(zip(train["image_key"][:], known))
         examples = set(zip(train["image_key"][:], train["question"][:], known))
         report["image_answer_pairs_seen"] = sum(pair in pairs for pair in zip(images, answers))

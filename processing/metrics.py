@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from .answers import AnswerVocabulary, consensus, question_type_of
+from .answers import AnswerRules, AnswerVocabulary, question_type_of
 from .outputs import joined, named_logits, output_chunks
 from .processing_dualvqa import QUESTION_TYPES
 from .vqa_accuracy.answer_strings import answer_score
@@ -80,7 +80,7 @@ class AnswerMetrics:
     """
 
     def __init__(self, processor, answers, majority=None, further=None):
-        self.processor = processor
+        self.processor, self.rules = processor, AnswerRules.of(processor)
         self.further = further
         self.majority = majority
         self.metric = VQAAccuracy(keep_in_memory=True)
@@ -88,7 +88,7 @@ class AnswerMetrics:
 
     def set_references(self, references):
         self.references = references
-        self.answers = [consensus(people) for people in references]
+        self.answers = [self.rules.consensus(people) for people in references]
         self.types = [QUESTION_TYPES[question_type_of(answer)] for answer in self.answers]
 
     def for_rows(self, rows):
@@ -126,7 +126,7 @@ class AnswerMetrics:
         Raises:
             ValueError: as said.
         """
-        own = [np.asarray(labels) for labels in AnswerVocabulary(self.processor.answers).labels(self.answers).values()]
+        own = [np.asarray(labels) for labels in AnswerVocabulary.of(self.processor).labels(self.answers).values()]
         given = label_ids if isinstance(label_ids, (tuple, list)) else [label_ids]
         for labels in map(np.asarray, (labels for labels in given if labels is not None)):
             differing = [np.flatnonzero(labels != other) for other in own if labels.shape == other.shape]
@@ -139,7 +139,7 @@ class AnswerMetrics:
                 )
 
     def score(self, predictions, prefix):
-        results = self.metric.compute(predictions=predictions, references=self.references)
+        results = self.metric.compute(predictions=predictions, references=self.references, **(self.rules.saved() or {}))
         return {f"{prefix}_{name}": value for name, value in results.items() if not name.endswith("samples")}
 
     def __call__(self, prediction):
@@ -166,5 +166,5 @@ class AnswerMetrics:
             results |= self.further(self.processor, outputs, self.references)
         if self.majority:
             results |= self.score([self.majority.get(name, "") for name in self.types], "majority")
-        coverage = AnswerVocabulary(self.processor.all_answers).coverage(self.answers)
+        coverage = AnswerVocabulary.of(self.processor, memory=True).coverage(self.answers)
         return results if coverage is None else {**results, "coverage": coverage}

@@ -1,11 +1,9 @@
 """The processor: questions and images in, tensors out; logits in, answers out."""
 
 import copy
-import hashlib
 import math
 import numbers
 import os
-import re
 import threading
 from pathlib import Path
 
@@ -13,8 +11,10 @@ import torch
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .code_table_dualvqa import list_code
 from .image_processing_dualvqa import DualVQAImageProcessor  # noqa: F401 - a saved folder ships it
 from .processor_checks_dualvqa import (
+    check_answer_rules,
     check_answers,
     check_calibration,
     check_files,
@@ -28,8 +28,6 @@ from .processor_checks_dualvqa import (
 
 BINARY_ANSWERS = ("no", "yes")
 QUESTION_TYPES = ("binary", "open_ended")
-CODE_TABLE = "| file | SHA-256 |\n|---|---|\n"
-CODE_ROW = re.compile(r"^\| `(\w+\.py)` \| `([0-9a-f]{64})` \|\n", re.MULTILINE)
 
 
 tokenizing = threading.Lock()  # a fast tokenizer keeps the padding and truncation of a call, and refuses a second one
@@ -57,8 +55,11 @@ class DualVQAProcessor(ProcessorMixin):
             - `abstention`: `threshold`, the lowest score that is answered, and what it was chosen for;
             - `familiarity`: score of `novelty` -> the largest value that is familiar.
         memory_answers: the E answers that only the model's memory knows, behind the others in its logits.
+        answer_rules: how its answers are compared, where that isn't as in English: a dict with any of `yes_answers` and
+            `no_answers`, words that mean yes and no, of which the model says the first; `answer_language`; `metric`.
     """
 
+    answer_rules = None  # also of a copy or pickle from before there were any
     text_kwargs = {"padding": True, "truncation": True, "return_token_type_ids": False}  # unless a call says otherwise
 
     def __init__(
@@ -67,20 +68,27 @@ class DualVQAProcessor(ProcessorMixin):
         tokenizer=None,
         answers=None,
         calibration=None,
-        chat_template=None,
         memory_answers=None,
+        answer_rules=None,
     ):
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        super().__init__(image_processor, tokenizer)
         for words in (answers, memory_answers):
             check_answers(words or [])
         check_calibration(calibration)
+        check_answer_rules(answer_rules)
         self.answers, self.memory_answers = list(answers or []), list(memory_answers or [])
-        self.calibration = calibration
+        self.calibration, self.answer_rules = calibration, answer_rules
 
     @property
     def all_answers(self):
         """What the model can say to open-ended questions: `answers`, then `memory_answers`."""
         return [*self.answers, *self.memory_answers]
+
+    @property
+    def binary_answers(self):
+        """What the model can say to yes/no questions, by index: the words for no and for yes."""
+        rules = self.answer_rules or {}
+        return tuple((rules.get(f"{word}_answers") or [word])[0] for word in BINARY_ANSWERS)
 
     def __call__(self, images=None, text=None, **kwargs):
         """Encodes questions and images.
@@ -214,7 +222,7 @@ class DualVQAProcessor(ProcessorMixin):
         results, all_answers = [None] * count, self.all_answers
         for name in heads:
             rows = [row for row in range(count) if types[row] == name]
-            answers = BINARY_ANSWERS if name == "binary" else all_answers
+            answers = self.binary_answers if name == "binary" else all_answers
             best = zip(ranked[f"{name}_scores"][rows].tolist(), ranked[f"{name}_indices"][rows].tolist())
             for row, (values, indices) in zip(rows, best):
                 share = type_scores[row] if question_type is None else 1.0
@@ -288,6 +296,7 @@ class DualVQAProcessor(ProcessorMixin):
         for words in (self.answers, self.memory_answers, self.all_answers):
             check_answers(words)
         check_calibration(self.calibration)
+        check_answer_rules(self.answer_rules)
         check_image_processor(self.image_processor)
         check_tokenizer(self.tokenizer)
 
@@ -355,9 +364,9 @@ class DualVQAProcessor(ProcessorMixin):
         return processor
 
     def to_dict(self):
-        """As in transformers; nothing about a calibration or a memory that isn't there."""
-        fields = super().to_dict()
-        return {name: v for name, v in fields.items() if name not in ("calibration", "memory_answers") or v}
+        """As in transformers; nothing about a calibration, a memory or rules that aren't there."""
+        fields, optional = super().to_dict(), ("calibration", "memory_answers", "answer_rules")
+        return {name: value for name, value in fields.items() if name not in optional or value}
 
     def save_pretrained(self, save_directory, **kwargs):
         """As in transformers; a model card beside it learns of the processor's Python files."""
@@ -375,20 +384,6 @@ class DualVQAProcessor(ProcessorMixin):
     def _upload_modified_files(self, working_dir, *args, **kwargs):
         list_code(working_dir)
         return super()._upload_modified_files(working_dir, *args, **kwargs)
-
-
-def list_code(folder):
-    """Brings the table of Python files in the folder's README.md up to date; `model_card_dualvqa` has its twin.
-
-    There are two because model and processor are saved in any order, and neither side's files may need the other's.
-    """
-    path = Path(folder, "README.md")
-    head, table, tail = (path.read_text(encoding="utf-8") if path.exists() else "").partition(CODE_TABLE)
-    if table:
-        hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in Path(folder).glob("*.py")}
-        listed = {**dict(CODE_ROW.findall(tail)), **hashes}
-        rows = "".join(f"| `{name}` | `{digest}` |\n" for name, digest in sorted(listed.items()))
-        path.write_text(head + table + rows + CODE_ROW.sub("", tail), encoding="utf-8", newline="\n")
 
 
 DualVQAProcessor.register_for_auto_class()

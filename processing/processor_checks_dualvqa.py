@@ -44,6 +44,19 @@ def check_answers(answers):
             raise ValueError(f"answers {seen[answer]} and {place} of the vocabulary are both {answer!r}")
 
 
+def check_answer_rules(rules):
+    """That what is said of yes, no and the comparison of answers is known by name, and words."""
+    known = ("yes_answers", "no_answers", "answer_language", "metric")
+    for name, value in mapping("answer_rules", {} if rules is None else rules, known).items():
+        if name in ("answer_language", "metric"):
+            right = isinstance(value, str)
+        else:
+            right = isinstance(value, list) and value and all(isinstance(word, str) and word.strip() for word in value)
+        if not right:
+            expected = "a word" if name in ("answer_language", "metric") else "a list of words"
+            raise ValueError(f"{name} of answer_rules must be {expected}, found {value!r:.100}")
+
+
 def check_calibration(calibration):
     """That temperatures, limits and threshold are known by name, numbers, and in their range."""
     if calibration is None:

@@ -4,10 +4,14 @@ from collections import Counter
 
 import torch
 
-from .answers import IGNORE_INDEX, AnswerVocabulary, as_list, normalise_answer, question_type_of
+from .answers import IGNORE_INDEX, AnswerVocabulary, as_list, question_type_of
 from .processing_dualvqa import BINARY_ANSWERS
+from .vqa_accuracy.answer_strings import score_of_matches
 
 SOFT_SCORES = ("vqa", "share")
+
+
+SCORES = ("vqa", "share")
 
 
 def score_of_matches(matches, people):
@@ -21,7 +25,10 @@ def score_of_matches(matches, people):
     return without / people
 
 
-SCORES = {"vqa": score_of_matches, "share": lambda matches, people: matches / people}
+SCORES = {
+    "vqa": lambda matches, people: score_of_matches(matches, people, "vqa"),
+    "share": lambda matches, people: matches / people,
+}
 
 
 class SoftLabels:
@@ -38,7 +45,8 @@ class SoftLabels:
     """
 
     def __init__(self, processor, score="vqa"):
-        self.index, self.score = AnswerVocabulary(processor.answers).index, SCORES[score]
+        vocabulary = AnswerVocabulary.of(processor)
+        self.index, self.form, self.score = vocabulary.index, vocabulary.rules.form, SCORES[score]
         self.single_head = not self.index.keys().isdisjoint(BINARY_ANSWERS)  # yes and no are answers among the others
 
     def batch(self, rows):
@@ -46,7 +54,7 @@ class SoftLabels:
         first two are -100 where their head learns nothing from a row. {} without answers."""
         if "answer" not in rows[0]:
             return {}
-        votes = [Counter(map(normalise_answer, as_list(row["answer"]))) for row in rows]
+        votes = [Counter(map(self.form, as_list(row["answer"]))) for row in rows]
         types = [question_type_of(found.most_common(1)[0][0]) for found in votes]
         labels = {"binary_labels": torch.full((len(rows), 2), float(IGNORE_INDEX))}
         if self.index:

@@ -4,8 +4,10 @@ Each process reads its own row groups of the Parquet files, each of its workers 
 the shuffle buffer, of ten row groups and of the batches on their way, however many rows there are.
 """
 
+import copy
 import glob
 import hashlib
+import itertools
 import logging
 from collections import OrderedDict
 
@@ -23,9 +25,11 @@ from .files import check_file
 from .hub_data import find_source, text_files
 from .rows import plain
 from .summary import summarise
+from .yes_no import settle_rules
 
 logger = logging.getLogger(__name__)
 
+LOOKED_AT = 10_000  # rows in which the words for yes and no are looked for
 IMAGES_REMEMBERED = 4096  # how many of the last images are known to be readable
 
 
@@ -81,7 +85,7 @@ class StreamedRows(IterableDataset):
     """
 
     def __init__(self, args, process=0, processes=1, batch_size=1, seed=0, stream=None):
-        self.args, self.batch_size, self.seed = args, batch_size, seed
+        self.args, self.batch_size, self.seed = copy.copy(args), batch_size, seed  # its words are found in the rows
         self.process, self.processes = process, processes
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that live on see it change
         self.given = stream
@@ -122,7 +126,10 @@ class StreamedRows(IterableDataset):
         rows = self.open(list(dict.fromkeys([*columns.values(), *self.exclusion.columns])))
         rows = map(self.plain, rows)
         found = (self.read(row, columns) for row in rows if not self.exclusion.leaves_out(row))
-        summary = summarise((row["question"], row.get("answer")) for row, problem in found if not problem)
+        pairs = ((row["question"], row.get("answer")) for row, problem in found if not problem)
+        first = list(itertools.islice(pairs, LOOKED_AT))
+        rules = settle_rules(self.args, [answer for _, answer in first])
+        summary = summarise(itertools.chain(first, pairs), rules=rules)
         self.exclusion.report()
         self.reader.report()
         return summary

@@ -4,8 +4,9 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .answers import Writings, as_list, consensus, normalise_answer, question_type_of
+from .answers import AnswerRules, Writings, as_list, question_type_of
 from .processing_dualvqa import BINARY_ANSWERS
+from .vqa_accuracy.rules import ENGLISH
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class TrainingSummary:
         questions: the first `MOST_QUESTIONS` different questions.
         writings: normalised answer, also one that only few gave -> how most people wrote it.
         votes: how many people gave each normalised answer, whatever most said: of yes/no questions, of open-ended ones.
+        rules: how answers are compared.
     """
 
     rows: int
@@ -31,6 +33,7 @@ class TrainingSummary:
     questions: list
     writings: dict = field(default_factory=dict)
     votes: tuple = field(default_factory=lambda: (Counter(), Counter()))
+    rules: AnswerRules = ENGLISH
 
     def counts(self, target="majority", with_binary=False):
         """How often each normalised answer occurs: as what most people said, or with the target "soft" as anybody's.
@@ -44,20 +47,20 @@ class TrainingSummary:
 
     def counts_of(self, vocabulary, target="majority"):
         """How often each answer of a vocabulary occurs, however written."""
-        forms = list(map(normalise_answer, vocabulary))
+        forms = list(map(self.rules.form, vocabulary))
         counts = self.counts(target, with_binary=not set(forms).isdisjoint(BINARY_ANSWERS))
         return [counts[form] for form in forms]
 
 
-def summarise(rows, images=None):
+def summarise(rows, images=None, rules=ENGLISH):
     """One pass over (question, answer) pairs, in constant memory; an answer may be None."""
-    answers, votes, questions, writings, count = Counter(), [Counter(), Counter()], {}, Writings(), 0
+    answers, votes, questions, writings, count = Counter(), [Counter(), Counter()], {}, Writings(rules), 0
     for question, answer in rows:
         count += 1
         if answer is not None:
-            form, people = consensus(answer), as_list(answer)
+            form, people = rules.consensus(answer), as_list(answer)
             answers[form] += 1
-            said = list(map(normalise_answer, people))
+            said = list(map(rules.form, people))
             votes[question_type_of(form)].update(said)
             for own in set(said):
                 writings.add(own, people)
@@ -67,16 +70,20 @@ def summarise(rows, images=None):
         votes = [limited(found) if len(found) > MOST_ANSWERS else found for found in votes]
         if len(questions) < MOST_QUESTIONS:
             questions[question] = None
-    return TrainingSummary(count, images, answers, list(questions), writings.commonest(), tuple(votes))
+    return TrainingSummary(count, images, answers, list(questions), writings.commonest(), tuple(votes), rules)
 
 
 def limited(counts):
     return Counter(dict(counts.most_common(MOST_ANSWERS // 2)))
 
 
-def summary_of(train):
-    """The [`TrainingSummary`] of a training part: a Dataset, or a stream that has made its own."""
+def summary_of(train, rules=ENGLISH):
+    """The [`TrainingSummary`] of a training part: a Dataset, or a stream that has made its own.
+
+    Args:
+        rules: how its answers are compared; a stream knows that itself.
+    """
     if hasattr(train, "summary"):
         return train.summary
     answers = train["answer"][:] if "answer" in train.column_names else [None] * len(train)
-    return summarise(zip(train["question"][:], answers), len(set(train["image_key"][:])))
+    return summarise(zip(train["question"][:], answers), len(set(train["image_key"][:])), rules)

@@ -54,9 +54,9 @@ def teach(argv):
 
 def taught(pipe, rows):
     """Teaches rows, and says what that was."""
-    from processing.answers import as_written
+    from processing.answers import AnswerRules
 
-    answers = list(map(as_written, rows["answer"][:]))
+    answers = list(map(AnswerRules.of(pipe.processor).as_written, rows["answer"][:]))
     before, words = counts(pipe), set(pipe.processor.memory_answers)
     lessons = pipe.memory.add(images_of(rows), rows["question"][:], answers, names_of(rows))
     after, new = counts(pipe), [word for word in pipe.processor.memory_answers if word not in words]

@@ -8,7 +8,7 @@ from torch import nn
 from dualvqa.training.building import load_model
 from modeling_dualvqa.modeling_dualvqa import DualVQAOutput
 from modeling_dualvqa.pipeline_dualvqa import DualVQAPipeline
-from processing import EnsembleCollator, VQACollator, difference
+from processing import AnswerRules, EnsembleCollator, VQACollator, difference
 
 AVERAGES = ("logits", "probabilities")
 
@@ -54,13 +54,13 @@ def check_members(models, processors, average="logits"):
     for name, model, processor in zip(names[1:], models[1:], processors[1:]):
         if list(model.config.heads) != list(models[0].config.heads):
             raise ValueError(f"{names[0]} has the heads {models[0].config.heads} and {name} {model.config.heads}")
-        problem = difference(processors[0].answers, processor.answers)
+        problem = difference(processors[0].answers, processor.answers, AnswerRules.of(processor))
         if problem:
             raise ValueError(
                 f"{names[0]} and {name} have different vocabularies: {problem}; an ensemble averages the same answers, "
                 f"so train its models on the same training part"
             )
-        problem = difference(processors[0].memory_answers, processor.memory_answers)
+        problem = difference(processors[0].memory_answers, processor.memory_answers, AnswerRules.of(processor))
         if problem:
             raise ValueError(
                 f"the memories of {names[0]} and {name} know different words that no head has: {problem}; make them of "

@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from processing.answers import consensus
 from processing.metrics import majority_answers
+from processing.vqa_accuracy.rules import ENGLISH
 
 BLOCK = 2**23  # similarities in memory at a time
 TIE = 1e-9  # similarities that differ by less are those of equally similar questions
@@ -46,7 +46,7 @@ class QuestionCopier:
         return [copied[question] for question in questions]
 
 
-def baseline_answers(train, results):
+def baseline_answers(train, results, rules=ENGLISH):
     """The answers of the baselines: name -> for each result a string, or None where it has none.
 
     `majority` knows the true question type, as `oracle` does: the most frequent training answer of that type.
@@ -56,8 +56,9 @@ def baseline_answers(train, results):
     Args:
         train: canonical training Dataset.
         results: see `results`.
+        rules: how answers are compared, [`AnswerRules`].
     """
-    answers = list(map(consensus, train["answer"][:]))
+    answers = list(map(rules.consensus, train["answer"][:]))
     questions, images = train["question"][:], train["image_key"][:]
     copier = QuestionCopier(questions, answers)
     found = {

@@ -10,7 +10,8 @@ from dualvqa.trust.reliability import (
     reliability_bins,
     risk_coverage,
 )
-from processing.answers import Writings, normalise_answer
+from processing.answers import Writings
+from processing.vqa_accuracy.rules import ENGLISH
 
 from .results import MODEL
 from .statistics import ImageBootstrap
@@ -59,20 +60,21 @@ def has_kinds(rows, name):
     return different > 1 and (name in KNOWN_COLUMNS or different <= min(MOST_VALUES, len(rows) / 2))
 
 
-def part_figures(results, heads, leakage=None):
+def part_figures(results, heads, leakage=None, rules=ENGLISH):
     """All figures of one part.
 
     Args:
         results: see `results`.
         heads: those of the model.
         leakage: what `leakage_report` gives, or None where the training part isn't known.
+        rules: how answers are compared, [`AnswerRules`].
 
     Returns:
         A dict that JSON can hold; a figure with uncertainty is a dict `value`, `low`, `high`, and None is what there is
         nothing to compute from.
     """
     groups = {name: [r for r in results if name in ("all", r["type"])] for name in TYPES}
-    groups = {name: Group(chosen) for name, chosen in groups.items() if chosen}
+    groups = {name: Group(chosen, rules) for name, chosen in groups.items() if chosen}
     answerers = [name for name in results[0]["answers"] if name != SAME_IMAGE]
     return {
         "types": {name: group.size for name, group in groups.items()},
@@ -101,8 +103,8 @@ def part_figures(results, heads, leakage=None):
 class Group:
     """Some of the results, and their images' bootstrap."""
 
-    def __init__(self, results):
-        self.results = results
+    def __init__(self, results, rules=ENGLISH):
+        self.results, self.rules = results, rules
         self.images = ImageBootstrap([result["image"] for result in results])
         self.size = {"questions": len(results), "images": self.images.images}
         self.coverage = float(np.mean([result["coverage"] for result in results]))
@@ -115,7 +117,7 @@ class Group:
         return self.images.mean(self.of(answerer))
 
     def macro_f1(self, answerer):
-        given = list(map(normalise_answer, self.of(answerer, "answer")))
+        given = list(map(self.rules.form, self.of(answerer, "answer")))
         return self.images.macro_f1([result["expected"] for result in self.results], given)
 
     def difference(self, first, second):
@@ -155,34 +157,36 @@ def confusion(groups, answerer):
     """Tables of counts, expected answer by answer given: head -> `expected`, `given` (labels) and `counts`."""
     tables = {}
     if "binary" in groups:
-        tables["binary"] = table(groups["binary"].results, answerer, ["yes", "no"], ["yes", "no"])
+        tables["binary"] = table(groups["binary"], answerer, ["yes", "no"], ["yes", "no"])
     if "open_ended" in groups:
-        chosen = groups["open_ended"].results
+        group = groups["open_ended"]
+        chosen = group.results
         counts = Counter(result["expected"] for result in chosen if result["coverage"])
         frequent = sorted(counts, key=lambda answer: (-counts[answer], answer))[:MOST_ANSWERS]
-        said = Counter(normalise_answer(result["answers"][answerer]["answer"]) for result in chosen)
+        said = Counter(group.rules.form(result["answers"][answerer]["answer"]) for result in chosen)
         of_other_head = [answer for answer in ("yes", "no") if answer in said]
         often = [a for a, _ in said.most_common() if a not in (*frequent, *of_other_head)][:MOST_SAID]
-        tables["open_ended"] = table(chosen, answerer, frequent, [*frequent, *often, *of_other_head])
+        tables["open_ended"] = table(group, answerer, frequent, [*frequent, *often, *of_other_head])
     return tables
 
 
-def table(results, answerer, expected, answers):
+def table(group, answerer, expected, answers):
     """Counts with more rows for other expected answers and for those that the model can't say, and another column."""
     rows, columns = [*expected, OTHER, OUTSIDE], [*answers, OTHER]
     counts = np.zeros((len(rows), len(columns)), dtype=int)
+    results, form = group.results, group.rules.form
     for result in results:
         row = result["expected"] if result["expected"] in expected else OTHER if result["coverage"] else OUTSIDE
-        answer = normalise_answer(result["answers"][answerer]["answer"])
+        answer = form(result["answers"][answerer]["answer"])
         # An answer that is itself called "other" is counted with the others.
         counts[rows.index(row), columns.index(answer if answer in answers else OTHER)] += 1
     used = counts.any(axis=1) | np.isin(rows, expected)
     wide = counts.any(axis=0) | np.isin(columns, answers)
-    writings = Writings()
+    writings = Writings(group.rules)
     for result in results:
         given = result["answers"][answerer]["answer"]
         writings.add(result["expected"], result["references"])
-        writings.add(normalise_answer(given), [given])
+        writings.add(form(given), [given])
     shown = writings.commonest()
     return {
         "expected": [shown.get(row, row) for row, kept in zip(rows, used) if kept],

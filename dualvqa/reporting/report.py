@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from dualvqa.trust.calibration import LabelledLogits
 from dualvqa.trust.remembering import plain
+from processing.answers import AnswerRules
 from processing.leakage import held_out, leakage_report
 from processing.outputs import named_logits
 from processing.processing_dualvqa import QUESTION_TYPES
@@ -122,11 +123,11 @@ def part_results(run, part, processor):
         add_others(results, question_results(part, rows, run.blind_logits[part], alone), "blind")
     if run.alone_logits:
         add_others(results, question_results(part, rows, run.alone_logits[part], alone), "heads", ["routed"])
-    train = run.train(part)
+    train, rules = run.train(part), AnswerRules.of(processor)
     if train is not None:
-        add_answers_of(results, baseline_answers(train, results))
+        add_answers_of(results, baseline_answers(train, results, rules), rules)
     elif run.majority:
-        add_answers_of(results, {"majority": most_frequent(run.majority, results)})
+        add_answers_of(results, {"majority": most_frequent(run.majority, results)}, rules)
     return results
 
 
@@ -134,10 +135,10 @@ def figures_of(run, part, results, processor):
     """The figures of one part, see `part_figures`, and where the processor has temperatures, what these change."""
     rows, logits = run.parts[part], named_logits(run.logits[part], processor)
     heads = [head for head in QUESTION_TYPES if f"{head}_logits" in logits]
-    train, leakage = run.train(part), None
+    train, leakage, rules = run.train(part), None, AnswerRules.of(processor)
     if train is not None:
-        leakage = leakage_report(train, rows, run.question_group_column)
-    figures = {**part_figures(results, heads, leakage), "held_out": held_out(leakage)}
+        leakage = leakage_report(train, rows, run.question_group_column, rules)
+    figures = {**part_figures(results, heads, leakage, rules), "held_out": held_out(leakage)}
     temperatures = (processor.calibration or {}).get("temperatures")
     if temperatures:
         labelled = LabelledLogits(processor, logits, rows["answer"][:], rows["image_key"][:])
@@ -172,9 +173,9 @@ def add_evidence(run, results, figures):
                 results[part][place]["evidence"] = run.evidence(image, question)
 
 
-def add_answers_of(results, found):
+def add_answers_of(results, found, rules):
     """Adds what baselines answer: name -> for each result a string, or None."""
     for name, answers in found.items():
         for result, answer in zip(results, answers):
             if answer is not None:
-                result["answers"][name] = judged(answer, result)
+                result["answers"][name] = judged(answer, result, rules)

@@ -16,8 +16,7 @@ import json
 import torch
 
 from dualvqa.trust.reliability import brier_score
-from processing.answers import IGNORE_INDEX, AnswerVocabulary, as_list, consensus, question_type_of
-from processing.metrics import answer_score
+from processing.answers import IGNORE_INDEX, AnswerRules, AnswerVocabulary, as_list, question_type_of
 from processing.outputs import named_logits
 from processing.processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
 
@@ -44,12 +43,13 @@ def question_results(part, rows, logits, processor, columns=()):
     found = len(next(iter(outputs.values())))
     if found != len(rows):
         raise ValueError(f"expected predictions for the {len(rows)} rows of the {part} part, found {found}")
-    known = {*AnswerVocabulary(processor.all_answers).index, *(BINARY_ANSWERS if "binary_logits" in outputs else ())}
+    vocabulary = AnswerVocabulary.of(processor, memory=True)
+    known = {*vocabulary.index, *(BINARY_ANSWERS if "binary_logits" in outputs else ())}
     kept = {name: rows[name][:] for name in ("row", "image_key", "question", "answer", *columns)}
     results = []
     for index in range(len(rows)):
         references = as_list(kept["answer"][index])
-        expected = consensus(references)
+        expected = vocabulary.rules.consensus(references)
         results.append(
             {
                 "part": part,
@@ -82,7 +82,8 @@ def add_answers(results, outputs, processor):
     answers = {"binary": BINARY_ANSWERS, "open_ended": processor.all_answers}
     shares = ranked.get("question_type_scores", torch.ones(len(results), 1))
     together = torch.cat([within[head] * shares[:, [n]] for n, head in enumerate(heads)], dim=1)
-    indices = {head: AnswerVocabulary(answers[head]) for head in heads}
+    rules = AnswerRules.of(processor)
+    indices = {head: AnswerVocabulary(answers[head], rules) for head in heads}
     offsets = {head: len(within[heads[0]][0]) * n for n, head in enumerate(heads)}  # in `together`, (B, all answers)
     for row, result in enumerate(results):
         expected, head = result["expected"], types[row]
@@ -96,7 +97,7 @@ def add_answers(results, outputs, processor):
         }
         for name, best in (("routed", routed[row][0]), ("oracle", oracle[row][0])):
             result["answers"][name] = {
-                **judged(best["answer"], result),
+                **judged(best["answer"], result, rules),
                 "head": best["question_type"],
                 "score": best["score"],
                 "brier": distances[name],
@@ -114,9 +115,9 @@ def unranked(ranked, head):
     return torch.zeros_like(scores).scatter(1, indices, scores)
 
 
-def judged(answer, result):
+def judged(answer, result, rules):
     """An answer to a question and how right it is."""
-    return {"answer": answer, "correct": answer_score(answer, result["references"])}
+    return {"answer": answer, "correct": rules.score(answer, result["references"])}
 
 
 def write_results(path, results):

@@ -11,6 +11,8 @@ from dualvqa.training.tower_images import INTERPOLATIONS
 from dualvqa.trust.arguments import CalibrationArguments
 from modeling_dualvqa.values_dualvqa import check_numbers
 from processing import DataArguments
+from processing.vqa_accuracy.languages import LANGUAGES
+from processing.vqa_accuracy.rules import METRICS
 
 from .flags import read_settings, recipe_settings
 
@@ -29,6 +31,8 @@ LIMITS = {
     "max_risk": "> 0, < 1",
     "on_bad_example": ("error", "skip"),
     "boolean_answers": ("words", "yes_no"),
+    "answer_language": tuple(sorted(LANGUAGES)),
+    "metric": METRICS,
     "pretrain": ("contrastive",),
     "target": ("majority", "soft"),
     "soft_score": ("vqa", "share"),

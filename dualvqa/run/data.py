@@ -6,6 +6,7 @@ from dualvqa.reporting.figures import choose_columns
 from dualvqa.training.data_checks import list_bad_rows, listing_bad_rows
 from dualvqa.training.record import remembered_columns
 from processing import open_training_rows, prepare_datasets
+from processing.yes_no import settle_rules
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +22,15 @@ def read_data(run):
     model, data, training = run.settings
     reports = training.do_eval and model.report  # on the answers that training questions alone would give, too
     data.remembered_columns = remembered_columns(run.model)
+    if run.processor is not None:
+        settle_rules(data, processor=run.processor)
     with listing_bad_rows(training.output_dir):
         parts, run.raw, bad = prepare_datasets(data, training.do_train or model.fit_familiarity, reports)
     run.parts = dict(parts)
     if data.streaming and training.do_train:
         run.parts["train"] = open_training_rows(data, training)
+    elif "train" in run.parts and data.reads_answers:
+        settle_rules(data, run.parts["train"]["answer"][:])
     check_parts(training, run.parts)
     warn_of_refit(run)
     leave_out_columns(run)

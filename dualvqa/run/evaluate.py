@@ -1,6 +1,6 @@
 """The evaluation of a run's validation part."""
 
-from processing import held_out
+from processing import AnswerRules, held_out
 
 from .terminal import show_figures
 
@@ -11,4 +11,4 @@ def evaluate(run):
         metrics = run.trainer.evaluate()
         if run.trainer.is_world_process_zero():
             rows = run.parts["validation"]
-            show_figures("eval", metrics, rows, held_out(run.trainer.leakage(rows)))
+            show_figures("eval", metrics, rows, held_out(run.trainer.leakage(rows)), AnswerRules.of(run.processor))

@@ -40,7 +40,7 @@ def build(run):
     """Builds the new model, or gives the loaded one what was asked for: new answers, its ensemble, int8 weights."""
     args, data, training = run.settings
     if run.model is None:
-        summary = summary_of(run.parts["train"])
+        summary = summary_of(run.parts["train"], data.rules)
         fields = config_fields(args.config)
         run.model, run.processor = build_new(
             args, run.preset.model_fields(fields) if run.preset else fields, data, summary
@@ -49,7 +49,7 @@ def build(run):
     elif not training.do_train and (run.model.config.model_card or {}).get("pretraining"):
         logger.warning("%s is only pre-trained: its answers mean nothing yet", args.model_name_or_path)
     if args.new_answers:
-        renew_answers(run.model, run.processor, data, summary_of(run.parts["train"]))
+        renew_answers(run.model, run.processor, data, summary_of(run.parts["train"], data.rules))
     if run.together:
         run.model, run.processor = run.together[0], run.processor.without_calibration()
     if args.quantization:
@@ -72,7 +72,7 @@ def unset(field):
 
 def renew_answers(model, processor, data_args, summary):
     """Gives a loaded model the vocabulary of another data set, and a new open-ended head for it."""
-    with_binary = not set(BINARY_ANSWERS).isdisjoint(AnswerVocabulary(processor.answers).index)
+    with_binary = not set(BINARY_ANSWERS).isdisjoint(AnswerVocabulary.of(processor).index)
     processor.answers, processor.memory_answers = training_answers(data_args, summary, with_binary), []
     model.reset_open_ended_head(len(processor.answers))
     if data_args.target == "soft":

@@ -2,7 +2,7 @@
 
 import os
 
-from processing import held_out
+from processing import AnswerRules, held_out
 
 from .terminal import show_figures
 
@@ -16,7 +16,7 @@ def predict(run):
     if "answer" in rows.column_names and run.trainer.compute_metrics is not None:
         metrics = run.trainer.evaluate(rows, metric_key_prefix="test")
         if run.trainer.is_world_process_zero():
-            show_figures("test", metrics, rows, held_out(run.trainer.leakage(rows)))
+            show_figures("test", metrics, rows, held_out(run.trainer.leakage(rows)), AnswerRules.of(run.processor))
     if training.do_predict:
         path = os.path.join(training.output_dir, "predictions.jsonl")
         run.trainer.write_predictions(rows, path, args.top_k, source=run.raw["test"])

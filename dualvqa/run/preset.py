@@ -16,7 +16,7 @@ def take_preset(run):
     args, data, training = run.settings
     if not training.do_train or args.model_name_or_path or data.pretrain or (args.has_recipe and args.preset == "auto"):
         return
-    run.preset = load_preset(facts_of(args, summary_of(run.parts["train"]), data.streaming), args.preset)
+    run.preset = load_preset(facts_of(args, summary_of(run.parts["train"], data.rules), data.streaming), args.preset)
     if run.preset:
         log_preset(run.preset)
         run.settings = run.settings._replace(training=run.preset.training_arguments(training, args.given))

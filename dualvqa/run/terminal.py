@@ -1,7 +1,8 @@
 """What a run says on the terminal: what it reached, as a sentence and a small table."""
 
-from processing import consensus, question_type_of
+from processing import question_type_of
 from processing.leakage import in_short
+from processing.vqa_accuracy.rules import ENGLISH
 
 TYPES = {"yes/no": "binary_", "open-ended": "open_ended_", "all": ""}
 WAYS = {"routed": "the model chooses the head", "oracle": "the true type does", "majority": "most frequent answer"}
@@ -10,7 +11,7 @@ HEADS = {"binary": "yes/no", "open_ended": "open-ended", "question_type": "route
 APART = ("runtime", "per_second", "epoch", "memory", "flos", "preparation_time")  # what takes time, not what is reached
 
 
-def show_figures(name, metrics, rows=None, way=None):
+def show_figures(name, metrics, rows=None, way=None, rules=ENGLISH):
     """Prints what was reached; in a run of several processes one of them calls it.
 
     Args:
@@ -18,11 +19,12 @@ def show_figures(name, metrics, rows=None, way=None):
         metrics: as the Trainer gives them.
         rows: the canonical rows that they were measured on.
         way: how these were held out, in words; None where that isn't known.
+        rules: how answers are compared, [`AnswerRules`].
     """
-    print("\n" + "\n".join(figure_lines(name, metrics, rows, way)), flush=True)
+    print("\n" + "\n".join(figure_lines(name, metrics, rows, way, rules)), flush=True)
 
 
-def figure_lines(name, metrics, rows=None, way=None):
+def figure_lines(name, metrics, rows=None, way=None, rules=ENGLISH):
     """The lines that `show_figures` prints."""
     figures = {key.removeprefix(f"{name}_"): value for key, value in metrics.items()}
     if name == "train":
@@ -31,7 +33,7 @@ def figure_lines(name, metrics, rows=None, way=None):
         return calibration_lines(figures)
     if "routed_accuracy" in figures:
         part = PARTS.get(name, name)
-        lines = accuracy_lines(f"{part} ({in_short(way)})" if way else part, figures, count_questions(rows))
+        lines = accuracy_lines(f"{part} ({in_short(way)})" if way else part, figures, count_questions(rows, rules))
         return lines if way == in_short(way) else [*lines, f"  seen: {way}"]
     shown = {key: value for key, value in figures.items() if not any(word in key for word in APART)}
     return [
@@ -75,11 +77,11 @@ def calibration_lines(figures):
     return lines
 
 
-def count_questions(rows):
-    """The number of questions of each type, {} where it isn't known."""
+def count_questions(rows, rules):
+    """The number of questions of each type by [`AnswerRules`], {} where it isn't known."""
     if rows is None or "answer" not in rows.column_names:
         return {}
-    kinds = [question_type_of(consensus(answer)) for answer in rows["answer"][:]]
+    kinds = [question_type_of(rules.consensus(answer)) for answer in rows["answer"][:]]
     return {"yes/no": kinds.count(0), "open-ended": kinds.count(1), "all": len(kinds)}
 
 

@@ -19,6 +19,7 @@ from processing import (
 )
 from processing.python_rows import prepare_dataset, with_columns
 from processing.wording import python_words
+from processing.yes_no import settle_rules
 
 from .new_model_checks import check_new_model, chosen_size, load_tokenizer, model_fields
 from .presets import Preset, TrainingFacts, load_preset, log_preset
@@ -142,7 +143,7 @@ def build_model(rows, vision=None, text=None, column_mapping=None, data_args=Non
     args.check_image_statistics()
     check_new_model(args, settings)
     rows = prepare_dataset(rows, data_args=data_args, name="the training data")
-    summary = summary_of(rows)
+    summary = summary_with_rules(rows, data_args)
     preset = load_preset(facts_of(args, summary, isinstance(rows, StreamedRows)), args.preset)
     fields = settings
     if preset:
@@ -162,8 +163,17 @@ def choose_preset(rows, vision=None, text=None, column_mapping=None, data_args=N
     Raises:
         ValueError: bad rows, see `prepare_dataset`.
     """
-    rows = prepare_dataset(rows, data_args=with_columns(data_args, column_mapping), name="the training data")
-    return load_preset(TrainingFacts.of(summary_of(rows), vision, text, isinstance(rows, StreamedRows)))
+    data_args = with_columns(data_args, column_mapping)
+    rows = prepare_dataset(rows, data_args=data_args, name="the training data")
+    summary = summary_with_rules(rows, data_args)
+    return load_preset(TrainingFacts.of(summary, vision, text, isinstance(rows, StreamedRows)))
+
+
+def summary_with_rules(rows, data_args):
+    """The [`TrainingSummary`] of canonical training rows, by the rules that these show; see `settle_rules`."""
+    if isinstance(rows, StreamedRows) or "answer" not in rows.column_names:
+        return summary_of(rows)
+    return summary_of(rows, settle_rules(data_args, rows["answer"][:]))
 
 
 def facts_of(args, summary, streamed):
@@ -198,7 +208,8 @@ def build_new(args, fields, data_args, summary):
     )
     if answers and data_args.target == "soft":
         start_from_shares(model, summary.counts_of(answers, "soft"))
-    processor = DualVQAProcessor(build_image_processor(args, model.config.vision_config, size), tokenizer, answers)
+    images = build_image_processor(args, model.config.vision_config, size)
+    processor = DualVQAProcessor(images, tokenizer, answers, answer_rules=summary.rules.saved())
     processor.check_model(model)
     model.start = start
     return model, processor
@@ -231,6 +242,7 @@ def training_answers(data_args, summary, with_binary=False):
         data_args.max_answers,
         with_binary,
         summary.writings,
+        summary.rules,
     ).answers
 
 

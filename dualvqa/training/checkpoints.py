@@ -10,7 +10,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from modeling_dualvqa.weights_dualvqa import check_names
-from processing import difference, normalise_answer
+from processing import AnswerRules, difference
 
 from .auxiliary import NAME as AUXILIARY
 from .checkpoint_integrity import PROGRESS_NAME, find_problem
@@ -260,9 +260,10 @@ def check_processor(checkpoint, processor):
     """
     saved = type(processor).from_pretrained(checkpoint)
     advice = "Give the data and settings of the run it is from, or start anew without --resume_from_checkpoint"
-    if difference(saved.answers, processor.answers):
-        known = set(map(normalise_answer, saved.answers))
-        new = [answer for answer in processor.answers if normalise_answer(answer) not in known]
+    rules = AnswerRules.of(processor)
+    if difference(saved.answers, processor.answers, rules):
+        known = set(map(rules.form, saved.answers))
+        new = [answer for answer in processor.answers if rules.form(answer) not in known]
         raise ValueError(
             f"{checkpoint} has another vocabulary: {len(saved.answers)} answers there, {len(processor.answers)} here"
             + (f", of which {len(new)} are not among them, first {new[0]!r}" if new else "")

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 
-from processing import AnswerVocabulary, StreamedRows, consensus, held_out, question_type_of
+from processing import AnswerVocabulary, StreamedRows, held_out, question_type_of
 from processing.bad_rows import SHOWN, BadExampleError
 from processing.leakage import in_short
 
@@ -18,7 +18,7 @@ def report_data(parts, summary, processor, leakages=None):
     Args:
         leakages: part -> its `leakage_report`, of those that could be compared with the training part.
     """
-    vocabulary = AnswerVocabulary(processor.answers)
+    vocabulary = AnswerVocabulary.of(processor)
     streamed = isinstance(parts.get("train"), StreamedRows)
     for name, rows in parts.items():
         if name == "train":
@@ -30,7 +30,7 @@ def report_data(parts, summary, processor, leakages=None):
         logger.info("%s: %d questions about %d images", name, len(rows), len(set(rows["image_key"][:])))
         report_lengths(name, rows["question"][:], processor)
         if "answer" in rows.column_names:
-            report_coverage(name, vocabulary, map(consensus, rows["answer"][:]))
+            report_coverage(name, vocabulary, map(vocabulary.rules.consensus, rows["answer"][:]))
         if (leakages or {}).get(name):
             logger.log(*said_of(name, leakages[name]))
         elif streamed:
@@ -72,8 +72,8 @@ def answers_to_balance(rows, processor):
     Rows whose answer is not in the vocabulary, so that no head learns it, are one more group with one answer: as the
     rarest of all they would otherwise be drawn most.
     """
-    vocabulary = AnswerVocabulary(processor.answers)
-    pairs = ((question_type_of(answer), answer) for answer in map(consensus, rows["answer"][:]))
+    vocabulary = AnswerVocabulary.of(processor)
+    pairs = ((question_type_of(answer), answer) for answer in map(vocabulary.rules.consensus, rows["answer"][:]))
     return [pair if pair[0] == 0 or pair[1] in vocabulary.index else ("unknown", "") for pair in pairs]
 
 
@@ -83,7 +83,7 @@ def check_heads(heads, summary, processor):
     Raises:
         ValueError: as said.
     """
-    vocabulary = AnswerVocabulary(processor.answers).index
+    vocabulary = AnswerVocabulary.of(processor).index
     rows = {
         "binary": sum(count for answer, count in summary.answers.items() if question_type_of(answer) == 0),
         "open_ended": sum(count for answer, count in summary.answers.items() if answer in vocabulary),
@@ -150,7 +150,7 @@ def check_vocabulary(summary, processor, model):
         ValueError: as said.
     """
     known = len(processor.answers)
-    coverage = AnswerVocabulary(processor.answers).coverage(summary.answers.elements())
+    coverage = AnswerVocabulary.of(processor).coverage(summary.answers.elements())
     if "open_ended" in model.config.heads and coverage == 0:
         raise ValueError(
             f"none of the open-ended training answers is among the {known} that the saved model knows; give "

@@ -19,6 +19,7 @@ from processing.columns import are_questions
 from processing.datasets import prepare_part
 from processing.python_rows import column_names, is_canonical, is_raw, source_rows, with_columns
 from processing.streaming import open_training_rows
+from processing.yes_no import settle_rules
 
 from .arguments import DualVQATrainingArguments
 from .auxiliary import AuxiliaryTargets
@@ -104,6 +105,8 @@ class PreparingMixin:
         self.data_args.remembered_columns = remembered_columns(given.get("model")) or self.data_args.remembered_columns
         processor, collator = given.get("processing_class"), given.get("data_collator")
         self.reads_rows = collator is None or isinstance(collator, (VQACollator, EnsembleCollator))
+        if hasattr(processor, "answers"):
+            settle_rules(self.data_args, processor=processor)
         parts = [given.get(f"{part}_dataset") for part in ("train", "eval")]
         raw = [rows for rows in parts if is_raw(rows) and are_questions(column_names(rows), self.data_args)]
         self.reads_rows = self.reads_rows and hasattr(processor, "answers")
@@ -120,8 +123,10 @@ class PreparingMixin:
         train = given.get("train_dataset")
         if not self.complete or (train is not None and not is_canonical(train)):
             return
+        answered = train is not None and not isinstance(train, StreamedRows) and "answer" in train.column_names
+        rules = settle_rules(self.data_args, train["answer"][:] if answered else (), processor)
         if train is not None:
-            self.train_summary = summary_of(train)
+            self.train_summary = summary_of(train, rules)
             model = given.get("model")
             start = getattr(model, "start", None)
             if start and start.to_train and not hasattr(model, "peft_config"):  # adapters want other settings

@@ -8,7 +8,7 @@ from collections import Counter
 from importlib.metadata import version
 
 from processing import AugmentationArguments, majority_answers
-from processing.answers import AnswerVocabulary, consensus, question_type_of
+from processing.answers import question_type_of
 from processing.processing_dualvqa import QUESTION_TYPES
 
 LOSSES = ("binary", "open_ended", "question_type")
@@ -43,17 +43,16 @@ def run_record(start, training_args, data_args, data):
     }
 
 
-def describe_part(name, rows, answers, summary=None, data_args=None):
+def describe_part(name, rows, vocabulary, summary=None, data_args=None):
     """Size and source of a part. Files are named without their folders, which are nobody else's business.
 
     Args:
         name: "train", "validation" or "test".
         rows: its canonical rows.
-        answers: the open-ended vocabulary.
+        vocabulary: the open-ended [`AnswerVocabulary`].
         summary: the training part's [`TrainingSummary`].
         data_args: [`DataArguments`], which name the source.
     """
-    vocabulary = AnswerVocabulary(answers)
     file = data_args.files.get(name) or (data_args.files.get("train") if name == "validation" else None)
     row = {"part": name, "source": os.path.basename(file) if file else data_args.dataset_name or "given in Python"}
     if name == "train":
@@ -63,7 +62,7 @@ def describe_part(name, rows, answers, summary=None, data_args=None):
     else:
         row |= {"questions": len(rows), "images": len(set(rows["image_key"][:]))}
         if "answer" in rows.column_names:
-            row["coverage"] = vocabulary.coverage(map(consensus, rows["answer"][:]))
+            row["coverage"] = vocabulary.coverage(map(vocabulary.rules.consensus, rows["answer"][:]))
     return row
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from processing import StreamedRows, consensus, held_out, leakage_report, question_type_of
+from processing import AnswerRules, AnswerVocabulary, StreamedRows, held_out, leakage_report, question_type_of
 from processing.python_rows import is_canonical
 
 from .building import Start
@@ -45,10 +45,10 @@ class RecordingMixin:
         if not self.complete:
             return
         model = self.accelerator.unwrap_model(self.model)
-        answers = self.processing_class.answers
+        vocabulary = AnswerVocabulary.of(self.processing_class)
         parts = self.all_parts().items()
         data = [
-            describe_part(name, rows, answers, self.train_summary, self.data_args)
+            describe_part(name, rows, vocabulary, self.train_summary, self.data_args)
             if name == "train"
             else self.described_part(name, rows)
             for name, rows in parts
@@ -58,7 +58,7 @@ class RecordingMixin:
 
     def described_part(self, name, rows):
         """What the card says of an evaluated part; see `describe_part`."""
-        described = describe_part(name, rows, self.processing_class.answers, None, self.data_args)
+        described = describe_part(name, rows, AnswerVocabulary.of(self.processing_class), None, self.data_args)
         return {**described, "held_out": held_out(self.leakage(rows))}
 
     def leakage(self, rows):
@@ -70,7 +70,9 @@ class RecordingMixin:
         """The `leakage_report` of two parts, made once."""
         found = next((report for *pair, report in self.leakages if pair[0] is train and pair[1] is rows), None)
         if found is None:
-            found = leakage_report(train, rows, self.data_args.question_group_column)
+            found = leakage_report(
+                train, rows, self.data_args.question_group_column, AnswerRules.of(self.processing_class)
+            )
             self.leakages.append((train, rows, found))
         return found
 
@@ -172,4 +174,5 @@ class RecordingMixin:
         rows = self.parts().get("validation")
         if rows is None or "answer" not in rows.column_names:
             return None
-        return sorted({("binary", "open_ended")[question_type_of(consensus(answer))] for answer in rows["answer"][:]})
+        forms = map(AnswerRules.of(self.processing_class).consensus, rows["answer"][:])
+        return sorted({("binary", "open_ended")[question_type_of(form)] for form in forms})

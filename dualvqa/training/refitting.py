@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets import Sequence, Value, concatenate_datasets
 from transformers import TrainerCallback
 
-from processing import AnswerVocabulary, StreamedRows, consensus, question_type_of
+from processing import AnswerVocabulary, StreamedRows, question_type_of
 from processing.answers import as_list
 
 from .checkpoints import newest_checkpoint
@@ -92,9 +92,9 @@ def refit(trainer, start):
     args.eval_strategy, args.load_best_model_at_end, args.early_stopping_patience = "no", False, None
     args.save_strategy = "epoch" if args.save_strategy == "best" else args.save_strategy
     processor = trainer.processing_class
-    vocabulary = AnswerVocabulary(processor.answers).index
-    answers = map(consensus, trainer.parts()["validation"]["answer"][:])
-    unknown = sum(question_type_of(answer) == 1 and answer not in vocabulary for answer in answers)
+    vocabulary = AnswerVocabulary.of(processor)
+    answers = map(vocabulary.rules.consensus, trainer.parts()["validation"]["answer"][:])
+    unknown = sum(question_type_of(answer) == 1 and answer not in vocabulary.index for answer in answers)
     if unknown:
         logger.info(
             "%d validation questions have an answer that no head has: the refit learns nothing from them", unknown

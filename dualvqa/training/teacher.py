@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers.trainer_utils import IntervalStrategy
 
-from processing import difference, named_logits
+from processing import AnswerRules, difference, named_logits
 
 from .embeddings import fingerprint
 
@@ -100,7 +100,7 @@ def check_teacher(teacher, collator, model, processor):
     for member in getattr(teacher, "models", [teacher]):
         member.forget_memory()  # it holds the very rows that are to be taught
     first = getattr(collator, "collators", [collator])[0]
-    problem = difference(first.processor.answers, processor.answers)
+    problem = difference(first.processor.answers, processor.answers, AnswerRules.of(processor))
     if list(teacher.config.heads) != list(model.config.heads):
         problem = f"heads {list(teacher.config.heads)} and {list(model.config.heads)}"
     if problem:

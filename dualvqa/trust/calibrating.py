@@ -6,7 +6,7 @@ import logging
 import torch
 
 from modeling_dualvqa import DualVQAOutput
-from processing import QUESTION_TYPES, AnswerVocabulary, StreamedRows, consensus, named_logits
+from processing import QUESTION_TYPES, AnswerVocabulary, StreamedRows, named_logits
 from processing.wording import worded
 
 from .abstention import NoThresholdError, choose_threshold
@@ -50,7 +50,8 @@ def reason_against(parts, processor, heads):
     if "validation" not in parts or "answer" not in parts["validation"].column_names:
         return "there is no validation part with answers; give --validation_file, or a --validation_fraction above 0"
     rows = parts["validation"]
-    labels = AnswerVocabulary(processor.all_answers).labels([consensus(answer) for answer in rows["answer"][:]])
+    vocabulary = AnswerVocabulary.of(processor, memory=True)
+    labels = vocabulary.labels([vocabulary.rules.consensus(answer) for answer in rows["answer"][:]])
     labels = {name.removesuffix("_labels"): values for name, values in labels.items()}
     heads = [*heads, "question_type"] if len(heads) == 2 else list(heads)
     problems = answer_problems(heads, labels, rows["image_key"][:], answer_names(processor))

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from sklearn.model_selection import GroupKFold
 
-from processing.answers import AnswerVocabulary, answer_score, as_list, consensus
+from processing.answers import AnswerVocabulary, as_list
 from processing.outputs import joined, output_chunks, row_chunks
-from processing.processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
+from processing.processing_dualvqa import QUESTION_TYPES
 
 from .reliability import brier_scores, expected_calibration_error, reliability_bins
 
@@ -110,7 +110,9 @@ class LabelledLogits:
         self.heads = [name.removesuffix("_logits") for name in self.outputs]
         self.references = list(map(as_list, references))
         self.images = images
-        labels = AnswerVocabulary(processor.all_answers).labels([consensus(people) for people in self.references])
+        vocabulary = AnswerVocabulary.of(processor, memory=True)
+        self.rules = vocabulary.rules
+        labels = vocabulary.labels([self.rules.consensus(people) for people in self.references])
         self.labels = {name.removesuffix("_labels"): torch.tensor(values) for name, values in labels.items()}
 
     def problems(self):
@@ -172,7 +174,7 @@ class LabelledLogits:
         return np.array([item["score"] for item in best]), self.right([item["answer"] for item in best])
 
     def right(self, answers):
-        return np.array([answer_score(answer, people) for answer, people in zip(answers, self.references)])
+        return np.array([self.rules.score(answer, people) for answer, people in zip(answers, self.references)])
 
     def reliability(self, ranked):
         """How far the scores of each head can be trusted, and those that a user gets, `routed`.
@@ -217,7 +219,7 @@ def trust(scores, right):
 
 def answer_names(processor):
     """head -> the answers, or question types, that its logits stand for."""
-    return {"binary": BINARY_ANSWERS, "open_ended": processor.all_answers, "question_type": QUESTION_TYPES}
+    return {"binary": processor.binary_answers, "open_ended": processor.all_answers, "question_type": QUESTION_TYPES}
 
 
 def before_and_after(before, after):

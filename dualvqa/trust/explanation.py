@@ -16,7 +16,7 @@ from torch import nn
 
 from dualvqa.deployment.optimize import Int8Embedding, Int8Linear
 from modeling_dualvqa.teaching_dualvqa import add_evidence
-from processing import normalise_answer
+from processing import AnswerRules
 from processing.image_processing_dualvqa import crop_of
 
 SHOWN_EVIDENCE = 3
@@ -257,16 +257,16 @@ def find_target(processor, outputs, answer=None, question_type=None):
         best, place = processor.decode(ranked, question_type)[0][0], 0
         return best, logit_of(outputs, ranked, best["question_type"], place)
     heads = [head for head in ("binary", "open_ended") if f"{head}_indices" in ranked]
-    known = []
+    known, form = [], AnswerRules.of(processor).form
     for number, head in enumerate(heads if question_type is None else [question_type]):
         for place, entry in enumerate(processor.decode(ranked, head)[0]):
             known.append(entry["answer"])
-            if normalise_answer(entry["answer"]) == normalise_answer(answer):
+            if form(entry["answer"]) == form(answer):
                 if question_type is None and len(heads) == 2:
                     entry["score"] *= ranked["question_type_scores"][0, number].item()
                 return entry, logit_of(outputs, ranked, head, place)
-    forms = {normalise_answer(name): name for name in known}
-    close = [forms[form] for form in difflib.get_close_matches(normalise_answer(answer), forms)]
+    forms = {form(name): name for name in known}
+    close = [forms[match] for match in difflib.get_close_matches(form(answer), forms)]
     first = ", ".join(known[:10]) + ", ..." * (len(known) > 10)
     hint = f"did you mean {', '.join(close)}?" if close else f"it has {first}"
     kind = "" if question_type is None else f"{question_type} "

@@ -10,9 +10,8 @@ from torch.utils.data import DataLoader
 
 from modeling_dualvqa.memory_dualvqa import SAME_QUESTION, Memory, mix
 from modeling_dualvqa.memory_examples_dualvqa import MOST_EXAMPLES, Examples, image_vectors, question_vectors
-from processing import AnswerVocabulary, StreamedRows, consensus, named_logits, question_type_of
-from processing.answers import IGNORE_INDEX, as_list, as_written
-from processing.metrics import answer_score
+from processing import AnswerRules, AnswerVocabulary, StreamedRows, named_logits, question_type_of
+from processing.answers import IGNORE_INDEX, as_list
 from processing.rewordings import wording
 
 from .calibrating import predict
@@ -55,7 +54,9 @@ def build_memory(trainer, rows, parameters, save_texts=True):
     """
     model, processor = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
     model.forget_memory()
-    answers = list(map(consensus, rows["answer"][:]))
+    vocabulary, words = AnswerVocabulary.of(processor), {}
+    rules = vocabulary.rules
+    answers = list(map(rules.consensus, rows["answer"][:]))
     types = [kind_of(answer, model.config.heads) for answer in answers]
     kept = [number for number, kind in enumerate(types) if kind is not None]
     if len(kept) < len(rows):
@@ -63,12 +64,11 @@ def build_memory(trainer, rows, parameters, save_texts=True):
     if len(kept) < 2:
         raise ValueError(f"a memory needs two questions or more, found {len(kept)}")
     rows, answers, types = rows.select(kept), [answers[n] for n in kept], [types[n] for n in kept]
-    vocabulary, words = AnswerVocabulary(processor.answers), {}
     indices = []
     for answer, kind, given in zip(answers, types, rows["answer"][:]):
         index = int(answer == "yes") if kind == 0 else vocabulary.encode(answer)
         if index == IGNORE_INDEX:  # too rare for the vocabulary, or of the validation part in a refit
-            index = len(processor.answers) + words.setdefault(answer, (len(words), as_written(given)))[0]
+            index = len(processor.answers) + words.setdefault(answer, (len(words), rules.as_written(given)))[0]
         indices.append(index)
     encoded = encode(trainer, rows)
     examples = Examples(
@@ -77,7 +77,7 @@ def build_memory(trainer, rows, parameters, save_texts=True):
         encoded["image_index"],
         torch.tensor(indices),
         torch.tensor(types),
-        texts_of(rows, trainer.data_args.image_dir) if save_texts else None,
+        texts_of(rows, rules, trainer.data_args.image_dir) if save_texts else None,
     )
     model.eval()
     model.set_memory(Memory.of(model, examples, len(words), **parameters))
@@ -91,14 +91,16 @@ def kind_of(answer, heads):
     return kind if ("binary", "open_ended")[kind] in heads else None
 
 
-def texts_of(rows, image_dir=None):
+def texts_of(rows, rules, image_dir=None):
     """Image name, question and answer of each row; a name is the path from `image_dir` on, as the data have it."""
     names = [(image.get("path") or "") if isinstance(image, dict) else "" for image in rows["image"][:]]
     if image_dir:
         inside = os.path.join(image_dir, "")
         names = [name.removeprefix(inside) for name in names]
     found = zip(names, rows["question"][:], rows["answer"][:])
-    return [{"image": name, "question": question, "answer": as_written(answer)} for name, question, answer in found]
+    return [
+        {"image": name, "question": question, "answer": rules.as_written(answer)} for name, question, answer in found
+    ]
 
 
 def remembered(trainer, rows):
@@ -201,7 +203,8 @@ def fit_memory(trainer, rows, known):
     memory, words = model.memory.cpu(), processor.memory_answers
     outputs = heads_alone(trainer, rows)
     logits = {name.removesuffix("_logits"): scores.float() for name, scores in outputs.items()}
-    labels = AnswerVocabulary(processor.all_answers).labels(list(map(consensus, rows["answer"][:])))
+    vocabulary = AnswerVocabulary.of(processor, memory=True)
+    labels = vocabulary.labels(list(map(vocabulary.rules.consensus, rows["answer"][:])))
     held = {
         "logits": logits,
         "labels": {name.removesuffix("_labels"): torch.tensor(values) for name, values in labels.items()},
@@ -272,4 +275,5 @@ def chosen(held, numbers):
 def correct(outputs, rows, processor):
     """(n,) how right each routed answer is, in [0, 1]."""
     said = processor.post_process_question_answering(outputs, abstain=False)
-    return np.array([answer_score(best[0]["answer"], as_list(a)) for best, a in zip(said, rows["answer"][:])])
+    score = AnswerRules.of(processor).score
+    return np.array([score(best[0]["answer"], as_list(a)) for best, a in zip(said, rows["answer"][:])])

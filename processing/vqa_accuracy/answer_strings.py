@@ -67,13 +67,24 @@ def question_type_of(answer):
     return 0 if answer in ("no", "yes") else 1
 
 
+def score_of_matches(matches, people, metric="exact"):
+    """How right an answer is that some of the people gave, in [0, 1]; with one person it is 1 or 0.
+
+    "exact" is min(matches / 3, 1), with fewer than three people the share that agrees. "vqa" is the official score of
+    the VQA evaluation (Antol et al. 2015): each person is left out in turn, and the mean taken of
+    min(matches among the others / 3, 1). Of ten people 1, 2, 3 and 4 matches give 0.3, 0.6, 0.9 and 1, where "exact"
+    gives 1/3, 2/3, 1 and 1. Its three are two, or one, where there are no more others: the share that agrees, again.
+    """
+    if metric == "exact" or people == 1:
+        return min(matches / min(3, people), 1.0)
+    needed = min(3, people - 1)
+    left_out_agrees = min(max(matches - 1, 0) / needed, 1.0)
+    return (matches * left_out_agrees + (people - matches) * min(matches / needed, 1.0)) / people
+
+
 def answer_score(prediction, references):
     """min(matches / 3, 1) over the answers of several people; with fewer than three, the share that agrees. With one
-    it is 1 or 0.
-
-    It is not the official score of the VQA evaluation (Antol et al. 2015), which leaves out each of ten people in turn
-    and takes the mean of min(matches among the other nine / 3, 1): an answer that three of ten gave scores 1 here and
-    0.9 there, two of ten 2/3 and 0.6, one of ten 1/3 and 0.3.
+    it is 1 or 0. It is not the official score: see `score_of_matches` and [`AnswerRules`].
 
     Args:
         prediction: an answer, however written, or None for a question left unanswered, which scores 0.
@@ -87,4 +98,4 @@ def answer_score(prediction, references):
         raise ValueError(f"expected references, found {references!r}: nobody said anything")
     given = answer_text(prediction)
     matches = given is not None and sum(normalise_answer(reference) == normal_form(given) for reference in people)
-    return min(matches / min(3, len(people)), 1.0)
+    return score_of_matches(matches, len(people))

@@ -11,7 +11,9 @@ import re
 import unicodedata
 from decimal import Decimal
 
-NUMBER_WORDS = dict(zip("zero one two three four five six seven eight nine ten".split(), map(str, range(11))))
+from .languages import LANGUAGES
+
+NUMBER_WORDS = LANGUAGES["en"].number_words
 # Where an "a" may follow as an article. After other words it may be a name: vitamin A deficiency, hepatitis A virus.
 LINKS = set(
     "and or but not of in on at to by for from with without near under over behind beside between below above into "
@@ -48,9 +50,7 @@ HYPHEN = "\x07"
 
 L = r"[^\W\d_]"  # a letter
 WORD = rf"{L}{L}"  # the beginning or end of a word, which isn't a single letter
-SPELLED = "|".join(NUMBER_WORDS)
-NUMBER = rf"(?:{SPELLED}|\d+)(?!\w)"
-# In this order, each on text with a space at either end.
+# In this order, each on text with a space at either end; those of `Words` for a language's number words are among them.
 RULES = (
     # 10² -> 10^2, CO₂ -> CO2, 10₂ -> 10_2, 1½ -> 1 1/2
     (r"\x02\x01|\x04\x03", ""),
@@ -79,8 +79,7 @@ RULES = (
     (r"[¿¡]+(?=\w)", ""),
     (r"(?<![\w.])\.(?=\d)", "0."),
     # signs: one spelling of each, and one way of spacing it
-    (rf"(?<!\S)no\. ?({SPELLED})(?!\w)", lambda found: f"no. {NUMBER_WORDS[found[1]]}"),
-    (r"(?<=\w) & (?=\w)", " and "),
+    "no. five and &",
     (r"\+/-", "±"),
     (r"!=|=/=", "≠"),
     (r"<=", "≤"),
@@ -94,38 +93,76 @@ RULES = (
     (r"(?<=°) (?=[cf](?!\w))", ""),
     # hyphens of words are spaces; those of ranges (5-6, L4-L5), grades (A-) and names (A-line, covid-19) are not
     (rf"(?<={WORD})_(?={WORD})", " "),
-    (rf"(?<![\w-])({NUMBER})(?:-| - )(?={NUMBER})", lambda found: f"{NUMBER_WORDS.get(found[1], found[1])}-"),
-    (rf"(?<=\d-)({SPELLED})(?!\w)", lambda found: NUMBER_WORDS[found[1]]),
+    "five-six",
     (r"(?<=\d) - (?=\d)", "-"),
     (rf"(?<=\W{L})(?<!\Wa)-(?={WORD})", HYPHEN),
     (rf"(?<=\w)(?<!\Wa)-(?={WORD})|(?<={WORD})-(?={L})", " "),
 )
-RULES = [(re.compile(pattern), replacement) for pattern, replacement in RULES]
-PLAIN_WORDS, CHANGED_WORDS = re.compile(r"[a-z]{2,}(?: [a-z]{2,})*"), {*NUMBER_WORDS, "an", "the"}
+PLAIN_WORDS = re.compile(r"[a-z]{2,}(?: [a-z]{2,})*")
 WHOLE_NUMBER = re.compile(r"[-+]?\d+\.00?")  # 1.000 may be a thousand
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d+)?e[-+]\d{1,2}")
 
 
+class Words:
+    """What the rules need of one language.
+
+    Args:
+        code: a key of `LANGUAGES`.
+    """
+
+    def __init__(self, code):
+        own = LANGUAGES[code]
+        self.english = code == "en"
+        self.numbers, self.articles = own.number_words, set(own.articles.split())
+        self.elided, self.conjunction = own.elided.split(), own.conjunction
+        self.changed = {*self.numbers, *self.articles}
+        self.letters = str.maketrans(own.letters)
+        self.marks = re.compile(f"[{own.marks}]") if own.marks else None
+        spelled = "|".join(map(re.escape, self.numbers)) or "(?!)"
+        number = rf"(?:{spelled}|\d+)(?!\w)"
+        of_language = {
+            "no. five and &": [
+                (rf"(?<!\S)no\. ?({spelled})(?!\w)", lambda found: f"no. {self.numbers[found[1]]}"),
+                *([(r"(?<=\w) & (?=\w)", f" {own.conjunction} ")] if own.conjunction else []),
+            ],
+            "five-six": [
+                (rf"(?<![\w-])({number})(?:-| - )(?={number})", lambda found: f"{self.digits(found[1])}-"),
+                (rf"(?<=\d-)({spelled})(?!\w)", lambda found: self.digits(found[1])),
+            ],
+        }
+        rules = [rule for name in RULES for rule in (of_language[name] if isinstance(name, str) else [name])]
+        self.rules = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+
+    def digits(self, word):
+        return self.numbers.get(word, word)
+
+
+words_of = functools.lru_cache(Words)
+
+
 @functools.lru_cache(maxsize=2**16)
-def normal_form(text):
-    """The form of a text. The form of a form is itself."""
-    lower = text.lower()
-    if PLAIN_WORDS.fullmatch(lower) and CHANGED_WORDS.isdisjoint(lower.split()):
+def normal_form(text, language="en"):
+    """The form of a text by the articles and number words of a language. The form of a form is itself."""
+    lower, words = text.lower(), words_of(language)
+    if PLAIN_WORDS.fullmatch(lower) and words.changed.isdisjoint(lower.split()) and not words.letters:
         return lower  # most answers; the rules take a hundred times as long
-    form, before = one_pass(text), None
+    form, before = one_pass(text, words), None
     while form != before:  # a rule may make room for one before it
-        form, before = one_pass(form), form
+        form, before = one_pass(form, words), form
     return form
 
 
-def one_pass(text):
+def one_pass(text, words):
     seen = UNSEEN.sub("", unicodedata.normalize("NFC", text))
-    seen = NAMED_A.sub("a. ", seen)
-    seen = text = unicodedata.normalize("NFC", "".join(map(plain, seen)).lower())
-    for pattern, replacement in RULES:
+    seen = NAMED_A.sub("a. ", seen) if words.english else seen
+    seen = "".join(map(plain, seen)).translate(words.letters)
+    seen = words.marks.sub("", seen) if words.marks else seen
+    seen = text = unicodedata.normalize("NFC", seen.lower())
+    for pattern, replacement in words.rules:
         text = pattern.sub(replacement, f" {text.strip()} ")
-    words = numbers(without_articles(without_stops(text.split())))
-    return " ".join(words).replace(HYPHEN, " ") or seen.strip()
+    found = without_stops(text.split())
+    found = without_articles(found) if words.english else without_first_articles(found, words)
+    return " ".join(numbers(found, words)).replace(HYPHEN, " ") or seen.strip()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -133,6 +170,8 @@ def plain(char):
     """A character as its plain sort: 5 in full width is 5. Where that would change what is said, marked or as it is."""
     if char in SAME:
         return SAME[char]
+    if unicodedata.category(char) == "Nd":
+        return str(unicodedata.digit(char))  # of any script
     kind, *codes = unicodedata.decomposition(char).split() or [""]
     if not kind.startswith("<"):
         return char
@@ -170,16 +209,28 @@ def without_articles(words):
     return kept
 
 
-def numbers(words):
+def without_first_articles(found, words):
+    """Without the articles that an answer, or what follows "and", begins with; in languages other than English."""
+    kept = []
+    for word, following in zip(found, [*found[1:], ""]):
+        first = not kept or kept[-1] == words.conjunction
+        if first:
+            begins = next((short for short in words.elided if re.match(rf"{short}{L}{L}", word)), "")
+            word = word[len(begins) :]
+        kept += [] if first and word in words.articles and re.match(rf"{L}{L}", following) else [word]
+    return kept
+
+
+def numbers(found, words):
     """With digits for zero to ten, and the numbers that programs write as a person does."""
-    if len(words) == 1 and WHOLE_NUMBER.fullmatch(words[0]):
-        return [words[0].partition(".")[0]]
+    if len(found) == 1 and WHOLE_NUMBER.fullmatch(found[0]):
+        return [found[0].partition(".")[0]]
     spelled = []
-    for word in words:
+    for word in found:
         if SCIENTIFIC.fullmatch(word):
             number = f"{Decimal(word):f}"
             word = number.rstrip("0").rstrip(".") if "." in number else number
         elif not (word == "one" and spelled[-1:] == ["no"]):  # nobody
-            word = NUMBER_WORDS.get(word, word)
+            word = words.digits(word)
         spelled.append(word)
     return spelled

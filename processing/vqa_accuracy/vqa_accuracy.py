@@ -7,18 +7,22 @@ import evaluate
 import numpy as np
 from sklearn.metrics import f1_score
 
-from .answer_strings import answer_score, answer_text, as_list, consensus, question_type_of
-from .normal_form import normal_form
+from .answer_strings import answer_text, as_list, question_type_of
+from .rules import AnswerRules
 
 TYPES = ("binary", "open_ended")
 DESCRIPTION = """Accuracy of visual question answering over answer strings in their normal form, in all and by question
 type: a question is binary when the answer that most people gave is yes or no, else open-ended. Of several people's
-answers the score is min(matches / 3, 1), not the official average over all but one of ten people."""
+answers the score is min(matches / 3, 1), or with metric="vqa" the official one of the VQA evaluation over its own
+forms, the average over all but one of the people."""
 INPUTS = """
 Args:
     predictions: list of strings; numbers are read as text, and None is a question left unanswered, which scores 0.
     references: for each question a string, or a list of strings, the answers that several people gave. Of those some
         may be None or empty, who said nothing; a question that nobody answered is refused.
+    metric: "exact", or "vqa" for the official score.
+    yes_answers, no_answers: lists of words that mean yes and no, besides these two.
+    answer_language: whose articles and number words make no difference: "en", "de", "zh" and so on, or "none".
 Returns:
     accuracy, binary_accuracy, open_ended_accuracy: shares in [0, 1]; a type without questions is left out.
     macro_f1, binary_macro_f1, open_ended_macro_f1: unweighted mean of F1 over the answers that occur in the references.
@@ -52,10 +56,11 @@ class VQAAccuracy(evaluate.Metric):
         references = [references_of(people, row) for row, people in enumerate(references)]
         super().add_batch(predictions=predictions, references=references, **kwargs)
 
-    def _compute(self, predictions, references):
-        predictions = list(map(normal_form, predictions))
-        answers = list(map(consensus, references))
-        scores = [answer_score(answer, people) for answer, people in zip(predictions, references)]
+    def _compute(self, predictions, references, **rules):
+        rules = AnswerRules(**rules)
+        answers = list(map(rules.consensus, references))
+        scores = [rules.score(answer, people) for answer, people in zip(predictions, references)]
+        predictions = list(map(rules.form, predictions))
         rows = defaultdict(list)
         for row, answer in enumerate(answers):
             rows[""].append(row)

@@ -1,0 +1,118 @@
+"""Which words of a data set mean yes and no: those that are given, the saved model's, or usual ones that are found."""
+
+import logging
+from collections import Counter
+
+from .answers import AnswerRules, as_list
+from .vqa_accuracy.languages import USUAL_WORDS
+from .vqa_accuracy.normal_form import normal_form
+from .wording import worded
+
+logger = logging.getLogger(__name__)
+
+LEAST = 0.01  # of all answers: what is rarer may well be something else, as "si" for silicon
+DIGITS = ("digits", "1", "0")  # of statements; counts and years are numbers too, so only where nothing else is said
+FIELDS = ("yes_answers", "no_answers", "answer_language", "metric")
+
+
+def settle_rules(data_args, answers=(), processor=None):
+    """Fills in, in place, what the settings leave open about how answers are compared.
+
+    Args:
+        data_args: `DataArguments`. What they have is kept, and a processor takes it over.
+        answers: those of the training rows, where there are any; None for a row without one.
+        processor: the saved model's, whose rules hold for what isn't given. Without it the words for yes and no are
+            looked for among the answers.
+
+    Returns:
+        The [`AnswerRules`].
+    """
+    if processor is not None:
+        own = AnswerRules.of(processor)
+        for name in FIELDS:
+            if not getattr(data_args, name):
+                value = getattr(own, name)
+                setattr(data_args, name, list(value) if isinstance(value, tuple) else value)
+        processor.answer_rules = data_args.rules.saved()
+        tell(found_groups(written(answers)), data_args.rules)
+    elif not data_args.yes_answers:
+        counts = written(answers)
+        groups = found_groups(counts)
+        if len(groups) == 1:
+            take(data_args, groups[0], counts)
+    return data_args.rules
+
+
+def written(answers):
+    """How often each answer is given, as it is written."""
+    return Counter(text for people in answers if people is not None for text in as_list(people))
+
+
+def found_groups(counts):
+    """The pairs of words for yes and no that answers have: (whose, yes words, no words), the commonest writings first.
+
+    Both sides must be at least `LEAST` of the answers. Pairs whose words are all among another's are that one.
+
+    Args:
+        counts: see `written`.
+    """
+    forms, total = {}, sum(counts.values())
+    for text, count in counts.most_common():
+        forms.setdefault(normal_form(text, "none"), []).append((text, count))
+    only_digits = bool(forms) and set(forms) <= {"0", "1"}
+    found = []
+    for whose, *sides in [DIGITS] if only_digits else USUAL_WORDS:
+        words = [
+            sorted((forms[form] for form in side.split() if form in forms), key=lambda same: -sum(n for _, n in same))
+            for side in sides
+        ]
+        if all(sum(n for same in side for _, n in same) >= LEAST * total and side for side in words):
+            found.append((whose, *([same[0][0] for same in side] for side in words)))
+    kept = []
+    for place, (_, *sides) in enumerate(found):
+        own, others = {*sides[0], *sides[1]}, [{*other[1], *other[2]} for other in found]
+        if not any(own < other or (own == other and n < place) for n, other in enumerate(others)):
+            names = [other[0] for other, words in zip(found, others) if words == own]
+            kept.append((" or ".join(names), *sides))
+    return kept
+
+
+def take(data_args, group, counts):
+    """Makes a pair of words those of the settings, and says so where they aren't English."""
+    whose, yes, no = group
+    if AnswerRules().form(yes[0]) == "yes" and AnswerRules().form(no[0]) == "no" and len(yes) == len(no) == 1:
+        return
+    data_args.yes_answers, data_args.no_answers = yes, no
+    number = sum(counts[word] for word in (*yes, *no))
+    logger.warning(
+        "%s: taken as yes, %s: as no (%s; %s of %s answers), for the yes/no head. To say otherwise: %s",
+        quoted(yes),
+        quoted(no),
+        whose,
+        f"{number:,}",
+        f"{sum(counts.values()):,}",
+        flags(["yes"], ["no"]),
+    )
+
+
+def tell(groups, rules):
+    """Says which words look like yes and no and are learned as any others."""
+    others = [
+        group for group in groups if any(rules.form(word) not in ("yes", "no") for word in (*group[1], *group[2]))
+    ]
+    if others:
+        yes = list(dict.fromkeys([*rules.shown[1:], *(word for group in groups for word in group[1])]))
+        no = list(dict.fromkeys([*rules.shown[:1], *(word for group in groups for word in group[2])]))
+        logger.warning(
+            "%s may mean yes and no, and are learned as any other words; if they do, give %s",
+            " and ".join(quoted([*group[1], *group[2]]) for group in others),
+            flags(yes, no),
+        )
+
+
+def quoted(words):
+    return ", ".join(f'"{word}"' for word in words)
+
+
+def flags(yes, no):
+    return worded(f"--yes_answers {' '.join(yes)} --no_answers {' '.join(no)}")
