@@ -13,6 +13,8 @@ SOFT_SCORES = ("vqa", "share")
 
 SCORES = ("vqa", "share")
 
+SCORES = ("vqa", "share")
+
 
 def score_of_matches(matches, people):
     """The official score of an answer that `matches` of several people gave: the mean of min(matches / 3, 1) over all
