@@ -11,26 +11,7 @@ from .vqa_accuracy.answer_strings import score_of_matches
 SOFT_SCORES = ("vqa", "share")
 
 
-SCORES = ("vqa", "share")
-
-SCORES = ("vqa", "share")
-
-
-def score_of_matches(matches, people):
-    """The official score of an answer that `matches` of several people gave: the mean of min(matches / 3, 1) over all
-    ways to leave one of them out (Antol et al. 2015, "VQA: Visual Question Answering"); 1 or 0 where there is one.
-    """
-    if people == 1:
-        return float(matches)
-    need = min(3, people - 1)
-    without = matches * min((matches - 1) / need, 1) + (people - matches) * min(matches / need, 1)
-    return without / people
-
-
-SCORES = {
-    "vqa": lambda matches, people: score_of_matches(matches, people, "vqa"),
-    "share": lambda matches, people: matches / people,
-}
+SCORES = {"vqa": score_of_matches, "share": lambda matches, people: matches / people}
 
 
 class SoftLabels:

@@ -67,7 +67,7 @@ def question_type_of(answer):
     return 0 if answer in ("no", "yes") else 1
 
 
-def score_of_matches(matches, people, metric="exact"):
+def score_of_matches(matches, people, metric="vqa"):
     """How right an answer is that some of the people gave, in [0, 1]; with one person it is 1 or 0.
 
     "exact" is min(matches / 3, 1), with fewer than three people the share that agrees. "vqa" is the official score of
@@ -98,4 +98,4 @@ def answer_score(prediction, references):
         raise ValueError(f"expected references, found {references!r}: nobody said anything")
     given = answer_text(prediction)
     matches = given is not None and sum(normalise_answer(reference) == normal_form(given) for reference in people)
-    return score_of_matches(matches, len(people))
+    return score_of_matches(matches, len(people), "exact")
