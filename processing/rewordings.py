@@ -6,7 +6,6 @@ from collections import defaultdict
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 # What it joins and misses on VQA-RAD is measured by benchmarks/rewordings.py.
 NEAR = 0.35
@@ -29,6 +28,8 @@ def question_groups(rows, column=None):
     Returns:
         A list of strings, which don't depend on the order of the rows.
     """
+    from sklearn.feature_extraction.text import TfidfVectorizer  # a second, which asking a model doesn't need
+
     images, words = rows["image_key"][:], list(map(wording, rows["question"][:]))
     if column is not None:
         named = zip(images, words, rows[column][:])

@@ -122,6 +122,7 @@ def page(folder, found):
             yield from measured_on(part, found["held_out"].get(part), found["refit"])
     yield from memory(found["memory"], found["memory_figures"], found["refit"])
     yield from calibration(found["calibration"] or {}, results.get("calibration") or {})
+    yield from measured_on("validation", None, found["calibration"] and found["refit"])
 
 
 def table(title, rows):

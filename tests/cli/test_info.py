@@ -104,6 +104,7 @@ def test_figures_say_how_their_questions_were_held_out_and_of_which_weights_they
             f"reached (test part): routed all 75.0% held out by image{after} memory:",
             "memory: fitted on 99 questions heads alone 50.0% with it 62.5%, parameters cross-fitted: of questions "
             f"about other images held out by wording{before} calibration:",
+            f"so that at most 10.0% are wrong{before}",
         ):
             assert said in shown, shown
         assert ("refit 1,320 questions about 330 images: those of the validation" in shown) == bool(trained_anew)
