@@ -32,6 +32,7 @@ def teach(argv):
         raise ValueError(f"there is no file {args.file} with what is to be taught")
     if not (args.output_dir or os.path.isdir(folder)):
         raise ValueError(f"{folder} is on the Hub: give --output_dir, a folder to save into")
+    from dualvqa.run.quiet import quiet
     from dualvqa.training.output_folder import claimed, written_whole
     from dualvqa.training.record import remembered_columns
     from processing import DataArguments, prepare_dataset
@@ -42,7 +43,7 @@ def teach(argv):
     data = DataArguments(image_dir=where or None, **{name: getattr(args, name) for name in read})
     pipe = load_pipeline(folder)
     data.remembered_columns = remembered_columns(pipe.model)
-    with command_line():
+    with command_line(), quiet():
         rows = prepare_dataset(args.file, data_args=data, needs_answers=not args.remove, name=args.file)
     with claimed(args.output_dir or folder):
         said = removed(pipe, rows) if args.remove else taught(pipe, rows)

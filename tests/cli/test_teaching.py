@@ -1,5 +1,7 @@
 """`dualvqa teach`: a saved model learns answers without training, and forgets them again."""
 
+import json
+
 import pytest
 from helpers import write_jsonl
 from PIL import Image
@@ -47,8 +49,11 @@ def test_a_new_answer_is_taught_said_and_taken_out_again(saved, tmp_path, capsys
 
 @pytest.mark.slow
 def test_a_corrected_training_example_is_hidden(saved, tmp_path, capsys):
-    rows = [{"pic": "red.png", "question": "what color is it?", "answer": "green"}]
-    main(["teach", str(saved), write_jsonl(tmp_path / "new.jsonl", rows), "--image_column", "pic"])
+    config = json.loads((saved / "config.json").read_text())
+    config["model_card"] = {**(config["model_card"] or {}), "columns": {"question": "ask"}}
+    (saved / "config.json").write_text(json.dumps(config))
+    (tmp_path / "new.csv").write_text("pic;ask;Antwort\nred.png;what color is it?;green\n")  # the folder knows of "ask"
+    main(["teach", str(saved), str(tmp_path / "new.csv"), "--image_column", "pic"])
     assert "1 training examples of the same question and image are hidden" in capsys.readouterr().out
     assert asked(saved, tmp_path / "red.png", "what color is it?") == "green"
 
