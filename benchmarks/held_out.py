@@ -1,19 +1,21 @@
 """What a run without a recipe reaches by each way to hold out, with and without a memory, beside copying.
 
 python benchmarks/held_out.py --ways wording image --runs runs/held_out --output docs/results/held_out.md
-    --flags --train_file vqa-rad/train.jsonl --image_dir vqa-rad ...
+    [--folds 5] [--jobs 2] --flags --train_file vqa-rad/train.jsonl --image_dir vqa-rad ...
 
-A run that is finished already is not run again.
+With --folds each question is held out once for each seed, in place of a share of them. A run that is finished already
+is not run again.
 """
 
 import json
 import os
-import platform
 import subprocess
 import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
+from measure import machine
 from pages import ROOT, build_parser, command, table, write_page
 from seeds import spread
 
@@ -25,16 +27,14 @@ COLUMNS = {
     "majority": "majority",
     "router": "router right",
 }
-NOTE = """
-Each run trains without a recipe; {share:.0%} of what its way can hold out is held out, drawn anew for each seed, and
-scored. *Heads alone* and *with memory* are of the same model, routed: the model chooses the head. The parameters of the
-memory are fitted on the held-out questions, and each of these is answered with parameters fitted on those about other
-images. *Copied* is the answer of the training question whose words are most similar, about whatever image; *same image*
-that of the most similar one about the same image. *Majority* is the most frequent training answer of the true type. All
-questions, in %, mean ± standard deviation over the seeds {seeds}.
-
-{machine}, torch {torch}.
-"""
+NOTE = """Each run trains without a recipe, {held}, and scores it. *Heads alone* and *with memory* are of the same model,
+routed: the model chooses the head. The parameters of the memory are fitted on the held-out questions, and each of these
+is answered with parameters fitted on those about other images. *Copied* is the answer of the training question whose
+words are most similar, about whatever image; *same image* that of the most similar one about the same image. *Majority*
+is the most frequent training answer of the true type. All questions, in %, mean ± standard deviation over the seeds
+{seeds}."""
+SHARE = "holds out {share:.0%} of what its way can hold out, drawn anew for each seed"
+FOLDS = "holds out one of {folds} folds, cut anew for each seed"
 
 
 def main():
@@ -42,36 +42,63 @@ def main():
     parser.add_argument("--ways", nargs="+", default=["wording", "question", "image"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 0, 1])
     parser.add_argument("--share", type=float, default=0.15)
+    parser.add_argument("--folds", type=int, help="hold out every question once, in place of a share of them")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--flags", nargs="...", default=[])
     args = parser.parse_args()
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} threads"
+    held = FOLDS.format(folds=args.folds) if args.folds else SHARE.format(share=args.share)
     seeds = ", ".join(map(str, args.seeds))
-    note = NOTE.format(share=args.share, seeds=seeds, machine=machine, torch=torch.__version__)
+    note = (
+        "\n"
+        + textwrap.fill(NOTE.format(held=held, seeds=seeds), 120)
+        + f"\n\n{machine(gpu=True)}; {args.jobs} at a time.\n"
+    )
+    places = [(way, seed, fold) for way in args.ways for seed in args.seeds for fold in range(args.folds or 1)]
     lines = []
-    for way in args.ways:
-        runs = [measure(args, way, seed) for seed in args.seeds]
-        questions = ", ".join(str(run["questions"]) for run in runs)
-        lines.append([way, questions, *("-" if None in column else spread(column, 1) for column in columns_of(runs))])
-        text = f"{table(['held out by', 'questions', *COLUMNS.values()], lines)}{note}"
-        write_page(args.output, f"# Three ways to hold out\n\nWritten by\n\n```bash\n{command()}\n```\n\n{text}")
+    with ThreadPoolExecutor(args.jobs) as pool:
+        pending = {place: pool.submit(measure, args, *place) for place in places}
+        for way in args.ways:
+            runs = [[pending[way, seed, fold].result() for fold in range(args.folds or 1)] for seed in args.seeds]
+            pooled = [together(run) for run in runs]
+            questions = ", ".join(str(run["questions"]) for run in pooled)
+            columns = columns_of(pooled)
+            lines.append([way, questions, *("-" if None in column else spread(column, 1) for column in columns)])
+            text = f"{table(['held out by', 'questions', *COLUMNS.values()], lines)}{note}"
+            write_page(args.output, f"# Three ways to hold out\n\nWritten by\n\n```bash\n{command()}\n```\n\n{text}")
     print(text)
+
+
+def together(folds):
+    """The figures of one seed's folds, each weighted by its questions."""
+    questions = sum(fold["questions"] for fold in folds)
+
+    def mean(name):
+        values = [fold[name] for fold in folds]
+        return None if None in values else sum(f["questions"] * v for f, v in zip(folds, values)) / questions
+
+    return {"questions": questions, **{name: mean(name) for name in COLUMNS}}
 
 
 def columns_of(runs):
     return [[run[name] for run in runs] for name in COLUMNS]
 
 
-def measure(args, way, seed):
+def measure(args, way, seed, fold):
     """What one run reached, in %."""
-    folder = args.runs / f"{way}_{seed}"
+    folder = args.runs / (f"{way}_{seed}_{fold}" if args.folds else f"{way}_{seed}")
     if not (folder / "report.json").exists():
-        seeds = ["--split_seed", str(seed), "--seed", str(seed)]
-        ours = ["--split_by", way, "--validation_fraction", str(args.share), *seeds]
+        held = ["--folds", str(args.folds), "--fold", str(fold)] if args.folds else []
+        held = held or ["--validation_fraction", str(args.share)]
+        ours = ["--split_by", way, *held, "--split_seed", str(seed), "--seed", str(seed)]
         start = [sys.executable, "-m", "dualvqa", "train", "--do_eval", "--memory", "--output_dir", str(folder)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run([*start, *ours, *args.flags], check=True, env=environment)
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "log.txt", "w", encoding="utf-8") as log:
+            done = subprocess.run([*start, *ours, *args.flags], env=environment, stdout=log, stderr=log)
+        if done.returncode:
+            raise SystemExit(f"a run failed, see {folder / 'log.txt'}")
     part = json.loads((folder / "report.json").read_text())["parts"]["validation"]
     memory = json.loads((folder / "config.json").read_text())["model_card"]["memory"]
     if memory is None:
