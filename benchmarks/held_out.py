@@ -27,12 +27,14 @@ COLUMNS = {
     "majority": "majority",
     "router": "router right",
 }
-NOTE = """Each run trains without a recipe, {held}, and scores it. *Heads alone* and *with memory* are of the same model,
-routed: the model chooses the head. The parameters of the memory are fitted on the held-out questions, and each of these
-is answered with parameters fitted on those about other images. *Copied* is the answer of the training question whose
-words are most similar, about whatever image; *same image* that of the most similar one about the same image. *Majority*
-is the most frequent training answer of the true type. All questions, in %, mean ± standard deviation over the seeds
-{seeds}."""
+NOTE = (
+    "Each run trains without a recipe, {held}, and scores it. *Heads alone* and *with memory* are of the same model, "
+    "routed: the model chooses the head. The parameters of the memory are fitted on the held-out questions, and each "
+    "of these is answered with parameters fitted on those about other images. *Copied* is the answer of the training "
+    "question whose words are most similar, about whatever image; *same image* that of the most similar one about the "
+    "same image. *Majority* is the most frequent training answer of the true type. All questions, in %, mean ± "
+    "standard deviation over the seeds {seeds}."
+)
 SHARE = "holds out {share:.0%} of what its way can hold out, drawn anew for each seed"
 FOLDS = "holds out one of {folds} folds, cut anew for each seed"
 
@@ -50,11 +52,8 @@ def main():
     args = parser.parse_args()
     held = FOLDS.format(folds=args.folds) if args.folds else SHARE.format(share=args.share)
     seeds = ", ".join(map(str, args.seeds))
-    note = (
-        "\n"
-        + textwrap.fill(NOTE.format(held=held, seeds=seeds), 120)
-        + f"\n\n{machine(gpu=True)}; {args.jobs} at a time.\n"
-    )
+    note = textwrap.fill(NOTE.format(held=held, seeds=seeds), 120)
+    note = f"\n{note}\n\n{machine(gpu=True)}; {args.jobs} runs at a time.\n"
     places = [(way, seed, fold) for way in args.ways for seed in args.seeds for fold in range(args.folds or 1)]
     lines = []
     with ThreadPoolExecutor(args.jobs) as pool:
