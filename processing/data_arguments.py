@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from .answers import AnswerRules
 from .encodings import check_encoding
 from .image_sources_dualvqa import FILES, ImageSources
+from .public_sets import public_sets, set_name, set_settings
 from .soft_labels import SOFT_SCORES
 from .tables import check_separator
 
@@ -15,7 +16,14 @@ class DataArguments:
     """Where the examples come from, and which of them are used."""
 
     dataset_name: str | None = field(
-        default=None, metadata={"help": "Hub id of a data set, or easy_vqa for the package's. Files take precedence."}
+        default=None,
+        metadata={
+            "help": "Hub id of a data set; easy_vqa for the package's; with --data_dir a public set, such as vqa_v2 or "
+            "gqa. Files take precedence."
+        },
+    )
+    data_dir: str | None = field(
+        default=None, metadata={"help": "Folder with the files of a public set, as they are distributed."}
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the Hub data set."})
     train_file: str | None = field(
@@ -167,6 +175,13 @@ class DataArguments:
             check_separator(self.csv_separator)
         if self.csv_encoding is not None:
             check_encoding(self.csv_encoding)
+        if self.data_dir and not set_name(self.dataset_name):
+            raise ValueError(
+                f"--data_dir is the folder of a public set: give its name with --dataset_name, one of "
+                f"{', '.join(public_sets())}; found {self.dataset_name}"
+            )
+        for name, value in set_settings(self.dataset_name if self.data_dir else None).items():
+            setattr(self, name, getattr(self, name) or value)
         if self.on_bad_example not in ("error", "skip"):
             raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")
         if self.boolean_answers not in ("words", "yes_no"):

@@ -24,6 +24,7 @@ from .image_keys import content_key
 from .image_loading_dualvqa import embedded, load_image
 from .image_sources_dualvqa import FILES
 from .places import counted
+from .public_sets import close_set, load_public_set, set_name
 from .rows import column_values, own_columns
 from .splits import check_column, fraction_of, split_dataset
 from .wording import worded
@@ -43,13 +44,16 @@ def load_sources(args):
         raw = {
             part: read_file(path, args) for part, path in args.files.items() if part != "train" or not args.streaming
         }
-    elif args.dataset_name in ("easy_vqa", "easy-vqa") and not args.streaming:
+    elif set_name(args.dataset_name) == "easy_vqa" and not args.data_dir and not args.streaming:
         raw = load_easy_vqa()
+    elif set_name(args.dataset_name) and not args.streaming:
+        raw = load_public_set(args)
     elif args.dataset_name:
         try:
             raw = load_hub(args)
         except (OSError, ValueError, tarfile.TarError, DatasetsError, pyarrow.ArrowException) as error:
-            raise ValueError(f"--dataset_name {args.dataset_name} can't be loaded: {error}") from error
+            hint = close_set(args.dataset_name)
+            raise ValueError(f"--dataset_name {args.dataset_name} can't be loaded: {error}{hint}") from error
     else:
         raise ValueError("no data: give --train_file, --validation_file or --test_file, or --dataset_name")
     for part, rows in raw.items():

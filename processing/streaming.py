@@ -23,6 +23,7 @@ from .datasets import image_key
 from .exclusion import Exclusion, check_rules
 from .files import check_file
 from .hub_data import find_source, text_files
+from .public_sets import set_name
 from .rows import plain
 from .summary import summarise
 from .yes_no import settle_rules
@@ -54,7 +55,7 @@ def open_stream(args, columns=None):
                 raise ValueError(f"--streaming reads Parquet files, found {file}")
             check_file(file, (".parquet",))
         return load_dataset("parquet", data_files=files, split="train", streaming=True, columns=columns).reshard()
-    if not args.dataset_name or args.dataset_name in ("easy_vqa", "easy-vqa"):
+    if not args.dataset_name or set_name(args.dataset_name):
         raise ValueError("--streaming needs --train_file with Parquet files, or the --dataset_name of a Hub data set")
     source, builder = find_source(args)
     if text_files(builder, args.dataset_name):

@@ -70,12 +70,12 @@ def read_yaml(text, where):
 
 
 def shipped_recipes():
-    """name -> path of the recipes that come with the package."""
+    """name -> path of the recipes that come with the package: the general ones, and those of public sets."""
     try:
         folder = shipped("recipes")
     except FileNotFoundError:
         return {}
-    return {path.stem: str(path) for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: str(path) for place in ("", "sets") for path in sorted((folder / place).glob("*.yaml"))}
 
 
 def find_recipe(name_or_path):
