@@ -253,7 +253,7 @@ def cell(value):
 def data_table(rows):
     if not rows:
         return "Not recorded."
-    lines = ["| part | from | questions | images | open-ended answers in the vocabulary |", "|---|---|---|---|---|"]
+    lines = ["| part | from | questions | images | open-ended coverage |", "|---|---|---|---|---|"]
     for row in rows:
         coverage = f"{row['coverage']:.1%}" if row.get("coverage") is not None else ""
         images = "not counted" if row["images"] is None else f"{row['images']:,}"
@@ -295,8 +295,7 @@ def result_tables(record):
             besides.append(f"The {part} part is {way}: {WAYS[way]}" if way in WAYS else f"Of the {part} part {way}.")
         if "coverage" in figures:
             besides.append(
-                f"{figures['coverage']:.1%} of the open-ended questions have an answer in the vocabulary: "
-                f"no open-ended accuracy can be higher."
+                f"With the answers that it knows the open-ended accuracy can be {figures['coverage']:.1%} at most."
             )
         if "router_accuracy" in figures and len(lines) > 2:
             besides.append(f"The model chooses the right head for {figures['router_accuracy']:.1%} of the questions.")

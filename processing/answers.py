@@ -134,13 +134,30 @@ class AnswerVocabulary:
             "question_type_labels": types,
         }
 
-    def coverage(self, answers):
-        """Share of the open-ended ones among `answers` that the vocabulary has: no accuracy can be higher.
+    def known(self, binary=False):
+        """The forms of its answers that the metric compares, with `binary` those of yes and no too."""
+        return {*map(self.rules.compared, self.answers), *(BINARY_ANSWERS if binary else ())}
 
-        None where there is no open-ended answer.
+    def coverage(self, answers, binary=False):
+        """The most that the accuracy of the open-ended questions among some can be, with the answers that there are.
+
+        Where one person answered each it is the share of these answers that the vocabulary has.
+
+        Args:
+            answers: of each question an answer, or the list of those of several people.
+            binary: whether yes and no can be said besides, by a head of their own.
+
+        Returns:
+            A share in [0, 1], by the metric of the rules; None where there is no open-ended question.
         """
-        open_ended = [form for form in map(self.rules.form, answers) if question_type_of(form) == 1]
-        return sum(form in self.index for form in open_ended) / len(open_ended) if open_ended else None
+        known, scores = self.known(binary), []
+        for people in answers:
+            if isinstance(people, str):
+                if question_type_of(self.rules.form(people)) == 1:
+                    scores.append(float(self.rules.compared(people) in known))
+            elif question_type_of(self.rules.consensus(people)) == 1:
+                scores.append(self.rules.best_score(known, people))
+        return sum(scores) / len(scores) if scores else None
 
 
 def refuse_twins(first, second, rules):

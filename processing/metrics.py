@@ -63,8 +63,8 @@ class AnswerMetrics:
 
     Figures, each as in [`VQAAccuracy`]: `oracle_*` with the head chosen by the true question type, `routed_*` with the
     head that the model chooses, `majority_*` for always giving the training part's most frequent answer of the type;
-    besides, of a model with two heads, `router_accuracy`, and `coverage`, the share of open-ended questions whose
-    answer is in the vocabulary.
+    besides, of a model with two heads, `router_accuracy`, and `coverage`, the most that its open-ended accuracy can be
+    with the answers that it knows.
 
     All of these score best guesses, whatever the processor leaves unanswered.
 
@@ -166,5 +166,5 @@ class AnswerMetrics:
             results |= self.further(self.processor, outputs, self.references)
         if self.majority:
             results |= self.score([self.majority.get(name, "") for name in self.types], "majority")
-        coverage = AnswerVocabulary.of(self.processor, memory=True).coverage(self.answers)
+        coverage = AnswerVocabulary.of(self.processor, memory=True).coverage(self.references, len(heads) == 2)
         return results if coverage is None else {**results, "coverage": coverage}

@@ -161,7 +161,7 @@ def confusion(groups, answerer):
     if "open_ended" in groups:
         group = groups["open_ended"]
         chosen = group.results
-        counts = Counter(result["expected"] for result in chosen if result["coverage"])
+        counts = Counter(result["expected"] for result in chosen if result["known"])
         frequent = sorted(counts, key=lambda answer: (-counts[answer], answer))[:MOST_ANSWERS]
         said = Counter(group.rules.form(result["answers"][answerer]["answer"]) for result in chosen)
         of_other_head = [answer for answer in ("yes", "no") if answer in said]
@@ -176,7 +176,7 @@ def table(group, answerer, expected, answers):
     counts = np.zeros((len(rows), len(columns)), dtype=int)
     results, form = group.results, group.rules.form
     for result in results:
-        row = result["expected"] if result["expected"] in expected else OTHER if result["coverage"] else OUTSIDE
+        row = result["expected"] if result["expected"] in expected else OTHER if result["known"] else OUTSIDE
         answer = form(result["answers"][answerer]["answer"])
         # An answer that is itself called "other" is counted with the others.
         counts[rows.index(row), columns.index(answer if answer in answers else OTHER)] += 1

@@ -4,7 +4,7 @@ A result is a dict, one line of report_rows.jsonl:
 
 - `part`; `row`, the number of its row in the source; `image`, the key of the image; `question`
 - `references`, what people answered; `expected`, what most of them did, in normal form; `type`, binary or open_ended
-- `coverage`: 1 if the model can say the expected answer, else 0
+- `known`: whether the model can say the expected answer; `coverage`, how right its best answer could be, in [0, 1]
 - `probability_of_yes`: within the yes/no head, whatever the question's type; None in a model without that head
 - `columns`: the values that results are shown by
 - `answers`: answerer -> a dict of `answer` and `correct`, how right it is, in [0, 1]; of `routed` and `oracle` also
@@ -45,6 +45,7 @@ def question_results(part, rows, logits, processor, columns=()):
         raise ValueError(f"expected predictions for the {len(rows)} rows of the {part} part, found {found}")
     vocabulary = AnswerVocabulary.of(processor, memory=True)
     known = {*vocabulary.index, *(BINARY_ANSWERS if "binary_logits" in outputs else ())}
+    sayable = vocabulary.known("binary_logits" in outputs)
     kept = {name: rows[name][:] for name in ("row", "image_key", "question", "answer", *columns)}
     results = []
     for index in range(len(rows)):
@@ -59,7 +60,8 @@ def question_results(part, rows, logits, processor, columns=()):
                 "references": references,
                 "expected": expected,
                 "type": QUESTION_TYPES[question_type_of(expected)],
-                "coverage": int(expected in known),
+                "known": expected in known,
+                "coverage": vocabulary.rules.best_score(sayable, references),
                 "columns": {name: kept[name][index] for name in columns},
                 "answers": {},
             }

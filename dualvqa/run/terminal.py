@@ -103,7 +103,9 @@ def accuracy_lines(part, figures, counts):
             lines.append(f"  {label:<10}{cells}" + (f"{counts[label]:>12,}" if counts else ""))
     lines.append("  " + ", ".join(f"{way}: {WAYS[way]}" for way in ways))
     if "coverage" in figures:
-        lines.append(f"  coverage: {figures['coverage']:.1%} of the open-ended answers are in the vocabulary")
+        lines.append(
+            f"  coverage: with this vocabulary the open-ended accuracy can be {figures['coverage']:.1%} at most"
+        )
     if "router_accuracy" in figures:
         lines.append(f"  router: right for {figures['router_accuracy']:.1%} of the questions")
     if "abstention_coverage" in figures:

@@ -30,7 +30,7 @@ def report_data(parts, summary, processor, leakages=None):
         logger.info("%s: %d questions about %d images", name, len(rows), len(set(rows["image_key"][:])))
         report_lengths(name, rows["question"][:], processor)
         if "answer" in rows.column_names:
-            report_coverage(name, vocabulary, map(vocabulary.rules.consensus, rows["answer"][:]))
+            report_coverage(name, vocabulary, rows["answer"][:])
         if (leakages or {}).get(name):
             logger.log(*said_of(name, leakages[name]))
         elif streamed:
@@ -63,7 +63,11 @@ def report_lengths(name, questions, processor):
 def report_coverage(name, vocabulary, answers):
     coverage = vocabulary.coverage(answers)
     if coverage is not None:
-        logger.info("%s: %.1f %% of the open-ended answers are in the vocabulary", name, 100 * coverage)
+        logger.info(
+            "%s: with the answers of the vocabulary the open-ended accuracy can be at most %.1f %%",
+            name,
+            100 * coverage,
+        )
 
 
 def answers_to_balance(rows, processor):

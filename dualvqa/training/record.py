@@ -62,7 +62,7 @@ def describe_part(name, rows, vocabulary, summary=None, data_args=None):
     else:
         row |= {"questions": len(rows), "images": len(set(rows["image_key"][:]))}
         if "answer" in rows.column_names:
-            row["coverage"] = vocabulary.coverage(map(vocabulary.rules.consensus, rows["answer"][:]))
+            row["coverage"] = vocabulary.coverage(rows["answer"][:])
     return row
 
 

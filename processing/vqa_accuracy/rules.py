@@ -146,5 +146,16 @@ class AnswerRules:
         given = self.compared(given)
         return score_of_matches(sum(self.compared(text) == given for text in people), len(people), self.metric)
 
+    def best_score(self, known, references):
+        """The most that a question can be scored with an answer among those that are known, in [0, 1].
+
+        Args:
+            known: their forms, see `compared`.
+            references: as `as_list` takes them.
+        """
+        people = Counter(map(self.compared, as_list(references)))
+        scores = (score_of_matches(n, people.total(), self.metric) for form, n in people.items() if form in known)
+        return max(scores, default=0.0)
+
 
 ENGLISH = AnswerRules()

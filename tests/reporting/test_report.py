@@ -86,6 +86,11 @@ def test_right_is_what_the_references_say(report):
     assert {given["correct"] for row in rows for given in row["answers"].values()} > {0, 1}  # some for a part
 
 
+def best_score(people):
+    """What the best of the answers that the model can say scores."""
+    return max(min(people.count(word) / min(3, len(people)), 1) for word in ("yes", "no", *ANSWERS))
+
+
 @pytest.mark.parametrize("kind", ["all", "binary", "open_ended"])
 @pytest.mark.parametrize("answerer", ["routed", "oracle", "blind_routed", "blind_oracle", "copied", "majority"])
 def test_accuracy_and_macro_f1(report, kind, answerer):
@@ -96,7 +101,8 @@ def test_accuracy_and_macro_f1(report, kind, answerer):
     expected = f1_score(truth, values(rows, answerer, "answer"), labels=sorted(set(truth)), average="macro")
     assert macro_f1["value"] == pytest.approx(expected)
     assert figures["types"][kind] == {"questions": len(rows), "images": len({row["image"] for row in rows})}
-    assert figures["coverage"][kind] == pytest.approx(np.mean([e in ("yes", "no", *ANSWERS) for e in truth]))
+    assert figures["coverage"][kind] == pytest.approx(np.mean([best_score(row["references"]) for row in rows]))
+    assert figures["coverage"][kind] >= accuracy["value"]
 
 
 def test_intervals_resample_images(report):
@@ -273,9 +279,9 @@ def test_models_with_one_head(heads, parts, logits, processor, tmp_path):
     assert figures["router_accuracy"] is None
     assert figures["accuracy"]["routed"] == figures["accuracy"]["oracle"]
     if heads == "binary":
-        assert figures["coverage"]["open_ended"] == 0 and figures["auc"]["value"] is not None
+        assert figures["coverage"]["open_ended"] < 0.1 and figures["auc"]["value"] is not None
     else:
-        assert figures["coverage"]["binary"] == 1 and figures["auc"]["reason"] == "the model has no yes/no head"
+        assert figures["coverage"]["binary"] > 0.9 and figures["auc"]["reason"] == "the model has no yes/no head"
 
 
 def test_predictions_for_other_rows_are_refused(parts, logits, processor, tmp_path):
@@ -306,6 +312,7 @@ def test_figures_compare_normal_forms_and_show_what_people_wrote():
             "image": str(row),
             "expected": expected,
             "references": references,
+            "known": True,
             "coverage": 1,
             "answers": {"routed": {"answer": given, "correct": 1.0}},
         }
