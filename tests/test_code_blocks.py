@@ -102,7 +102,7 @@ def folder(tmp_path_factory):
         write_jsonl(folder / f"{name}.jsonl", rows)
     write_jsonl(folder / "other.jsonl", [{**row, "answer": row["answer"].replace("red", "crimson")} for row in rows])
     whole = [{**row, "image": str(folder / "photos" / row["image"])} for row in rows]
-    german = pandas.DataFrame(whole).rename(columns={"image": "Bild", "question": "Frage", "answer": "Antwort"})
+    german = pandas.DataFrame(whole).rename(columns={"image": "Ansicht", "question": "Satz", "answer": "Befund"})
     german.to_csv(folder / "rows.csv", index=False)
     (folder / "shards").mkdir()
     with_bytes = [{**row, "image": {"bytes": Path(row["image"]).read_bytes()}} for row in whole]

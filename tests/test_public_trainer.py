@@ -137,6 +137,7 @@ def test_columns_are_mapped_for_training_evaluation_and_prediction(data, argumen
     )
     trainer.train()
     assert "eval_routed_accuracy" in trainer.evaluate()
+    assert model.config.model_card["columns"] == {name: column for column, name in MAPPING.items()}
     asked = [{"Bild": row["Bild"], "Frage": row["Frage"]} for row in german["test"]]
     assert len(trainer.predict(asked).predictions[0]) == 8
 
