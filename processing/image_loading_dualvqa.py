@@ -1,6 +1,7 @@
 """An image of any kind -> RGB, as a person would see it. Everything that opens an image goes through here."""
 
 import contextlib
+import importlib
 import io
 import math
 import os
@@ -9,8 +10,12 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from transformers.utils import logging
 
+from .dicom_dualvqa import is_dicom, read_dicom
 from .image_sources_dualvqa import PRESETS, name_of
+
+logger = logging.get_logger(__name__)
 
 TEXT = (str, os.PathLike)
 CONTENT = (bytes, bytearray, memoryview)
@@ -27,6 +32,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+SAID = set()  # what is said once
 CHANNELS = (1, 3, 4)  # grey, RGB, RGB with opacity
 ROUNDING = 1e-3  # how far floating point numbers may leave [0, 1], and floats in [0, 255] times 255 of it
 
@@ -102,14 +109,66 @@ def open_image(source, sources=PRESETS["any"]):
     Raises:
         ValueError: there is no readable image, or one that is larger than allowed; the message names it.
     """
-    content = sources.read(source)
+    content, name = sources.read(source), name_of(source)
     Image.init()
-    formats = [name for name in Image.OPEN if name not in REFUSED_FORMATS]
-    with naming(name_of(source)):
+    with naming(name):
+        if is_dicom(content):
+            image, frames = read_dicom(content, lambda size: check_size(size, sources, "it"))
+            say_frames(name, "DICOM", frames > 1)
+            return image
+        if is_heic(content):
+            learn_heic()
+        formats = [kind for kind in Image.OPEN if kind not in REFUSED_FORMATS]
         image = Image.open(io.BytesIO(content), formats=formats)
         check_size(image.size, sources, "it")
+        if "frames" not in SAID:
+            say_frames(name, image.format, has_more(image, content))
         image.load()
         return image
+
+
+def has_more(image, content):
+    """Whether an image has a second frame. They are not counted: a file may have millions."""
+    if image.format != "TIFF":
+        return getattr(image, "is_animated", False)
+    with contextlib.suppress(Exception), Image.open(io.BytesIO(content), formats=["TIFF"]) as other:
+        other.seek(1)  # Pillow would count to know whether there are several
+        return True
+    return False
+
+
+def say_frames(name, kind, several):
+    """Says once, at the first file with several frames, which of them is taken."""
+    if several and "frames" not in SAID:
+        SAID.add("frames")
+        logger.warning(
+            f"{name} ({kind}) has several frames or pages: of such files the first is taken, and this is said once. "
+            f"Write others that are asked about into files of their own"
+        )
+
+
+def is_heic(content):
+    """Whether these bytes are a HEIC image, which Pillow alone can't read; its near relation AVIF it can."""
+    brands = [content[8:12], *(content[place : place + 4] for place in range(16, 48, 4))]
+    return content[4:8] == b"ftyp" and content[8:12] != b"avif" and any(brand in HEIC_BRANDS for brand in brands)
+
+
+def learn_heic():
+    """Has Pillow read HEIC images.
+
+    Raises:
+        ValueError: pillow-heif is not installed.
+    """
+    if "HEIF" in Image.OPEN:
+        return
+    try:
+        # Not an import statement: transformers would demand it of everyone who loads a saved folder's code.
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError as error:
+        raise ValueError(
+            f"it is a HEIC image, as phones make, which needs pillow-heif: pip install pillow-heif, the extra 'heic', "
+            f"or write it anew as JPEG or PNG ({error})"
+        ) from error
 
 
 def check_size(size, sources, what):

@@ -1,6 +1,7 @@
 import io
 import random
 import struct
+import sys
 import warnings
 
 import numpy as np
@@ -269,3 +270,57 @@ def test_broken_files_of_every_format_are_an_image_or_one_of_our_errors():
                     assert loaded(bytes(broken), sources=ImageSources(max_pixels=10**6)).ndim == 3
                 except ValueError as error:
                     assert str(error).startswith("expected")
+
+
+@pytest.fixture
+def nothing_said(monkeypatch):
+    monkeypatch.setattr("processing.image_loading_dualvqa.SAID", set())
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
+def test_of_pages_and_frames_the_first_is_taken_and_that_is_said_once(
+    kind, tmp_path, caplog, monkeypatch, nothing_said
+):
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    frames[0].save(tmp_path / "several", kind, save_all=True, append_images=frames[1:], **options)
+    monkeypatch.setattr(
+        "PIL.TiffImagePlugin.TiffImageFile.n_frames", property(lambda self: self._n_frames or pytest.fail("counted"))
+    )
+    frames[0].save(tmp_path / "one", kind)
+    loaded(tmp_path / "one")
+    assert not caplog.records
+    for _ in range(2):
+        assert np.abs(loaded(tmp_path / "several").astype(int) - [255, 0, 0]).max() <= 1
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert (
+        f"several ({kind}) has several frames or pages: of such files the first is taken, and this is said once" in said
+    )
+
+
+def heic(image, **options):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=-1, **options)
+    return buffer.getvalue()
+
+
+def test_heic_images_of_phones_are_read_upright():
+    image, exif = Image.fromarray(COLOURS[:4, :6]).resize((48, 32)), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    found = loaded(heic(image.transpose(Image.Transpose.ROTATE_90), exif=exif.tobytes())).astype(int)
+    assert found.shape == (32, 48, 3) and np.abs(found - np.asarray(image)).mean() < 3
+
+
+def test_without_its_package_a_heic_image_is_called_what_it_is(monkeypatch):
+    content = heic(Image.fromarray(COLOURS))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(Image, "OPEN", {kind: opener for kind, opener in Image.OPEN.items() if kind != "HEIF"})
+    with pytest.raises(ValueError, match="a HEIC image, as phones make, which needs pillow-heif: pip install pillow"):
+        load_image(content)
+
+
+def test_avif_images_need_nothing_else():
+    buffer = io.BytesIO()
+    Image.fromarray(COLOURS).save(buffer, "AVIF", quality=100)
+    assert np.abs(loaded(buffer.getvalue()).astype(int) - COLOURS).mean() < 40
