@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import warnings
 import zipfile
 from collections import Counter
 
@@ -34,10 +35,12 @@ def read_excel(path, sheet=None):
             f"{path}: .xlsx is read with openpyxl: pip install 'dualvqa[excel]', or save the sheet as CSV UTF-8"
         ) from error
     try:
-        found = find_sheet(path, openpyxl.load_workbook(path), sheet)
-        formulas = {cell.coordinate for row in found.rows for cell in row if cell.data_type == "f"}
-        if formulas:
-            found = openpyxl.load_workbook(path, data_only=True)[found.title]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and drop-down lists, which are no values
+            found = find_sheet(path, openpyxl.load_workbook(path), sheet)
+            formulas = {cell.coordinate for row in found.rows for cell in row if cell.data_type == "f"}
+            if formulas:
+                found = openpyxl.load_workbook(path, data_only=True)[found.title]
     except (zipfile.BadZipFile, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"{path} is not valid .xlsx: {error}") from error
     return sheet_rows(f"{path}, sheet {found.title!r}", found, formulas)

@@ -32,7 +32,7 @@ def with_column_names(rows):
     rows = rows.flatten()
     names = {name: KIND.sub("", name) for name in rows.column_names}
     images = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
-    if len(images) == 1:
-        names[images[0]] = "image"
+    if len(images) == 1:  # and not what its fields may say of it
+        names = {name: name if new == "image" else new for name, new in names.items()} | {images[0]: "image"}
     taken = list(names.values())
     return rows.rename_columns({name: new for name, new in names.items() if new != name and taken.count(new) == 1})

@@ -59,7 +59,10 @@ def describe(folder):
         "memory_figures": card.get("memory"),
         "calibration": processor.get("calibration"),
         "held_out": {row["part"]: row["held_out"] for row in card.get("data") or () if row.get("held_out")},
-        **{name: card.get(name) or None for name in ("pretraining", "data", "settings", "refit", "results", "license")},
+        **{
+            name: card.get(name) or None
+            for name in ("pretraining", "data", "columns", "settings", "refit", "results", "license")
+        },
     }
 
 
@@ -113,7 +116,9 @@ def page(folder, found):
     )
     yield from table("parameters", {part: f"{count:>14,}" for part, count in found["parameters"].items()})
     learned_from = {row["part"]: of_part(row) for row in found["data"] or ()}
-    yield from table("learned from", {**learned_from, "refit": of_refit(found["refit"])})
+    yield from table(
+        "learned from", {**learned_from, "columns": of_columns(found["columns"]), "refit": of_refit(found["refit"])}
+    )
     yield from table("settings", dict(found["settings"] or ()))
     results = found["results"] or {}
     for part in sorted(results.keys() - {"calibration"}, key=lambda part: (part == "test", part)):
@@ -146,6 +151,11 @@ def of_part(row):
     most = " or ".join(found["answer"] for found in (row.get("majority") or {}).values())
     most = f", most often answered {most}" if most else ""
     return f"{row['questions']:,} questions{images}, from {row['source']}{coverage}{most}"
+
+
+def of_columns(columns):
+    """The columns that a model was trained with, where they have other names than image, question and answer."""
+    return ", ".join(f"{name} {column!r}" for name, column in (columns or {}).items() if name != column)
 
 
 def of_refit(refit):

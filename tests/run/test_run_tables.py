@@ -2,9 +2,12 @@
 
 import json
 import logging
+import shutil
+import tarfile
 
 import openpyxl
 import pytest
+from datasets import Dataset
 from helpers import lines_of, write_jsonl
 
 from dualvqa.cli import main
@@ -42,6 +45,69 @@ def test_a_spreadsheet_is_trained_on_and_another_answered_with_the_same_columns(
     assert "question is the column 'Frage' (as in the training of the saved model)" in caplog.text
     with pytest.raises(SystemExit, match="no column 'Satz'"):
         main(["predict", str(out), *flags, "--question_column", "Satz"])
+
+
+def as_table(rows, separator, encoding):
+    lines = [separator.join(map(str, cells)) for cells in [rows[0], *map(dict.values, rows)]]
+    return "\n".join(lines).encode(encoding)
+
+
+def save(folder, kind, rows):
+    """Rows in a file of some format; gives its path."""
+    path = folder / f"{kind}.{kind.rpartition('_')[2]}"
+    if kind in TEXTS:
+        path.write_bytes(TEXTS[kind](rows))
+    elif kind == "parquet":
+        Dataset.from_list(rows).to_parquet(path)
+    elif kind == "xlsx":
+        book = openpyxl.Workbook()
+        for cells in [list(rows[0]), *(list(row.values()) for row in rows)]:
+            book.active.append(cells)
+        book.save(path)
+    elif kind == "tar":
+        with tarfile.open(path, "w") as file:
+            for number, row in enumerate(rows):
+                (folder / "fields.json").write_text(json.dumps(row))
+                file.add(folder / row["image"], f"{number}.png")
+                file.add(folder / "fields.json", f"{number}.json")
+    return str(path)
+
+
+TEXTS = {
+    "csv": lambda rows: as_table(rows, ",", "utf-8-sig"),
+    "semicolon_csv": lambda rows: as_table(rows, ";", "utf-16"),
+    "tsv": lambda rows: as_table(rows, "\t", "utf-8"),
+    "txt": lambda rows: as_table(rows, "|", "utf-8"),
+    "jsonl": lambda rows: "\n".join(map(json.dumps, rows)).encode(),
+    "ndjson": lambda rows: "\n".join(map(json.dumps, rows)).encode(),
+    "json": lambda rows: json.dumps(rows).encode(),
+    "columns_json": lambda rows: json.dumps({name: [row[name] for row in rows] for name in rows[0]}).encode(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*TEXTS, "xlsx", "parquet", "tar"])
+def test_every_format_is_trained_on_and_answered(recipe, image_folder, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    path = save(image_folder, kind, lines_of(image_folder / "train.jsonl"))
+    run = run_vqa.main([recipe(train_file=path, max_steps=1), "--do_predict", "--test_file", path])
+    assert len(run.parts["train"]) == 12 and set(run.processor.answers) == {"red", "green", "blue"}
+    lines = lines_of(tmp_path / "out" / "predictions.jsonl")
+    assert [str(line["qid"]) for line in lines[:4]] == ["0", "-1", "2", "-1"] and len(lines) == 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_folder_of_images_with_a_table_is_trained_on_and_answered(recipe, image_folder, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = [{"file_name": row.pop("image"), **row} for row in lines_of(image_folder / "train.jsonl")]
+    for part in ("train", "test"):
+        shutil.copytree(image_folder, tmp_path / "set" / part, ignore=shutil.ignore_patterns("*.jsonl", "set"))
+        (tmp_path / "set" / part / f"metadata.{kind}").write_bytes(TEXTS[kind](rows))
+    settings = {"train_file": None, "image_dir": None, "dataset_name": str(tmp_path / "set"), "max_steps": 1}
+    run_vqa.main([recipe(**settings), "--do_predict"])
+    lines = lines_of(tmp_path / "out" / "predictions.jsonl")
+    assert len(lines) == 16 and lines[2]["file_name"] == "1.png"
 
 
 def test_a_run_lists_all_bad_rows_in_a_file_where_they_are_many(recipe, image_folder, tmp_path):
