@@ -33,15 +33,17 @@ class SoftLabels:
         self.single_head = not self.index.keys().isdisjoint(BINARY_ANSWERS)  # yes and no are answers among the others
 
     def batch(self, rows):
-        """`binary_labels` (B, 2), `open_ended_labels` (B, N) and `question_type_labels` (B,) of canonical rows; the
-        first two are -100 where their head learns nothing from a row. {} without answers."""
-        if "answer" not in rows[0]:
-            return {}
-        votes = [Counter(map(self.form, as_list(row["answer"]))) for row in rows]
+        """The `labels` of canonical rows; {} where they have no answers."""
+        return self.labels([row["answer"] for row in rows]) if "answer" in rows[0] else {}
+
+    def labels(self, answers):
+        """`binary_labels` (B, 2), `open_ended_labels` (B, N) and `question_type_labels` (B,) of several people's
+        answers to each question; the first two are -100 where their head learns nothing from a question."""
+        votes = [Counter(map(self.form, as_list(people))) for people in answers]
         types = [question_type_of(found.most_common(1)[0][0]) for found in votes]
-        labels = {"binary_labels": torch.full((len(rows), 2), float(IGNORE_INDEX))}
+        labels = {"binary_labels": torch.full((len(votes), 2), float(IGNORE_INDEX))}
         if self.index:
-            labels["open_ended_labels"] = torch.full((len(rows), len(self.index)), float(IGNORE_INDEX))
+            labels["open_ended_labels"] = torch.full((len(votes), len(self.index)), float(IGNORE_INDEX))
         for row, (found, kind) in enumerate(zip(votes, types)):
             if kind == 0:
                 said = torch.tensor([float(found[answer]) for answer in BINARY_ANSWERS])

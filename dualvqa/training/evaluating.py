@@ -30,16 +30,26 @@ def has_answers(rows):
     return "answer" in (getattr(rows, "column_names", None) or ("answer",))
 
 
-def loss_of_all(criterion, logits, labels):
-    """The loss of an evaluation and its parts, some rows at a time: at once it would take twice the logits' memory."""
-    counts = {task: count_valid(found) for task, found in labels.items()}
-    rows, loss, parts = len(next(iter(labels.values()))), 0.0, {}
+def loss_of_all(criterion, logits, labels_in):
+    """The loss of an evaluation and its parts, some rows at a time: at once it would take twice the logits' memory.
+
+    Args:
+        criterion: the run's [`Objective`].
+        logits: task -> (rows, N) tensor.
+        labels_in: function of a slice of the rows -> task -> their labels.
+    """
+    rows, sums, counts = len(next(iter(logits.values()))), {}, {}
     for start in range(0, max(rows, 1), ROWS):
-        piece = [{task: found[start : start + ROWS] for task, found in both.items()} for both in (logits, labels)]
-        own, own_parts = criterion(*piece, counts)
-        loss += own
-        parts = {task: parts.get(task, 0.0) + part for task, part in own_parts.items()}
-    return loss, parts
+        piece = slice(start, start + ROWS)
+        labels = labels_in(piece)
+        ones = {task: torch.ones(()) for task in labels}
+        _, parts = criterion({task: scores[piece] for task, scores in logits.items()}, labels, ones)
+        for task, part in parts.items():
+            sums[task] = sums.get(task, 0.0) + part
+            counts[task] = counts.get(task, 0.0) + count_valid(labels[task])
+    parts = {task: total / counts[task].clamp(min=1) for task, total in sums.items()}
+    weights = criterion.weights()
+    return sum(weights[task] * part for task, part in parts.items()), parts
 
 
 class EvaluatingMixin:
@@ -98,7 +108,15 @@ class EvaluatingMixin:
         logits = dict(zip([*heads, "question_type"], map(torch.as_tensor, arrays)))
         arrays = output.label_ids if isinstance(output.label_ids, tuple) else (output.label_ids,)
         labels = {name.removesuffix("_labels"): torch.as_tensor(array) for name, array in zip(self.label_names, arrays)}
-        loss, parts = loss_of_all(self.criterion, logits, labels)
+        soft = self.soft_labels(self.processing_class) if self.complete and is_canonical(rows) else []
+
+        def labels_in(piece):
+            if not soft:
+                return {task: found[piece] for task, found in labels.items()}
+            own = soft[0].labels(rows["answer"][piece])  # of all rows they would take as much memory as the logits
+            return {name.removesuffix("_labels"): found for name, found in own.items()}
+
+        loss, parts = loss_of_all(self.criterion, logits, labels_in)
         output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
         output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
         return output

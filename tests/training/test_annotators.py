@@ -7,6 +7,7 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from torch import nn
 from training_helpers import first_gradients, training_arguments
+from transformers import set_seed
 
 from dualvqa import DataArguments, DualVQATrainer, build_model
 from dualvqa.run import main as run_vqa
@@ -30,12 +31,20 @@ def people():
 
 @pytest.fixture
 def make_trainer(people, tmp_path):
-    def make(soft=SOFT, adapt=None, model_settings=(), **arguments):
+    def make(soft=SOFT, adapt=None, model_settings=(), without_metrics=False, **arguments):
+        set_seed(0)
         settings = {**TINY, "image_size": 32, "preset": "none", **dict(model_settings)}
         model, processor = build_model(people, data_args=soft, **settings)
         defaults = {"max_steps": 2, "per_device_train_batch_size": 8, "logging_steps": 1}
         args = training_arguments(str(tmp_path / "out"), **{**defaults, **arguments})
-        given = {"args": args, "train_dataset": people, "eval_dataset": people, "processing_class": processor}
+        metrics = {"compute_metrics": None} if without_metrics else {}
+        given = {
+            **metrics,
+            "args": args,
+            "train_dataset": people,
+            "eval_dataset": people,
+            "processing_class": processor,
+        }
         return DualVQATrainer(model=adapt(model) if adapt else model, data_args=soft, **given)
 
     return make
@@ -54,6 +63,13 @@ def test_the_loss_of_both_heads_is_that_of_all_the_answers(make_trainer, people)
     assert figures["eval_open_ended_loss"] == pytest.approx(open_ended.item() / 8, rel=1e-4)
     binary = nn.functional.cross_entropy(torch.as_tensor(logits[0])[1::2], labels["binary_labels"][1::2])
     assert figures["eval_binary_loss"] == pytest.approx(binary.item(), rel=1e-4)
+
+
+def test_the_loss_without_metrics_is_of_the_same_labels(make_trainer):
+    trainer = make_trainer()
+    found = trainer.evaluate()["eval_loss"]
+    trainer = make_trainer(without_metrics=True)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(found, rel=0.02)  # mean of batches
 
 
 def test_a_new_head_begins_with_the_answers_as_likely_as_they_are(make_trainer):
