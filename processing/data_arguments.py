@@ -1,5 +1,6 @@
 """Where a run's examples come from: the settings, checked."""
 
+import copy
 import dataclasses
 from dataclasses import dataclass, field
 
@@ -181,7 +182,7 @@ class DataArguments:
                 f"{', '.join(public_sets())}; found {self.dataset_name}"
             )
         for name, value in set_settings(self.dataset_name if self.data_dir else None).items():
-            setattr(self, name, getattr(self, name) or value)
+            setattr(self, name, getattr(self, name) or copy.copy(value))
         if self.on_bad_example not in ("error", "skip"):
             raise ValueError(f"on_bad_example must be error or skip, found {self.on_bad_example!r}")
         if self.boolean_answers not in ("words", "yes_no"):

@@ -133,7 +133,7 @@ class PreparingMixin:
                 before, given["args"] = given["args"], start.preset.training_arguments(given["args"])
                 log_filled(start.preset, before, given["args"])
         if collator is None:
-            # With metrics an evaluation's loss is that of all rows, see `evaluation_loop`; without, that of the batches.
+            # With metrics an evaluation's loss is that of all rows, see `evaluation_loop`; without, that of batches.
             soft = self.soft_labels(processor) if given.get("compute_metrics", "ours") is None else []
             given["data_collator"] = self.collator_class(processor, further=soft)
         if "compute_metrics" not in given:
