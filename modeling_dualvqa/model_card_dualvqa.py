@@ -29,6 +29,7 @@ TASK = "visual-question-answering"
 OWN_TAGS = [TASK, "dualvqa", "custom_code"]
 MARK = "<!-- save_pretrained writes this card; without this line it leaves it alone. -->"
 UNFILLED = "[More Information Needed]"  # the Hub's template, which a push puts where there is no card
+OWN = ("unanswerable_", "gqa_")  # figures that only some public sets' evaluations have
 CODE_TABLE = "| file | SHA-256 |\n|---|---|\n"
 CODE_ROW = re.compile(r"^\| `(\w+\.py)` \| `([0-9a-f]{64})` \|\n", re.MULTILINE)
 
@@ -297,6 +298,8 @@ def result_tables(record):
             besides.append(
                 f"With the answers that it knows the open-ended accuracy can be {figures['coverage']:.1%} at most."
             )
+        own = [f"{name.replace('_', ' ')} {value:.1%}" for name, value in figures.items() if name.startswith(OWN)]
+        besides += [f"The set's own figures: {', '.join(own)}."] if own else []
         if "router_accuracy" in figures and len(lines) > 2:
             besides.append(f"The model chooses the right head for {figures['router_accuracy']:.1%} of the questions.")
         blocks.append("\n".join(lines) + "\n\n" + "\n".join(besides))

@@ -101,7 +101,7 @@ class DataArguments:
         default=None,
         metadata={
             "help": "The score of an answer: exact, or vqa for the official score of the VQA evaluation, of ten "
-            "people's answers; the saved model's, or exact."
+            "people's answers, vizwiz for VizWiz's, gqa for GQA's; the saved model's, or exact."
         },
     )
     pretrain: str | None = field(

@@ -8,6 +8,7 @@ import numpy as np
 
 from .answers import AnswerRules, AnswerVocabulary, question_type_of
 from .outputs import joined, named_logits, output_chunks
+from .own_scores import COLUMNS, own_scores
 from .processing_dualvqa import QUESTION_TYPES
 from .vqa_accuracy.answer_strings import answer_score
 from .vqa_accuracy.vqa_accuracy import VQAAccuracy, references_of
@@ -23,7 +24,14 @@ def majority_answers(answers):
     return {name: counter.most_common(1)[0][0] for name, counter in counts.items()}
 
 
-BESIDES = ("majority_", "calibration_", "abstention_", "coverage")  # figures of some evaluations only
+BESIDES = (
+    "majority_",
+    "calibration_",
+    "abstention_",
+    "coverage",
+    "unanswerable_",
+    "gqa_",
+)  # figures of some evaluations only
 
 
 def figure_names(heads=QUESTION_TYPES, types=QUESTION_TYPES):
@@ -84,6 +92,7 @@ class AnswerMetrics:
         self.further = further
         self.majority = majority
         self.metric = VQAAccuracy(keep_in_memory=True)
+        self.own_column = None  # what the metric needs besides: see `own_scores`
         self.set_references([references_of(people, row) for row, people in enumerate(answers)])
 
     def set_references(self, references):
@@ -111,9 +120,12 @@ class AnswerMetrics:
                 f"{', '.join(columns)}; use predict, or give rows with answers"
             )
         references = [references_of(people, row) for row, people in enumerate(rows["answer"][:])]
-        if references == self.references:
+        needed = COLUMNS.get(self.rules.metric)
+        own_column = rows[needed][:] if needed in columns else None
+        if references == self.references and own_column == self.own_column:
             return self
         other = copy.copy(self)
+        other.own_column = own_column
         other.set_references(references)
         return other
 
@@ -162,6 +174,10 @@ class AnswerMetrics:
         if len(heads) == 2:
             right = [best["question_type"] == name for best, name in zip(routed, self.types)]
             results["router_accuracy"] = float(np.mean(right))
+        if self.own_column is not None:
+            pairs = zip(routed, self.references)
+            scores = np.array([self.rules.score(best["answer"], people) for best, people in pairs])
+            results |= own_scores(self.rules, self.own_column, self.processor, outputs, scores)
         if self.further is not None:
             results |= self.further(self.processor, outputs, self.references)
         if self.majority:

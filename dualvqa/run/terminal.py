@@ -8,6 +8,7 @@ TYPES = {"yes/no": "binary_", "open-ended": "open_ended_", "all": ""}
 WAYS = {"routed": "the model chooses the head", "oracle": "the true type does", "majority": "most frequent answer"}
 PARTS = {"eval": "validation part", "test": "test part"}
 HEADS = {"binary": "yes/no", "open_ended": "open-ended", "question_type": "router"}
+OWN = ("unanswerable_", "gqa_")  # see processing/own_scores.py
 APART = ("runtime", "per_second", "epoch", "memory", "flos", "preparation_time")  # what takes time, not what is reached
 
 
@@ -106,6 +107,8 @@ def accuracy_lines(part, figures, counts):
         lines.append(
             f"  coverage: with this vocabulary the open-ended accuracy can be {figures['coverage']:.1%} at most"
         )
+    own = [f"{name.replace('_', ' ')} {value:.1%}" for name, value in figures.items() if name.startswith(OWN)]
+    lines += [f"  besides: {', '.join(own)}"] if own else []
     if "router_accuracy" in figures:
         lines.append(f"  router: right for {figures['router_accuracy']:.1%} of the questions")
     if "abstention_coverage" in figures:

@@ -13,6 +13,7 @@ from processing.processing_dualvqa import QUESTION_TYPES
 
 LOSSES = ("binary", "open_ended", "question_type")
 FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage", "calibration_", "abstention_")
+FIGURES += ("unanswerable_", "gqa_")  # see processing/own_scores.py
 
 CUT = {  # by DataArguments.split_by
     "image": "the training images",

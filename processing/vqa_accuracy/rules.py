@@ -9,7 +9,7 @@ from .languages import LANGUAGES
 from .normal_form import normal_form
 from .official import official_form
 
-METRICS = ("exact", "vqa")
+METRICS = ("exact", "vqa", "vizwiz", "gqa")
 YES_NO = ("no", "yes")  # the normal forms, by the index of the head that says them
 
 
@@ -24,8 +24,9 @@ class AnswerRules:
         yes_answers, no_answers: words that mean yes and no, however written; the model says the first of each.
         answer_language: whose articles and number words make no difference, a key of `LANGUAGES`; "none" for no
             language's.
-        metric: "exact", min(matches / min(3, people), 1) over normal forms; or "vqa", the official score of the VQA
-            evaluation over its own forms, see `official`.
+        metric: "exact", min(matches / min(3, people), 1) over normal forms; "vqa", the official score of the VQA
+            evaluation over its own forms, see `official`; "vizwiz", the same, which is VizWiz's too; or "gqa", 1 where
+            an answer is written as the reference is, and else 0.
 
     Raises:
         ValueError: yes words without no words, or the other way round; a word that is both; a language or a metric
@@ -72,6 +73,11 @@ class AnswerRules:
         own = {field.name: field.default for field in fields(self)}
         kept = {name: value for name, value in asdict(self).items() if value != own[name]}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in kept.items()} or None
+
+    @property
+    def counted(self):
+        """How several people's agreement counts, see `score_of_matches`."""
+        return "vqa" if self.metric in ("vqa", "vizwiz") else "exact"
 
     @property
     def shown(self):
@@ -124,6 +130,8 @@ class AnswerRules:
         """The form of a text by which the metric compares it."""
         if self.metric == "exact":
             return self.form(text)
+        if self.metric == "gqa":
+            return text.strip()
         form = official_form(text)
         return self.official_words.get(form, form)
 
@@ -144,7 +152,7 @@ class AnswerRules:
         if given is None:
             return 0.0
         given = self.compared(given)
-        return score_of_matches(sum(self.compared(text) == given for text in people), len(people), self.metric)
+        return score_of_matches(sum(self.compared(text) == given for text in people), len(people), self.counted)
 
     def best_score(self, known, references):
         """The most that a question can be scored with an answer among those that are known, in [0, 1].
@@ -154,7 +162,7 @@ class AnswerRules:
             references: as `as_list` takes them.
         """
         people = Counter(map(self.compared, as_list(references)))
-        scores = (score_of_matches(n, people.total(), self.metric) for form, n in people.items() if form in known)
+        scores = (score_of_matches(n, people.total(), self.counted) for form, n in people.items() if form in known)
         return max(scores, default=0.0)
 
 
