@@ -63,8 +63,8 @@ The design's model, MobileNetV3-Small and DistilBERT from random weights with {p
 ## Training
 
 `dualvqa train` in batches of 128 questions, four about an image, {steps} steps after {warm_up} for warming up. Images
-are decoded once, and what *frozen towers* make of them is computed once. Peak memory is what torch's allocator took on
-the GPU.
+are decoded once, and what *frozen towers* make of them is computed once. *First steps* are those
+for warming up, in seconds: libraries are loaded and kernels chosen. Peak memory is what torch's allocator took.
 """
 ANSWERS_NOTE = """
 ## Answering
@@ -96,6 +96,9 @@ class Span(TrainerCallback):
 
     def __init__(self, warm_up):
         self.warm_up = warm_up
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.began = time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step in (self.warm_up, state.max_steps):
@@ -135,7 +138,12 @@ def train(flags, warm_up):
     run_vqa.main(flags)
     steps = int(flags[flags.index("--max_steps") + 1]) - warm_up
     seconds = span.seconds - span.started
-    return {"rate": steps * seen["batch"] / seconds, "peak": peak(), "parameters": seen["parameters"]}
+    return {
+        "rate": steps * seen["batch"] / seconds,
+        "first": span.started - span.began,
+        "peak": peak(),
+        "parameters": seen["parameters"],
+    }
 
 
 def build(quick):
@@ -212,34 +220,38 @@ def safely(function, *arguments):
         return None
 
 
-def training_rows(args):
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        images, steps, warm_up = (16, 3, 1) if args.quick else (IMAGES, STEPS, WARM_UP)
-        write_data(folder, images, QUESTIONS)
-        rows, parameters = [], 0.0
-        for name in args.train:
-            own = ["--train_file", str(folder / "train.jsonl"), "--image_dir", str(folder)]
-            own += ["--output_dir", str(folder / f"run{len(rows)}"), "--max_steps", str(steps + warm_up)]
-            own += [] if on_gpu() else ["--use_cpu"]
-            found = safely(train, [*COMMON, *own, *TRAINING[name], *(QUICK if args.quick else [])], warm_up)
-            print(name, found, flush=True)
-            parameters = max(parameters, found["parameters"]) if found else parameters
-            rows.append([name, *((f"{found['rate']:,.0f}", f"{found['peak']:.2f}") if found else ("failed", ""))])
-    return rows, parameters
+def train_row(args, name):
+    """A row of the table of training, and the number of parameters in millions."""
+    images, steps, warm_up = (16, 3, 1) if args.quick else (IMAGES, STEPS, WARM_UP)
+    with tempfile.TemporaryDirectory() as folder:
+        write_data(Path(folder), images, QUESTIONS)
+        own = ["--train_file", f"{folder}/train.jsonl", "--image_dir", folder, "--output_dir", f"{folder}/run"]
+        own += ["--max_steps", str(steps + warm_up), *([] if on_gpu() else ["--use_cpu"])]
+        found = safely(train, [*COMMON, *own, *TRAINING[name], *(QUICK if args.quick else [])], warm_up)
+    if not found:
+        return [name, "failed", "", ""], 0.0
+    return [name, f"{found['rate']:,.0f}", f"{found['first']:.1f}", f"{found['peak']:.2f}"], found["parameters"]
 
 
-def answering_rows(args, batches):
-    rows = []
-    for name in args.answer:
-        found = safely(answer, name, batches, 0.1 if args.quick else 2.0, args.quick)
-        print(name, found, flush=True)
-        if not found:
-            rows.append([name, "failed"])
-            continue
-        rates = [f"{found[kind][str(batch)]:,.0f}" for kind in ("model", "pipeline") for batch in batches]
-        rows.append([name, *rates, f"{found['peak']:.2f}", f"{found['difference']:.1e}"])
-    return rows
+def answer_row(args, name, batches):
+    """A row of the table of answering."""
+    found = safely(answer, name, batches, 0.1 if args.quick else 2.0, args.quick)
+    if not found:
+        return [name, "failed"]
+    rates = [f"{found[kind][str(batch)]:,.0f}" for kind in ("model", "pipeline") for batch in batches]
+    return [name, *rates, f"{found['peak']:.2f}", f"{found['difference']:.1e}"]
+
+
+def write(args, batches, trained, answered, parameters):
+    """The page, of the rows that are there."""
+    counts = {"images": IMAGES, "questions": QUESTIONS, "answers": ANSWERS, "steps": STEPS, "warm_up": WARM_UP}
+    text = f"# On a GPU\n\nWritten by\n\n```bash\n{command()}\n```\n\n"
+    text += NOTE.format(machine=machine(gpu=True), parameters=parameters, **counts)
+    text += "\n" + table(["", "questions/s", "first steps, s", "peak memory, GiB"], trained)
+    head = [f"{kind}, {batch}" for kind in ("model", "pipeline") for batch in batches]
+    text += ANSWERS_NOTE.format(tokens=TOKENS) + table(["", *head, "peak memory, GiB", "difference"], answered)
+    write_page(args.output, text)
+    print(text, flush=True)
 
 
 def main():
@@ -250,22 +262,15 @@ def main():
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     batches = (1, 4) if args.quick else BATCHES
-    trained, parameters = training_rows(args)
-    answered = answering_rows(args, batches)
-    text = f"# On a GPU\n\nWritten by\n\n```bash\n{command()}\n```\n\n" + NOTE.format(
-        machine=machine(gpu=True),
-        parameters=parameters,
-        images=IMAGES,
-        questions=QUESTIONS,
-        answers=ANSWERS,
-        steps=STEPS,
-        warm_up=WARM_UP,
-    )
-    text += "\n" + table(["", "questions/s", "peak memory, GiB"], trained) + ANSWERS_NOTE.format(tokens=TOKENS)
-    head = [f"{kind}, {batch}" for kind in ("model", "pipeline") for batch in batches]
-    text += table(["", *head, "peak memory, GiB", "difference"], answered)
-    write_page(args.output, text)
-    print(text)
+    trained, answered, parameters = [], [], 0.0
+    for name in args.answer:
+        answered.append(answer_row(args, name, batches))
+        write(args, batches, trained, answered, parameters)
+    for name in args.train:
+        row, counted = train_row(args, name)
+        trained.append(row)
+        parameters = max(parameters, counted)
+        write(args, batches, trained, answered, parameters)
 
 
 if __name__ == "__main__":

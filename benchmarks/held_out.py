@@ -27,6 +27,7 @@ COLUMNS = {
     "majority": "majority",
     "router": "router right",
 }
+MACHINE = "machine.txt"  # of a run: pages may be written elsewhere
 NOTE = (
     "Each run trains without a recipe, {held}, and scores it. *Heads alone* and *with memory* are of the same model, "
     "routed: the model chooses the head. The parameters of the memory are fitted on the held-out questions, and each "
@@ -53,7 +54,6 @@ def main():
     held = FOLDS.format(folds=args.folds) if args.folds else SHARE.format(share=args.share)
     seeds = ", ".join(map(str, args.seeds))
     note = textwrap.fill(NOTE.format(held=held, seeds=seeds), 120)
-    note = f"\n{note}\n\n{machine(gpu=True)}; {args.jobs} runs at a time.\n"
     places = [(way, seed, fold) for way in args.ways for seed in args.seeds for fold in range(args.folds or 1)]
     lines = []
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -64,7 +64,8 @@ def main():
             questions = ", ".join(str(run["questions"]) for run in pooled)
             columns = columns_of(pooled)
             lines.append([way, questions, *("-" if None in column else spread(column, 1) for column in columns)])
-            text = f"{table(['held out by', 'questions', *COLUMNS.values()], lines)}{note}"
+            found = "; ".join(sorted({fold["machine"] for run in runs for fold in run}))
+            text = f"{table(['held out by', 'questions', *COLUMNS.values()], lines)}\n{note}\n\n{found}.\n"
             write_page(args.output, f"# Three ways to hold out\n\nWritten by\n\n```bash\n{command()}\n```\n\n{text}")
     print(text)
 
@@ -98,6 +99,7 @@ def measure(args, way, seed, fold):
             done = subprocess.run([*start, *ours, *args.flags], env=environment, stdout=log, stderr=log)
         if done.returncode:
             raise SystemExit(f"a run failed, see {folder / 'log.txt'}")
+        (folder / MACHINE).write_text(f"{machine(gpu=True)}; {args.jobs} runs at a time", encoding="utf-8")
     part = json.loads((folder / "report.json").read_text())["parts"]["validation"]
     memory = json.loads((folder / "config.json").read_text())["model_card"]["memory"]
     if memory is None:
@@ -106,7 +108,7 @@ def measure(args, way, seed, fold):
     shares |= {"without": memory["without"], "with": memory["with"], "router": part["router_accuracy"]["value"]}
     shares["same"] = part["same_image"] and part["same_image"]["accuracy"]["copied_same_image"]["value"]
     percent = {name: None if share is None else 100 * share for name, share in shares.items()}
-    return {**percent, "questions": memory["rows"]}
+    return {**percent, "questions": memory["rows"], "machine": (folder / MACHINE).read_text(encoding="utf-8")}
 
 
 if __name__ == "__main__":

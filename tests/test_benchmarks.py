@@ -211,6 +211,7 @@ def test_ways_to_hold_out_are_tabled_from_finished_runs(tmp_path, monkeypatch):
         part = {"accuracy": accuracy, "same_image": same, "router_accuracy": share}
         (tmp_path / f"{way}_{seed}").mkdir()
         (tmp_path / f"{way}_{seed}/report.json").write_text(json.dumps({"parts": {"validation": part}}))
+        (tmp_path / f"{way}_{seed}/machine.txt").write_text("2 cores")
         card = {"memory": {**memory, "with": 0.625 + seed / 4}}
         (tmp_path / f"{way}_{seed}/config.json").write_text(json.dumps({"model_card": card}))
     flags = ["held_out.py", "--runs", str(tmp_path), "--output", str(page), "--ways"]

@@ -79,21 +79,21 @@ def test_words_fill_lines_and_special_tokens_stand_apart(explanation):
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
+def script(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     return importlib.import_module("explanation")
 
 
-def test_shares_and_pointing_are_those_counted_by_hand(benchmark):
+def test_shares_and_pointing_are_those_counted_by_hand(script):
     image = np.full((64, 64, 3), 200, dtype=np.uint8)
     image[8:24, 0:16] = [255, 0, 0]  # half of the two upper places of the first column
-    mask = benchmark.shape_mask(image)
+    mask = script.shape_mask(image)
     assert mask.sum() == 256 and mask[8:24, 0:16].all()
-    assert benchmark.touched(mask, (4, 4)).nonzero()[0].tolist() == [0, 1]
-    assert benchmark.near(mask, (4, 4)).sum() == 40 * 32  # rows 0 to 39, columns 0 to 31
+    assert script.touched(mask, (4, 4)).nonzero()[0].tolist() == [0, 1]
+    assert script.near(mask, (4, 4)).sum() == 40 * 32  # rows 0 to 39, columns 0 to 31
     right, wrong, nothing = np.zeros((3, 4, 4), dtype=np.float32)
     right[1, 0], right[3, 3], wrong[3, 3] = 3, 1, 2
-    found = benchmark.localisation([right, wrong, nothing], [mask] * 3)
+    found = script.localisation([right, wrong, nothing], [mask] * 3)
     expected = {
         "on": 100 * np.mean([0.75 * 0.5, 0]),
         "uniform": 100 / 16,
@@ -116,12 +116,12 @@ def saved(tiny_model, processor, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_benchmark_writes_its_tables_and_its_plot(saved, benchmark, monkeypatch):
+def test_the_benchmark_writes_its_tables_and_its_plot(saved, script, monkeypatch):
     pytest.importorskip("easy_vqa")
     page = saved / "explanation.md"
     monkeypatch.setattr(sys, "argv", ["explanation.py", "--model", str(saved / "model"), "--output", str(page)])
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--images", "3", "--seeds", "1", "--examples", "2"])
-    benchmark.main()
+    script.main()
     lines = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     first = [line[0].removeprefix("| ") for line in lines]
     assert {"Grad-CAM", "attention", "fusion and heads random", "everything random"} <= set(first)
