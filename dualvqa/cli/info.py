@@ -47,7 +47,7 @@ def describe(folder):
     return {
         "vision": {
             "name": vision.get("architecture") or vision.get("model_type"),
-            "image_size": vision.get("image_size"),
+            "image_size": image_size(processor.get("image_processor") or {}) or vision.get("image_size"),
         },
         "text": {"name": text.get("model_type"), "layers": text.get("n_layers") or text.get("num_hidden_layers")},
         "fusion": {"type": config.get("fusion_type"), "width": config.get("fusion_hidden_size")},
@@ -64,6 +64,13 @@ def describe(folder):
             for name in ("pretraining", "data", "columns", "settings", "refit", "results", "license")
         },
     }
+
+
+def image_size(image_processor):
+    """The height of square images that the settings of an image processor make, or (height, width); None if unknown."""
+    size = image_processor.get("crop_size" if image_processor.get("do_center_crop") else "size") or {}
+    height, width = size.get("height"), size.get("width")
+    return height if height == width else (height, width)
 
 
 def read_shapes(path):
@@ -99,7 +106,9 @@ def page(folder, found):
     """The facts as lines for a terminal."""
     yield f"{folder}: {'a DualVQA model that is only pre-trained' if found['pretraining'] else 'a DualVQA model'}"
     vision, text, fusion = found["vision"], found["text"], found["fusion"]
-    size = f", images of {vision['image_size']} pixels" if vision["image_size"] else ""
+    size = vision["image_size"]
+    size = f"{size[1]} x {size[0]}" if isinstance(size, (list, tuple)) else size
+    size = f", images of {size} pixels" if size else ""
     layers = f", {text['layers']} layer{'s' * (text['layers'] > 1)}" if text["layers"] else ""
     yield from table(
         "model",

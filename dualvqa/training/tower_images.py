@@ -34,12 +34,6 @@ def build_image_processor(args, vision_config, size=None, told=True):
     """
     name, size = args.vision_model_name_or_path, args.image_size or size
     settings = trained_settings(name, told) if name else {}
-    if name and not settings and told:
-        logger.warning(
-            "%s says nothing of how its images were made: what isn't given is a default, say it with %s",
-            name,
-            worded("--image_size, --image_crop, --image_interpolation, --image_mean and --image_std"),
-        )
     if not settings:
         size = size or getattr(vision_config, "image_size", None) or 224
     processor = DualVQAImageProcessor(**overruled(settings, size, args))
@@ -50,6 +44,9 @@ def build_image_processor(args, vision_config, size=None, told=True):
 
 def trained_settings(name, told=True):
     """The settings of a [`DualVQAImageProcessor`] that makes images as the pretrained tower `name` had them.
+
+    Args:
+        told: whether a warning says what can't be done as the tower had it.
 
     Returns:
         A dict, empty where the tower says nothing of its images.
@@ -68,8 +65,16 @@ def trained_settings(name, told=True):
     if config.model_type == "dualvqa":
         own = DualVQAProcessor.from_pretrained(name).image_processor
         return {key: value for key, value in own.to_dict().items() if key in FIELDS and value is not None}
-    own = own_processor(name, config)
-    if own is None:
+    try:
+        own = own_processor(name, config)
+    except (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError) as error:
+        if told:
+            logger.warning(
+                "how the images of %s were made can't be read: what isn't given with %s is a default (%s)",
+                name,
+                worded("--image_size, --image_crop, --image_interpolation, --image_mean and --image_std"),
+                " ".join(str(error).split())[:300],
+            )
         return {}
     readings = timm_readings(own.data_config) if hasattr(own, "data_config") else field_readings(own)
     best, problem = closest(readings, own)
@@ -79,22 +84,24 @@ def trained_settings(name, told=True):
 
 
 def own_processor(name, config):
-    """The image processor that a tower was saved with; None where there is none.
+    """The image processor that a tower was saved with.
 
     A folder of timm's wrapper that doesn't say which weights it has is taken for the architecture's usual ones.
+
+    Raises:
+        whatever transformers raises where there is none.
     """
     try:
         return AutoImageProcessor.from_pretrained(name)
-    except (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError):
-        pass
-    if config.model_type != "timm_wrapper":
-        return None
+    except (OSError, ValueError, TypeError, AttributeError):
+        if config.model_type != "timm_wrapper":
+            raise
     import timm
     from transformers import TimmWrapperImageProcessor
 
-    pretrained = timm.get_pretrained_cfg(config.architecture, allow_unregistered=True)
+    pretrained = timm.get_pretrained_cfg(config.architecture)
     if pretrained is None:
-        return None
+        raise ValueError(f"timm knows no weights of {config.architecture}")
     fields = pretrained.to_dict()
     size = (config.model_args or {}).get("img_size")
     if size:

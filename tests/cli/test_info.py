@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dualvqa.cli import main
-from dualvqa.cli.info import describe
+from dualvqa.cli.info import describe, image_size
 from modeling_dualvqa.memory_dualvqa import Memory
 from modeling_dualvqa.memory_examples_dualvqa import Examples
 
@@ -122,3 +122,9 @@ def test_damaged_weights_are_named(saved, tmp_path):
     (tmp_path / "model" / "config.json").write_text("[")
     with pytest.raises(SystemExit, match="config.json is damaged"):
         main(["info", folder])
+
+
+def test_the_size_of_images_is_that_of_the_crop_where_there_is_one():
+    size, crop = {"height": 40, "width": 30}, {"height": 32, "width": 32}
+    assert image_size({"size": size}) == (40, 30) and image_size({}) is None
+    assert image_size({"size": {"shortest_edge": 36}, "do_center_crop": True, "crop_size": crop}) == 32

@@ -112,7 +112,7 @@ def test_a_timm_folder_without_it_is_taken_for_its_architectures_usual_weights(t
     caplog.set_level(logging.INFO)
     found = processor_of(timm_tower())
     assert found.image_mean == (0.5,) * 3 and found.resample == 3 and dict(found.size) == {"shortest_edge": 256}
-    assert "of that the centre, 224 x 224" in caplog.text and "says nothing" not in caplog.text
+    assert "of that the centre, 224 x 224" in caplog.text and "can't be read" not in caplog.text
 
 
 def test_timms_squashed_images_are_squashed():
@@ -143,7 +143,8 @@ def test_what_is_given_goes_before_what_the_tower_says(tower):
 def test_a_tower_that_says_nothing_of_its_images_is_named(tower, caplog):
     name = tower()
     build_image_processor(NewModelArguments(vision_model_name_or_path=name), ViTConfig(image_size=32))
-    assert f"{name} says nothing of how its images were made" in caplog.text
+    assert f"how the images of {name} were made can't be read: what isn't given with" in caplog.text
+    assert "preprocessor_config.json" in caplog.text
 
 
 def test_what_is_done_to_images_beside_is_said(tower, caplog):

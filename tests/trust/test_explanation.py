@@ -84,6 +84,13 @@ def test_the_gradient_comes_through_the_pooled_vector_and_through_the_grid(tiny_
     assert not np.allclose(found, expected[1], rtol=1e-1, atol=1e-6)  # the grid alone has another
 
 
+def test_an_explanation_knows_what_the_crop_left_of_the_image(tiny_model, tall, image):
+    assert explain((tiny_model(), tall), image, QUESTION).crop is None
+    crop = {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}}
+    cropped = DualVQAProcessor(DualVQAImageProcessor(**crop, do_center_crop=True), tall.tokenizer, ANSWERS)
+    assert explain((tiny_model(), cropped), image, QUESTION).crop == crop
+
+
 def test_layer_cam_weighs_each_place_with_its_own_positive_gradient():
     maps, gradient = torch.randn(5, 3, 2), torch.randn(5, 3, 2)
     expected = sum(channel * weight.clamp(min=0) for channel, weight in zip(maps, gradient)).clamp(min=0)
