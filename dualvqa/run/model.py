@@ -42,9 +42,9 @@ def build(run):
     if run.model is None:
         summary = summary_of(run.parts["train"], data.rules)
         fields = config_fields(args.config)
-        run.model, run.processor = build_new(
-            args, run.preset.model_fields(fields) if run.preset else fields, data, summary
-        )
+        if run.preset:
+            args, fields = run.preset.new_model_arguments(args), run.preset.model_fields(fields)
+        run.model, run.processor = build_new(args, fields, data, summary)
         run.model.start.preset = run.preset
     elif not training.do_train and (run.model.config.model_card or {}).get("pretraining"):
         logger.warning("%s is only pre-trained: its answers mean nothing yet", args.model_name_or_path)

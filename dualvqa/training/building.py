@@ -147,7 +147,7 @@ def build_model(rows, vision=None, text=None, column_mapping=None, data_args=Non
     preset = load_preset(facts_of(args, summary, isinstance(rows, StreamedRows)), args.preset)
     fields = settings
     if preset:
-        fields = preset.model_fields(settings)
+        args, fields = preset.new_model_arguments(args), preset.model_fields(settings)
         log_preset(preset)
     model, processor = build_new(args, fields, data_args, summary)
     model.start.preset, model.start.to_train = preset, preset is not None

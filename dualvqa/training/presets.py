@@ -19,9 +19,15 @@ PRESETS = ("few", "some", "many", "large", "scratch")
 SIZES = (("few", 500), ("some", 2500), ("many", 50_000))  # each for fewer questions than that
 
 # A preset's settings that mean something with a pretrained tower alone, or with a new one alone.
-NEED_PRETRAINED = {"freeze_vision": "vision", "text_learning_rate": "text", "freeze_parameters": "text"}
+NEED_PRETRAINED = {
+    "freeze_vision": "vision",
+    "image_crop": "vision",
+    "text_learning_rate": "text",
+    "freeze_parameters": "text",
+}
 NEED_NEW = {"vision_config": "vision", "text_config": "text"}
 NEED_ROWS = ("questions_per_image", "train_sampling_strategy", "memory")  # all at hand, not streamed
+OF_NEW_MODELS = {"image_crop"}  # fields of NewModelArguments
 # Whoever chooses one of these has chosen the fusion that reads it.
 OF_POOLED_VECTORS = {"fusion_pooling", "fusion_product_vector", "text_pooling"}
 
@@ -72,12 +78,14 @@ class Preset:
         why: what it was chosen by, in words.
         config: fields of [`DualVQAConfig`].
         training: fields of [`DualVQATrainingArguments`].
+        model: fields of [`NewModelArguments`].
     """
 
     name: str
     why: str
     config: dict = field(default_factory=dict)
     training: dict = field(default_factory=dict)
+    model: dict = field(default_factory=dict)
 
     def model_fields(self, given):
         """The preset's fields of the configuration, and over them those given; of a tower all or nothing."""
@@ -85,6 +93,14 @@ class Preset:
         if OF_POOLED_VECTORS & set(given):
             own.pop("fusion_type", None)
         return {**own, **given}
+
+    def new_model_arguments(self, args):
+        """A copy of [`NewModelArguments`] in which the preset fills what was left out."""
+        args = copy.copy(args)
+        for name, value in self.model.items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
+        return args
 
     def training_arguments(self, args, given=None):
         """A copy of some arguments in which the preset fills what was left out.
@@ -140,8 +156,9 @@ def load_preset(facts, name="auto"):
         )
 
     config = {setting: value for setting, value in settings.pop("config").items() if fits(setting)}
-    training = {setting: value for setting, value in settings.items() if fits(setting)}
-    return Preset(chosen, str(facts) if name == "auto" else "asked for", config, training)
+    others = {setting: value for setting, value in settings.items() if fits(setting)}
+    model = {setting: others.pop(setting) for setting in OF_NEW_MODELS & set(others)}
+    return Preset(chosen, str(facts) if name == "auto" else "asked for", config, others, model)
 
 
 def log_preset(preset):

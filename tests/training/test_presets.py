@@ -8,6 +8,7 @@ from helpers import ROOT
 
 from dualvqa import DataArguments, DualVQATrainer, DualVQATrainingArguments, build_model, choose_preset
 from dualvqa.run.flags import load_flags
+from dualvqa.training.building import NewModelArguments
 from dualvqa.training.presets import PRESETS, Preset, TrainingFacts, differing, load_preset, name_for
 from modeling_dualvqa import DualVQAConfig
 from processing.summary import summarise
@@ -58,6 +59,13 @@ def test_what_means_nothing_to_the_towers_or_to_a_stream_is_left_out():
     text_alone = load_preset(facts(pretrained=frozenset({"text"}), streamed=True))
     assert "freeze_vision" not in text_alone.config and "text_learning_rate" in text_alone.training
     assert not {"questions_per_image", "memory"} & set(text_alone.training)
+    assert load_preset(facts()).model == {"image_crop": False} and not text_alone.model
+
+
+def test_all_of_an_image_is_seen_unless_the_crop_is_asked_for():
+    preset = load_preset(facts())
+    crops = [preset.new_model_arguments(NewModelArguments(image_crop=crop)).image_crop for crop in (None, True, False)]
+    assert crops == [False, True, False]
     new = load_preset(facts(pretrained=frozenset()), "some")
     assert "text_learning_rate" not in new.training and "freeze_parameters" not in new.training
     assert "text_config" not in load_preset(facts(), "scratch").config
