@@ -289,6 +289,13 @@ def test_blocks_that_stay_whole_are_those_that_the_model_has(tiny_model):
     assert set(tiny_model()._no_split_modules) == {"TransformerBlock", "AttentionBlock", "InvertedResidual"}
 
 
+@pytest.mark.parametrize(("device", "last"), [("cpu", True), ("meta", False)])
+def test_the_layout_is_channels_last_on_a_cpu_alone(tiny_config, device, last):
+    encoder = build_vision_encoder(tiny_config().vision_config).eval().to(device)
+    maps = encoder(torch.rand(2, 3, 32, 32, device=device), output_hidden_states=True).hidden_states[0]
+    assert maps.is_contiguous(memory_format=torch.channels_last) == last and maps.is_contiguous() != last
+
+
 def test_batch_norm_takes_weights_of_less_precision_than_its_statistics(tiny_model):
     """So FSDP2 leaves them in mixed precision: parameters in bfloat16, buffers in float32."""
     encoder = tiny_model(fusion_type="cross_attention").vision_encoder
