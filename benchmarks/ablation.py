@@ -17,8 +17,9 @@ from pathlib import Path
 
 import transformers
 import yaml
+from ablation_plot import draw
 from ablation_runs import Row, Runs, flags_of, run, shares_of
-from ablation_tables import HEAD, TIMED, claims_table, draw, line, rivals_table, speeds_of
+from ablation_tables import HEAD, TIMED, claims_table, line, rivals_table, speeds_of
 from measure import machine
 from pages import ROOT, build_parser, command, table, write_page
 from quantization import rows_of
@@ -145,8 +146,8 @@ def main():
 
     def write(finished=False):
         if text := page(args, everything, rows, shares, finished):
-            draw(rows, seeds, shares, args.output.with_suffix(".png"))
             write_page(args.output, text)
+            draw(args.output)
 
     jobs = [(row, part, seed) for seed in seeds for row in rows for part in row.parts]
     if args.finished:

@@ -1,16 +1,12 @@
-"""Tables and plot of the ablation: accuracies, sizes and speed of its rows, what its plan claims, and rivals."""
+"""Tables of the ablation: accuracies, sizes and speed of its rows, what its plan claims, and rivals."""
 
 import sys
 from statistics import mean, median, stdev
 
-import matplotlib
 import torch
 from measure import interleaved
 from pages import ROOT, table
 from scipy import stats
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 sys.path.insert(0, str(ROOT))
 
@@ -125,43 +121,3 @@ def rivals_table(rivals):
         "time, ours / its",
     ]
     return "\n## Rivals, size and speed\n\n" + table(head, lines)
-
-
-def draw(rows, seeds, shares, path):
-    """Overall accuracy of every row, oracle, and what the source design expected."""
-    done = [row for row in rows if row.seeds(seeds)][::-1]
-    figure, axis = plt.subplots(figsize=(8, 0.5 * len(done) + 1.2))
-    for place, row in enumerate(done):
-        found = [row.accuracies(seed, "oracle", shares) for seed in row.seeds(seeds)]
-        for (label, color, index), shift in zip(
-            (("yes/no", "tab:blue", 0), ("open-ended", "tab:orange", 1), ("all", "black", 2)), (0.22, 0, -0.22)
-        ):
-            values = [one[index] for one in found]
-            spread_of = stdev(values) if len(values) > 1 else 0
-            axis.errorbar(
-                mean(values),
-                place + shift,
-                xerr=spread_of,
-                fmt="o",
-                color=color,
-                capsize=3,
-                label=None if place else label,
-            )
-        if row.expected:
-            axis.plot(row.expected[2], place, "x", color="gray", label="expected, all")
-    labelled = dict(zip(*axis.get_legend_handles_labels()[::-1]))  # each once, whichever row has it
-    axis.set_yticks(range(len(done)), [row.label for row in done])
-    axis.set_xlabel("accuracy, oracle head, % (mean ± standard deviation)")
-    axis.grid(axis="x", alpha=0.3)
-    axis.legend(
-        labelled.values(),
-        labelled.keys(),
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=4,
-        fontsize=8,
-        frameon=False,
-    )
-    figure.tight_layout()
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    plt.close(figure)

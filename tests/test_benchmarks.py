@@ -90,6 +90,23 @@ def test_cross_validation_scores_every_question_once_for_each_seed(image_folder,
     assert "recipe_0_42" in log or (runs / "taught_0_42/teacher").exists()
 
 
+def test_the_plot_of_an_ablation_is_drawn_from_the_table_of_its_page(tmp_path):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from ablation_plot import draw, rows_of_page
+
+    page = tmp_path / "ablation.md"
+    page.write_text((ROOT / "docs/results/ablation_vqa_rad.md").read_text(encoding="utf-8"), encoding="utf-8")
+    rows = {row[""]: row for row in rows_of_page(page)}
+    assert len(rows) == 16  # and none of the second table, which says what holds
+    assert rows["no attention: concatenation"]["yes/no, oracle"] == "61.1 ± 2.7"
+    assert rows["gated"]["all, oracle"] == "28.8" and rows["gated"]["expected"] == ""
+    draw(page)
+    assert page.with_suffix(".png").stat().st_size > 10_000
+    page.write_text("# No table\n")
+    with pytest.raises(SystemExit, match="expected a table with a column 'all, oracle'"):
+        draw(page)
+
+
 def test_a_claim_holds_where_the_interval_of_the_seeds_does_not_have_zero():
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from ablation import check_rows
