@@ -21,6 +21,9 @@ SYNONYMS = {
 }
 
 
+TRAINED, USUAL = "as in the training of the saved model", "by their usual names"  # how columns are found
+
+
 def folded(name):
     """A column's name without case, accents, blanks and marks between its words: Image-Path -> imagepath."""
     letters = unicodedata.normalize("NFKD", name).replace("ł", "l").replace("ı", "i").casefold()
@@ -47,15 +50,16 @@ def find_columns(names, source, args, needs_answers):
         ValueError: one is missing, or several could be meant.
     """
     wanted = ["image", "question", *(["answer"] if args.reads_answers else [])]
-    columns, told = {}, []
+    columns, told = {}, {}
     for name in wanted:
         column, why = find_column(name, names, source, args, needs_answers)
         if column is not None:
             columns[name] = column
-            told += [f"{name} is the column {column!r} ({why})"] if why else []
+            told.setdefault(why, []).append(f"{name} {column!r}")
     check_different(columns, source)
-    if told:
-        logger.info("%s: %s", source, ", ".join(told))
+    for why in told.keys() - {None}:
+        flag = worded("--image_column")
+        logger.info("%s: columns %s: %s (%s and its like name others)", source, why, ", ".join(told[why]), flag)
     return columns
 
 
@@ -69,12 +73,13 @@ def find_column(name, names, source, args, needs_answers):
         raise ValueError(missing_message(name, given, names, source, flag))
     remembered = (args.remembered_columns or {}).get(name, name)
     if remembered in names:
-        return remembered, None if remembered == name else "as in the training of the saved model"
+        return remembered, None if remembered == name else TRAINED
     if name in names:
         return name, None
-    found = [column for column in names if isinstance(column, str) and folded(column) in FOLDED[name]]
+    others = {args.column_flag(other)[1] for other in SYNONYMS if other != name}
+    found = [column for column in names if folded(str(column)) in FOLDED[name] and column not in others]
     if len(found) == 1:
-        return found[0], f"a usual name; {worded(f'--{flag}')} names another"
+        return found[0], USUAL
     if not found:
         if needed:
             raise ValueError(missing_message(name, remembered, names, source, flag))

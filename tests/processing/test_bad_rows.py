@@ -46,6 +46,7 @@ def test_images_that_are_missing_by_the_thousand_are_counted_and_the_first_ten_s
     [
         ("photos/a.jsonl", None, "photos/0.png is one: give --image_dir photos"),
         ("photos/a.jsonl", "other", "photos/0.png is one: give --image_dir photos"),
+        ("a.jsonl", None, "./photos/0.png is one: give --image_dir ./photos"),
         ("b.jsonl", "photos", "./photos/0.png is one: give --image_dir ."),
         ("c.jsonl", "photos", "relative paths start from --image_dir photos"),
     ],
@@ -54,6 +55,11 @@ def test_where_missing_images_are_is_said_if_they_are_near(image_folder, monkeyp
     monkeypatch.chdir(image_folder)
     os.mkdir("photos")
     shutil.move("0.png", "photos")
-    for name, image in {"photos/a.jsonl": "0.png", "b.jsonl": "photos/0.png", "c.jsonl": "nowhere.png"}.items():
+    for name, image in {
+        "photos/a.jsonl": "0.png",
+        "a.jsonl": "0.png",
+        "b.jsonl": "photos/0.png",
+        "c.jsonl": "nowhere.png",
+    }.items():
         write_jsonl(image_folder / name, [{"image": image, "question": "q?", "answer": "red"}])
     assert f"1 image is no file; {hint}" in str(refused(image_folder, train_file=file, image_dir=image_dir))

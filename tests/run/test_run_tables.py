@@ -30,7 +30,10 @@ def test_a_spreadsheet_is_trained_on_and_another_answered_with_the_same_columns(
     caplog.set_level(logging.INFO)
     out = tmp_path / "out"
     main(["train", recipe(train_file=german(image_folder))])
-    assert "cp1252" in caplog.text and "image is the column 'Bild' (a usual name; --image_column" in caplog.text
+    assert (
+        "cp1252" in caplog.text
+        and "by their usual names: image 'Bild', question 'Frage', answer 'Antwort'" in caplog.text
+    )
     card = json.loads((out / "config.json").read_text())["model_card"]
     assert card["columns"] == {"image": "Bild", "question": "Frage", "answer": "Antwort"}
 
@@ -42,7 +45,7 @@ def test_a_spreadsheet_is_trained_on_and_another_answered_with_the_same_columns(
     main(["predict", str(out), *flags])
     (line,) = lines_of(out / "prediction" / "predictions.jsonl")
     assert line["answer"] in ("yes", "no", "rot", "grün", "blau") and line["Größe"] == 1.5
-    assert "question is the column 'Frage' (as in the training of the saved model)" in caplog.text
+    assert "as in the training of the saved model: image 'Bild', question 'Frage' (--image_column" in caplog.text
     with pytest.raises(SystemExit, match="no column 'Satz'"):
         main(["predict", str(out), *flags, "--question_column", "Satz"])
 
