@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 
 from .answers import AnswerRules, as_list
-from .vqa_accuracy.languages import USUAL_WORDS
+from .vqa_accuracy.languages import CODES, USUAL_WORDS
 from .vqa_accuracy.normal_form import normal_form
 from .wording import worded
 
@@ -84,6 +84,9 @@ def take(data_args, group, counts):
         return
     data_args.yes_answers, data_args.no_answers = yes, no
     number = sum(counts[word] for word in (*yes, *no))
+    language = CODES.get(whose)
+    if language and not data_args.answer_language:
+        whose = f"{whose}; {worded(f'--answer_language {language}')} for its articles and number words"
     logger.warning(
         "%s: taken as yes, %s: as no (%s; %s of %s answers), for the yes/no head. To say otherwise: %s",
         quoted(yes),

@@ -56,6 +56,7 @@ def describe(folder):
         "answers": processor.get("answers") or [],
         "memory": config.get("memory"),
         "memory_answers": processor.get("memory_answers") or [],
+        "answer_rules": processor.get("answer_rules"),
         "memory_figures": card.get("memory"),
         "calibration": processor.get("calibration"),
         "held_out": {row["part"]: row["held_out"] for row in card.get("data") or () if row.get("held_out")},
@@ -118,6 +119,8 @@ def page(folder, found):
             "fusion": f"{fusion['type']}, width {fusion['width']}",
             "heads": ", ".join(HEADS.get(head, head) for head in found["heads"] or ()),
             "answers": in_short(found["answers"]),
+            "yes, no": of_words(found["answer_rules"]),
+            "compared": of_rules(found["answer_rules"]),
             "memory": of_memory(found["memory"]),
             "known to the memory alone": in_short(found["memory_answers"]),
             "license": found["license"],
@@ -148,6 +151,19 @@ def table(title, rows):
 def in_short(answers):
     more = f", ... ({len(answers) - SHOWN_ANSWERS} more)" if len(answers) > SHOWN_ANSWERS else ""
     return f"{len(answers)}: {', '.join(answers[:SHOWN_ANSWERS])}{more}" if answers else ""
+
+
+def of_words(rules):
+    """The words that mean yes and no, where they aren't these."""
+    sides = [", ".join((rules or {}).get(name, ())) for name in ("yes_answers", "no_answers")]
+    return " / ".join(filter(None, sides))
+
+
+def of_rules(rules):
+    """By which language and metric answers are compared, where it isn't English and exact match."""
+    rules = rules or {}
+    named = {"language": rules.get("answer_language"), "metric": rules.get("metric")}
+    return ", ".join(f"{name} {value}" for name, value in named.items() if value)
 
 
 def of_memory(sizes):

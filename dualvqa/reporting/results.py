@@ -3,7 +3,8 @@
 A result is a dict, one line of report_rows.jsonl:
 
 - `part`; `row`, the number of its row in the source; `image`, the key of the image; `question`
-- `references`, what people answered; `expected`, what most of them did, in normal form; `type`, binary or open_ended
+- `references`, what people answered; `expected`, what most of them did, in normal form, and `written`, as the first of
+  them wrote it; `type`, binary or open_ended
 - `known`: whether the model can say the expected answer; `coverage`, how right its best answer could be, in [0, 1]
 - `probability_of_yes`: within the yes/no head, whatever the question's type; None in a model without that head
 - `columns`: the values that results are shown by
@@ -59,6 +60,7 @@ def question_results(part, rows, logits, processor, columns=()):
                 "question": kept["question"][index],
                 "references": references,
                 "expected": expected,
+                "written": vocabulary.rules.as_written(references),
                 "type": QUESTION_TYPES[question_type_of(expected)],
                 "known": expected in known,
                 "coverage": vocabulary.rules.best_score(sayable, references),

@@ -27,6 +27,9 @@ from .tower_images import INTERPOLATIONS, build_image_processor
 
 logger = logging.getLogger(__name__)
 
+# What `build_model` takes for its `DataArguments`.
+OF_ANSWERS = ("max_answers", "min_answer_frequency", "yes_answers", "no_answers", "answer_language", "metric")
+
 
 @dataclass
 class NewModelArguments:
@@ -118,7 +121,8 @@ def build_model(rows, vision=None, text=None, column_mapping=None, data_args=Non
         column_mapping: the data's columns -> "image", "question" and "answer".
         data_args: [`DataArguments`] for all else about the data, such as `max_answers`.
         **settings: fields of [`NewModelArguments`], such as `image_size=128`, and of [`DualVQAConfig`], such as
-            `fusion_type="cross_attention"`, or `text_config={"n_layers": 2}` for a tower. What is not given is the
+            `fusion_type="cross_attention"`, or `text_config={"n_layers": 2}` for a tower; and those of `data_args` that
+            are about answers, such as `yes_answers=["ja"], no_answers=["nein"]`. What is not given is the
             preset's for these data, see `choose_preset`; with `preset="none"` the defaults of [`DualVQAConfig`].
 
     Returns:
@@ -129,10 +133,10 @@ def build_model(rows, vision=None, text=None, column_mapping=None, data_args=Non
         OSError: a pretrained tower isn't there.
     """
     own = [f.name for f in dataclasses.fields(NewModelArguments)]
-    limits = [name for name in ("max_answers", "min_answer_frequency") if name in settings]
+    of_answers = [name for name in OF_ANSWERS if name in settings]
     data_args = with_columns(data_args, column_mapping)
-    data_args = dataclasses.replace(data_args, **{name: settings.pop(name) for name in limits})
-    known = [*own, *DualVQAConfig.__annotations__, "max_answers", "min_answer_frequency"]
+    data_args = dataclasses.replace(data_args, **{name: settings.pop(name) for name in of_answers})
+    known = [*own, *DualVQAConfig.__annotations__, *OF_ANSWERS]
     for name in settings:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)

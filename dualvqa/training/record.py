@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from processing import AugmentationArguments, majority_answers
 from processing.answers import question_type_of
-from processing.processing_dualvqa import QUESTION_TYPES
+from processing.processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
 
 LOSSES = ("binary", "open_ended", "question_type")
 FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage", "calibration_", "abstention_")
@@ -59,7 +59,7 @@ def describe_part(name, rows, vocabulary, summary=None, data_args=None):
     if name == "train":
         row |= {"questions": summary.rows, "images": summary.images}
         row["coverage"] = vocabulary.coverage(summary.answers.elements())
-        row["majority"] = describe_majority(summary.answers)
+        row["majority"] = describe_majority(summary.answers, vocabulary.rules)
     else:
         row |= {"questions": len(rows), "images": len(set(rows["image_key"][:]))}
         if "answer" in rows.column_names:
@@ -67,17 +67,22 @@ def describe_part(name, rows, vocabulary, summary=None, data_args=None):
     return row
 
 
-def describe_majority(counts):
+def describe_majority(counts, rules):
     """The most frequent training answer of each question type, with its share of that type's questions.
 
     Args:
         counts: how often each normalised answer occurs, a Counter.
+        rules: [`AnswerRules`], with the words for yes and no.
     """
+    own = dict(zip(BINARY_ANSWERS, rules.shown))
     sizes = Counter()
     for answer, count in counts.items():
         sizes[QUESTION_TYPES[question_type_of(answer)]] += count
     majority = majority_answers(counts.elements())
-    return {kind: {"answer": a, "share": round(counts[a] / sizes[kind], 6)} for kind, a in sorted(majority.items())}
+    return {
+        kind: {"answer": own.get(answer, answer), "share": round(counts[answer] / sizes[kind], 6)}
+        for kind, answer in sorted(majority.items())
+    }
 
 
 def remembered_columns(model):

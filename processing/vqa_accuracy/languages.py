@@ -146,3 +146,32 @@ USUAL_WORDS = (
     ("one letter", "y", "n"),
     ("one letter, German or Dutch", "j", "n"),
 )
+
+# Whose words tell a language that there are rules for.
+CODES = {
+    "German": "de",
+    "French": "fr",
+    "Spanish": "es",
+    "Italian": "it",
+    "Portuguese": "pt",
+    "Dutch": "nl",
+    "Norwegian": "nb",
+    "Finnish": "fi",
+    "Hungarian": "hu",
+    "Polish": "pl",
+    "Czech": "cs",
+    "Romanian": "ro",
+    "Russian": "ru",
+    "Ukrainian": "uk",
+    "Greek": "el",
+    "Turkish": "tr",
+    "Arabic": "ar",
+    "Hebrew": "he",
+    "Persian": "fa",
+    "Hindi": "hi",
+    "Chinese": "zh",
+    "Japanese": "ja",
+    "Korean": "ko",
+    "Vietnamese": "vi",
+    "Indonesian": "id",
+}

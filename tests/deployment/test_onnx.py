@@ -9,7 +9,7 @@ from towers import vision_config
 from dualvqa.cli import main
 from dualvqa.deployment.onnx_export import MANIFEST, export_onnx, file_hash
 from dualvqa.deployment.onnx_pipeline import OnnxModel, checked_files, load_onnx_pipeline
-from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline
 
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
@@ -39,6 +39,20 @@ def others():
         "question_index": torch.tensor([2, 2, 0, 1, 0]),
     }
     return one, many
+
+
+def test_files_answer_in_the_persons_own_words(processor, tmp_path, monkeypatch):
+    """The words are the processor's, which is saved beside the files."""
+    processor.answer_rules = {"yes_answers": ["Ja"], "no_answers": ["Nein"]}
+    processor.save_pretrained(tmp_path)
+    logits = {"binary_logits": torch.tensor([[0.0, 1.0]]), "question_type_logits": torch.tensor([[1.0, 0.0]])}
+    logits["open_ended_logits"] = torch.zeros(1, 3)
+    monkeypatch.setattr(
+        OnnxModel, "from_pretrained", lambda *args, **kwargs: OnnxModel(DualVQAConfig(num_answers=3), {})
+    )
+    pipe = load_onnx_pipeline(tmp_path)
+    said = pipe.processor.post_process_question_answering(logits, top_k=2)
+    assert [item["answer"] for item in said[0]] == ["Ja", "Nein"]
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def test_a_saved_model_keeps_its_words_and_says_which_others_look_like_yes_and_n
         ({"yes_answers": ["ja"], "no_answers": ["yes"]}, "'yes' can't be an answer that means no"),
         ({"yes_answers": [""], "no_answers": ["no"]}, "yes_answers must be words"),
         ({"answer_language": "german"}, "answer_language must be one of ar, bg"),
-        ({"metric": "bleu"}, "metric must be one of exact, vqa; found 'bleu'"),
+        ({"metric": "bleu"}, "metric must be one of exact, vqa, vizwiz, gqa; found 'bleu'"),
     ],
 )
 def test_rules_that_cannot_be_are_refused_by_name(fields, message):

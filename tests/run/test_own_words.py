@@ -3,11 +3,15 @@
 import json
 
 import pytest
+from datasets import IterableDataset
 from helpers import TINY, lines_of, write_images, write_jsonl
 from transformers import pipeline
 
+from dualvqa import DualVQATrainer, DualVQATrainingArguments, answers_of, build_model
 from dualvqa.run import main as run_vqa
 from dualvqa.training.building import load_model
+from modeling_dualvqa import DualVQAPipeline
+from processing import AnswerRules, AnswerVocabulary, DataArguments, DualVQAProcessor, StreamedRows
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +68,81 @@ def test_a_saved_model_predicts_and_evaluates_by_its_own_words(german_run, tmp_p
     again = json.loads((tmp_path / "all_results.json").read_text())
     assert again["test_routed_accuracy"] == first["test_routed_accuracy"]
     assert again["test_oracle_binary_accuracy"] == first["test_oracle_binary_accuracy"]
+
+
+def test_a_saved_processor_keeps_the_rules_and_one_without_any_is_saved_as_ever(processor, tmp_path):
+    processor.save_pretrained(tmp_path / "english")
+    saved = json.loads((tmp_path / "english" / "processor_config.json").read_text())
+    assert "answer_rules" not in saved and "chat_template" not in saved
+    (tmp_path / "english" / "processor_config.json").write_text(json.dumps({**saved, "chat_template": None}))
+    assert DualVQAProcessor.from_pretrained(tmp_path / "english").binary_answers == ("no", "yes")  # of earlier versions
+    processor.answer_rules = AnswerRules(["はい"], ["いいえ"], "ja", "vqa").saved()
+    processor.save_pretrained(tmp_path / "own")
+    again = DualVQAProcessor.from_pretrained(tmp_path / "own")
+    assert again.binary_answers == ("いいえ", "はい") and AnswerRules.of(again) == AnswerRules.of(processor)
+
+
+@pytest.mark.parametrize(
+    "rules, message",
+    [
+        ({"yes": ["ja"]}, "answer_rules may have yes_answers, no_answers, answer_language, metric; found 'yes'"),
+        ({"yes_answers": "ja"}, "yes_answers of answer_rules must be a list of words, found 'ja'"),
+        ({"metric": 1}, "metric of answer_rules must be a word, found 1"),
+    ],
+)
+def test_a_folder_with_other_rules_than_there_are_is_refused(processor, rules, message):
+    processor.answer_rules = rules
+    with pytest.raises(ValueError, match=message):
+        processor.check()
+
+
+def test_python_takes_the_same_settings_and_answers_of_says_the_own_words(image_folder, tmp_path):
+    colors = {"red": "rouge", "green": "vert", "blue": "le bleu", "yes": "oui", "No": "non"}
+    rows = [
+        {**row, "image": str(image_folder / row["image"]), "answer": colors[row["answer"]]}
+        for row in lines_of(image_folder / "train.jsonl")
+    ]
+    own = {"yes_answers": ["Oui"], "no_answers": ["Non"], "answer_language": "fr", "metric": "vqa"}
+    model, processor = build_model(rows, image_size=32, **TINY, **own)
+    assert processor.answer_rules == own and set(processor.answers) == {"rouge", "vert", "le bleu"}
+    args = DualVQATrainingArguments(str(tmp_path / "run"), report_to="none", use_cpu=True, disable_tqdm=True)
+    trainer = DualVQATrainer(model=model, processing_class=processor, args=args, train_dataset=rows, eval_dataset=rows)
+    assert trainer.data_args.yes_answers == ["Oui"] and trainer.data_args.metric == "vqa"
+    figures = trainer.evaluate()
+    assert figures["eval_coverage"] == 1 and "eval_oracle_binary_accuracy" in figures
+    said = answers_of(trainer.predict(trainer.eval_dataset), processor)
+    binary = {best[0]["answer"] for best in said if best[0]["question_type"] == "binary"}
+    assert binary <= {"Oui", "Non"}
+
+
+def test_a_single_head_says_them_too(image_folder, tmp_path):
+    rows = [
+        {"image": str(image_folder / "0.png"), "question": f"{n}?", "answer": answer}
+        for n, answer in enumerate(["Ja", "ja", "Nein", "rot", "jawohl"])
+    ]
+    words = {"yes_answers": ["ja", "jawohl"], "no_answers": ["nein"]}
+    _, processor = build_model(rows, image_size=32, single_head=True, **TINY, **words)
+    assert processor.answers == ["ja", "nein", "rot"]
+    assert AnswerVocabulary.of(processor).labels(["Jawohl", "nein"])["open_ended_labels"] == [0, 1]
+
+
+def test_a_stream_finds_the_words_too(image_folder, tmp_path):
+    rows = [
+        {"image": str(image_folder / "0.png"), "question": f"{n}?", "answer": answer}
+        for n, answer in enumerate(["Evet", "Hayır", "IŞIK", "ışık"])
+    ]
+    args = DataArguments(answer_language="tr")
+    summary = StreamedRows(args, stream=IterableDataset.from_generator(lambda: iter(rows))).summary
+    assert summary.rules.shown == ("Hayır", "Evet") and dict(summary.answers) == {"yes": 1, "no": 1, "ışık": 2}
+    assert not args.yes_answers  # what it found is of these rows
+
+
+def test_a_taught_yes_is_the_yes_no_heads(tiny_model, processor, image_folder):
+    processor.answer_rules = {"yes_answers": ["ja", "jawohl"], "no_answers": ["nein"]}
+    pipe = DualVQAPipeline(tiny_model(fusion_type="cross_attention"), processor)
+    images = [str(image_folder / f"{number}.png") for number in (0, 1, 2)]
+    pipe.memory.build(images, ["is it red?"] * 3, ["Jawohl", "nein", "Ja"])
+    assert pipe.model.memory.question_type.tolist() == [0, 0, 0] and not processor.memory_answers
+    assert pipe.model.memory.answer_index.tolist() == [1, 0, 1]
+    said = pipe(image=images[1], question="is it red?", question_type="binary", evidence=1)
+    assert said[0]["answer"] in ("ja", "nein") and said[0]["evidence"] is not None
