@@ -41,7 +41,7 @@ ARMS = {
     "soft, share, focal": ["--target", "soft", "--soft_score", "share", "--config", "focal_gamma=2.0"],
 }
 LEAST = -20.0  # log p of an answer that the vocabulary lacks
-PAIRS = (("off", 2), ("surprise", 3))  # and how many digits are shown
+PAIRS = (("off", 2), ("off_share", 2), ("surprise", 3))  # and how many digits are shown
 HEADER = """# Several annotators
 
 What `--target soft` is worth where people disagree. Written by
@@ -61,10 +61,10 @@ scored on the official test part ({tested:,} questions, ten such people each): m
 
 - *Truth*: % of the answers that are easy-VQA's own, which no model was shown. *VQA score*: % by the official rule,
   against the ten people. Both with the head of the true question type.
-- *Off*: how far the score of the best answer is from the share of the ten people who gave it (expected calibration
-  error, in %). *Surprise*: the mean of -log p of a person's answer, in nats; lower is better. Both before → after
-  temperatures, which are fitted as a run does on a random half of the test images and measured on the other half, mean
-  of {splits}.
+- *Off, VQA score*: how far the score of the best answer is from that answer's VQA score (expected calibration error,
+  in %); *off, share*: from the share of the ten people who gave it. *Surprise*: the mean of -log p of a person's
+  answer, in nats; lower is better. All before → after temperatures, which are fitted as a run does, to what most people
+  said, on a random half of the test images and measured on the other half, mean of {splits}.
 
 """
 
@@ -136,25 +136,22 @@ def measure(folder, rows, splits):
 
     def state(temperatures):
         scores, answers = best_of(labelled, labelled.ranked(temperatures), types)
-        agree = [people.count(answer) for people, answer in zip(labelled.references, answers)]
-        return scores, np.array(agree), answers, surprise(labelled, temperatures, types)
+        agree = np.array([people.count(answer) for people, answer in zip(labelled.references, answers)])
+        right = np.array([score_of_matches(int(count), PEOPLE) for count in agree])
+        return scores, right, agree / PEOPLE, surprise(labelled, temperatures, types), answers
 
-    before = state({})
-    pairs = []
+    def errors(scores, right, share, surprised, _, rows):
+        pairs = ((100 * expected_calibration_error(scores[rows], true[rows])) for true in (right, share))
+        return [*pairs, surprised[rows].mean()]
+
+    before, found = state({}), []
     for fitted, measured in halves(labelled.images, splits, 0):
         after = state(labelled.temperatures(list(QUESTION_TYPES), fitted))
-        pairs.append(
-            [
-                (100 * expected_calibration_error(one[0][measured], one[1][measured] / PEOPLE), one[3][measured].mean())
-                for one in (before, after)
-            ]
-        )
-    errors = np.mean(pairs, axis=0)  # (before and after, off and surprise)
+        found.append([errors(*before, measured), errors(*after, measured)])
     return {
-        "truth": 100 * mean(answer == truth for answer, truth in zip(before[2], rows["truth"][:])),
-        "vqa": 100 * mean(score_of_matches(int(count), PEOPLE) for count in before[1]),
-        "off": errors[:, 0].tolist(),
-        "surprise": errors[:, 1].tolist(),
+        "truth": 100 * mean(answer == truth for answer, truth in zip(before[-1], rows["truth"][:])),
+        "vqa": 100 * before[1].mean(),
+        **dict(zip(("off", "off_share", "surprise"), np.mean(found, axis=0).T.tolist())),
     }
 
 
@@ -198,7 +195,7 @@ def main():
         pairs = [[spread([one[name][when] for one in runs], digits) for when in (0, 1)] for name, digits in PAIRS]
         plain = [spread([one[name] for one in runs], 2) for name in ("truth", "vqa")]
         lines.append([arm, *plain, *map(" → ".join, pairs)])
-    lines.append(["what most of the ten said", *(f"{figure:.2f}" for figure in of_the_people(rows)), "", ""])
+    lines.append(["what most of the ten said", *(f"{figure:.2f}" for figure in of_the_people(rows)), "", "", ""])
     text = HEADER.format(
         command=command(),
         slip=SLIP,
@@ -215,7 +212,10 @@ def main():
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU",
         torch=torch.__version__,
     )
-    write_page(args.output, text + table(["learned from", "truth", "VQA score", "off", "surprise"], lines))
+    write_page(
+        args.output,
+        text + table(["learned from", "truth", "VQA score", "off, VQA score", "off, share", "surprise"], lines),
+    )
     print(args.output.read_text(encoding="utf-8"))
 
 

@@ -11,7 +11,7 @@ NO_TRAINING = "--do_train false --do_eval false --do_predict false --report_blin
 NO_TRAINING = f"{NO_TRAINING} --single_head false --push_to_hub false --refit false --memory false --teacher".split()
 # The flags that --help shows, of all of these commands and of each.
 SHOWN = """output_dir per_device_eval_batch_size use_cpu dataloader_num_workers dataset_name dataset_config_name
-train_file validation_file test_file csv_separator csv_encoding excel_sheet image_dir image_dir_only
+data_dir train_file validation_file test_file csv_separator csv_encoding excel_sheet image_dir image_dir_only
 max_image_megapixels image_column question_column answer_column boolean_answers yes_answers no_answers answer_language
 metric exclude_rows on_bad_example validation_fraction split_by question_group_column split_seed folds fold""".split()
 TOGETHER = "ensemble_with ensemble_average quantization".split()
