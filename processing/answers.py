@@ -38,7 +38,11 @@ class Writings:
 
     def add(self, form, texts):
         """Counts the texts of this normal form among those that people gave to a question."""
-        self.counts.update(" ".join(text.split()) for text in texts if self.rules.form(text) == form)
+        self.add_all(text for text in texts if self.rules.form(text) == form)
+
+    def add_all(self, texts):
+        """Counts all texts that people gave to a question."""
+        self.counts.update([" ".join(text.split()) for text in texts])
         if len(self.counts) > MOST_WRITINGS:
             self.counts = Counter(dict(self.counts.most_common(MOST_WRITINGS // 2)))
 

@@ -58,12 +58,12 @@ def summarise(rows, images=None, rules=ENGLISH):
     for question, answer in rows:
         count += 1
         if answer is not None:
-            form, people = rules.consensus(answer), as_list(answer)
+            people = as_list(answer)
+            said = Counter(map(rules.form, people))
+            form = said.most_common(1)[0][0] if said else rules.consensus(answer)  # refuses that nobody said anything
             answers[form] += 1
-            said = list(map(rules.form, people))
             votes[question_type_of(form)].update(said)
-            for own in set(said):
-                writings.add(own, people)
+            writings.add_all(people)
         if len(answers) > MOST_ANSWERS:
             answers = limited(answers)
             logger.warning("more than %d different answers: the rarest are forgotten", MOST_ANSWERS)
