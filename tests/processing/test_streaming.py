@@ -173,6 +173,15 @@ def test_bad_rows_stop_the_run_or_are_left_out(shards, tmp_path, fields, message
     assert "left out question" in caplog.text
 
 
+def test_columns_of_a_stream_are_found_by_usual_names(shards, tmp_path):
+    shards(files=1)
+    path = tmp_path / "train-0.parquet"
+    pandas.read_parquet(path).rename(columns={"question": "Frage", "image": "Bild"}).to_parquet(path)
+    rows = stream(str(path))
+    assert rows.args.found_columns == {"image": "Bild", "question": "Frage", "answer": "answer"}
+    assert len(list(rows)) == 10
+
+
 def test_what_cannot_be_streamed_is_named(shards, tmp_path):
     pattern = shards(files=2)
     with pytest.raises(ValueError, match="2 row groups for 3 processes"):

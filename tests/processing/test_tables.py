@@ -1,8 +1,13 @@
+import contextlib
+import csv
+import io
 import json
 import logging
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from processing import DataArguments
 from processing.files import read_file
@@ -105,6 +110,24 @@ def test_rows_are_named_as_spreadsheets_number_them(tmp_path):
 def test_a_quote_that_is_never_closed_is_named_where_it_opens(tmp_path):
     with pytest.raises(ValueError, match=re.escape("a.csv row 3: a quote is opened and never closed")):
         read(tmp_path, 'image,answer\na,b\nc,"d\n' + "e,f\n" * 1000)
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])), min_size=3, max_size=3), min_size=1
+    ),
+    separator=st.sampled_from([",", ";", "\t", "|"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_what_csv_writes_is_read_back_or_its_separator_asked_for(tmp_path, rows, separator, encoding):
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter=separator).writerows([["image", "question", "answer"], *rows])
+    content = file.getvalue().encode(encoding)
+    expected = [cells for cells in rows if any(cell.strip() for cell in cells)]
+    found = read(tmp_path, content, csv_separator=separator)
+    assert [list(row.values()) for row in values(found)] == expected
+    with contextlib.suppress(ValueError):
+        assert values(read(tmp_path, content)) == values(found)
 
 
 def test_zero_characters_are_no_table(tmp_path):
