@@ -178,7 +178,7 @@ def test_columns_of_a_stream_are_found_by_usual_names(shards, tmp_path):
     path = tmp_path / "train-0.parquet"
     pandas.read_parquet(path).rename(columns={"question": "Frage", "image": "Bild"}).to_parquet(path)
     rows = stream(str(path))
-    assert rows.args.found_columns == {"image": "Bild", "question": "Frage", "answer": "answer"}
+    assert rows.columns == {"image": "Bild", "question": "Frage", "answer": "answer"}
     assert len(list(rows)) == 10
 
 
