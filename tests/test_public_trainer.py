@@ -268,7 +268,7 @@ def test_what_can_not_work_is_said_before_training(make_trainer, data, arguments
     with pytest.raises(ValueError, match="nothing to report on"):
         make_trainer(eval_dataset=None).write_report()
     with pytest.raises(ValueError, match="train_dataset has no column 'image'"):
-        make_trainer(train_dataset=[{"img": 1, "question": "?", "answer": "a"}])
+        make_trainer(train_dataset=[{"view": 1, "question": "?", "answer": "a"}])
     with pytest.raises(ValueError, match=r"eval_dataset, row 1 .*unreadable image"):
         make_trainer(eval_dataset=[{"image": b"nothing", "question": "what?", "answer": "a"}])
     with pytest.raises(ValueError, match="need processing_class"):

@@ -158,7 +158,7 @@ def test_a_folder_that_is_no_dualvqa_model_is_refused(recipe, tmp_path):
 
 def test_test_images_are_checked_before_training(recipe, image_folder, tmp_path):
     path = write_jsonl(image_folder / "test.jsonl", [{"image": "gone.png", "question": "is it red?"}])
-    with pytest.raises(SystemExit, match=r"test.jsonl, row 1 .*gone.png"):
+    with pytest.raises(SystemExit, match=r"test.jsonl, line 1 .*gone.png"):
         run_vqa.main([recipe(), "--do_predict", "--test_file", path])
     assert not (tmp_path / "out").exists()
 
