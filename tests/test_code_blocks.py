@@ -21,6 +21,7 @@ import torchvision
 import transformers
 import yaml
 from helpers import ROOT, TEXT, write_jsonl
+from made_sets import MADE
 from PIL import Image
 from transformers import AutoConfig, AutoModel
 
@@ -109,6 +110,7 @@ def folder(tmp_path_factory):
     datasets.Dataset.from_list(with_bytes).to_parquet(folder / "shards/train-0.parquet")
     for name in ("recipes", "launch", "processing", "benchmarks", "docs"):
         (folder / name).symlink_to(ROOT / name)
+    MADE["vqa_v2"](folder / "FOLDER")
     save_towers(folder, [row["question"] for row in rows])
     model, processor = build_model(whole, image_size=32, text_config=TEXT, fusion_type="cross_attention", **TINY)
     trainer = DualVQATrainer(
