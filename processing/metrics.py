@@ -182,5 +182,5 @@ class AnswerMetrics:
             results |= self.further(self.processor, outputs, self.references)
         if self.majority:
             results |= self.score([self.majority.get(name, "") for name in self.types], "majority")
-        coverage = AnswerVocabulary.of(self.processor, memory=True).coverage(self.references, len(heads) == 2)
+        coverage = AnswerVocabulary.of(self.processor, memory=True).coverage(self.references, "binary" in heads)
         return results if coverage is None else {**results, "coverage": coverage}

@@ -172,7 +172,7 @@ def of_memory(sizes):
 
 def of_part(row):
     images = f" about {row['images']:,} images" if row.get("images") is not None else ""
-    coverage = f", {row['coverage']:.1%} of the open-ended answers known" if row.get("coverage") is not None else ""
+    coverage = f", open-ended coverage {row['coverage']:.1%}" if row.get("coverage") is not None else ""
     most = " or ".join(found["answer"] for found in (row.get("majority") or {}).values())
     most = f", most often answered {most}" if most else ""
     return f"{row['questions']:,} questions{images}, from {row['source']}{coverage}{most}"

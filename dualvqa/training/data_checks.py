@@ -12,11 +12,12 @@ from processing.leakage import in_short
 logger = logging.getLogger(__name__)
 
 
-def report_data(parts, summary, processor, leakages=None):
+def report_data(parts, summary, processor, leakages=None, binary=True):
     """Logs sizes, vocabulary coverage, leakage and cut questions of every part.
 
     Args:
         leakages: part -> its `leakage_report`, of those that could be compared with the training part.
+        binary: whether the model has a head for yes and no.
     """
     vocabulary = AnswerVocabulary.of(processor)
     streamed = isinstance(parts.get("train"), StreamedRows)
@@ -25,12 +26,12 @@ def report_data(parts, summary, processor, leakages=None):
             images = "images that are read while training" if streamed else f"{summary.images} images"
             logger.info("train: %d questions about %s", summary.rows, images)
             report_lengths(name, summary.questions if streamed else rows["question"][:], processor)
-            report_coverage(name, vocabulary, summary.answers.elements())
+            report_coverage(name, vocabulary.coverage(summary.answers.elements()))
             continue
         logger.info("%s: %d questions about %d images", name, len(rows), len(set(rows["image_key"][:])))
         report_lengths(name, rows["question"][:], processor)
         if "answer" in rows.column_names:
-            report_coverage(name, vocabulary, rows["answer"][:])
+            report_coverage(name, vocabulary.coverage(rows["answer"][:], binary))
         if (leakages or {}).get(name):
             logger.log(*said_of(name, leakages[name]))
         elif streamed:
@@ -60,11 +61,10 @@ def report_lengths(name, questions, processor):
         logger.warning("%s: %d questions are longer than %d tokens and are cut", name, cut, limit)
 
 
-def report_coverage(name, vocabulary, answers):
-    coverage = vocabulary.coverage(answers)
+def report_coverage(name, coverage):
     if coverage is not None:
         logger.info(
-            "%s: with the answers of the vocabulary the open-ended accuracy can be at most %.1f %%",
+            "%s: with this vocabulary the open-ended accuracy can be %.1f %% at most",
             name,
             100 * coverage,
         )

@@ -245,10 +245,14 @@ class PreparingMixin:
         if self.complete:
             parts = {**self.all_parts(), **(further or {})}
             leakages = {name: self.leakage(rows) for name, rows in parts.items() if name != "train"}
-            report_data(parts, self.train_summary, self.processing_class, leakages)
+            report_data(parts, self.train_summary, self.processing_class, leakages, self.says_yes_and_no())
             if trains:
                 report_parameters(self.accelerator.unwrap_model(self.model))
         self.described = True
+
+    def says_yes_and_no(self):
+        """Whether the model has a head for yes and no."""
+        return "binary" in self.accelerator.unwrap_model(self.model).config.heads
 
     def check_data(self):
         """

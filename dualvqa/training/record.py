@@ -44,7 +44,7 @@ def run_record(start, training_args, data_args, data):
     }
 
 
-def describe_part(name, rows, vocabulary, summary=None, data_args=None):
+def describe_part(name, rows, vocabulary, summary=None, data_args=None, binary=True):
     """Size and source of a part. Files are named without their folders, which are nobody else's business.
 
     Args:
@@ -53,6 +53,7 @@ def describe_part(name, rows, vocabulary, summary=None, data_args=None):
         vocabulary: the open-ended [`AnswerVocabulary`].
         summary: the training part's [`TrainingSummary`].
         data_args: [`DataArguments`], which name the source.
+        binary: whether the model has a head for yes and no.
     """
     file = data_args.files.get(name) or (data_args.files.get("train") if name == "validation" else None)
     row = {"part": name, "source": os.path.basename(file) if file else data_args.dataset_name or "given in Python"}
@@ -63,7 +64,7 @@ def describe_part(name, rows, vocabulary, summary=None, data_args=None):
     else:
         row |= {"questions": len(rows), "images": len(set(rows["image_key"][:]))}
         if "answer" in rows.column_names:
-            row["coverage"] = vocabulary.coverage(rows["answer"][:])
+            row["coverage"] = vocabulary.coverage(rows["answer"][:], binary)
     return row
 
 

@@ -58,7 +58,9 @@ class RecordingMixin:
 
     def described_part(self, name, rows):
         """What the card says of an evaluated part; see `describe_part`."""
-        described = describe_part(name, rows, AnswerVocabulary.of(self.processing_class), None, self.data_args)
+        described = describe_part(
+            name, rows, AnswerVocabulary.of(self.processing_class), None, self.data_args, self.says_yes_and_no()
+        )
         return {**described, "held_out": held_out(self.leakage(rows))}
 
     def leakage(self, rows):

@@ -56,7 +56,7 @@ def test_a_folder_tells_what_it_is_and_what_it_reached(saved, capsys):
         "vision tower mobilenet_v3_small, images of 32 pixels",
         "text tower distilbert, 1 layer fusion",
         "answers 3: red, green, blue",
-        "train 1,200 questions, from a.jsonl, 97.5% of the open-ended answers known, most often answered no or liver",
+        "train 1,200 questions, from a.jsonl, open-ended coverage 97.5%, most often answered no or liver",
         "settings: epochs 3",
         "reached (validation part): routed oracle yes/no 90.0% all 75.0% 80.0%",
         "temperature, yes/no 1.5 left unanswered below 0.4, so that at most 10.0% are wrong",
