@@ -26,7 +26,7 @@ for line in (folder / "predictions.jsonl").open(encoding="utf-8"):
         break
 for row in asked.values():
     best = ask(image=row["image"], question=row["question"])[0]
-    print(f"  {row['question']:<40} {best['answer']:<10} {best['score']:.1%}   (right: {row['source_answer']})")
+    print(f"  {row['question']:<40} {best['answer']:<10} {best['score']:.1%}   (correct: {row['source_answer']})")
 
 results = json.loads((folder / "all_results.json").read_text())
 print(f"\nReached on the official test part, after {results['train_runtime'] / 60:.1f} minutes of training:")

@@ -42,7 +42,8 @@ def draw_curves(folder):
 def draw_sheet(folder, columns=4, rows=6):
     """Test images chosen by chance, the last row wrongly answered ones if there are any."""
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").open(encoding="utf-8")]
-    lines = [line for line in lines if Path(line["image"]).exists()]
+    if not (lines := [line for line in lines if Path(line["image"]).exists()]):
+        raise SystemExit(f"error: none of the images that {folder / 'predictions.jsonl'} names is there any more")
     chance = random.Random(0)
     wrong = [line for line in lines if "source_answer" in line and line["source_answer"] != line["answer"]]
     wrong = chance.sample(wrong, min(columns, len(wrong)))
@@ -53,7 +54,7 @@ def draw_sheet(folder, columns=4, rows=6):
     for place, line in zip(axes.flat, chosen):
         place.imshow(plt.imread(line["image"]), cmap="gray")
         right = line.get("source_answer", line["answer"]) == line["answer"]
-        truth = "" if right else f"\n(right: {line['source_answer']})"
+        truth = "" if right else f"\n(correct: {line['source_answer']})"
         title = f"{wrap(line['question'])}\n{line['answer']}  {line['score']:.0%}{truth}"
         place.set_title(title, fontsize=9, color="black" if right else "firebrick")
     figure.savefig(folder / "sheet.png", dpi=150)

@@ -43,7 +43,7 @@ def test_draws_curves_and_a_sheet(run_folder):
 
 def test_asks_three_questions_and_prints_what_was_reached(run_folder):
     shown = run_script(ROOT / "demo" / "ask.py", run_folder)
-    assert shown.count("(right: ") == 3
+    assert shown.count("(correct: ") == 3
     assert "routed" in shown and "majority" in shown and "sheet.png" in shown
 
 

@@ -162,7 +162,9 @@ def confusion(groups, answerer):
         group = groups["open_ended"]
         chosen = group.results
         counts = Counter(result["expected"] for result in chosen if result["known"])
-        frequent = sorted(counts, key=lambda answer: (-counts[answer], answer))[:MOST_ANSWERS]
+        frequent = sorted(counts, key=lambda answer: (-counts[answer], answer))
+        if len(frequent) > MOST_ANSWERS + 1:  # a single one more keeps its name, in place of "other"
+            frequent = frequent[:MOST_ANSWERS]
         said = Counter(group.rules.form(result["answers"][answerer]["answer"]) for result in chosen)
         of_other_head = [answer for answer in ("yes", "no") if answer in said]
         often = [a for a, _ in said.most_common() if a not in (*frequent, *of_other_head)][:MOST_SAID]

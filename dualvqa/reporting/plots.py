@@ -81,7 +81,8 @@ def accuracy_plot(figures):
             if found["low"] is not None:
                 axes.plot([found["low"], found["high"]], [place, place], color=color, linewidth=2)
             filled = color if not name.endswith("oracle") else "white"
-            axes.plot(found["value"], place, "o", color=color, markerfacecolor=filled, markersize=6)
+            # Whole at 0 and 100 % too, where half of it lies beyond the axes.
+            axes.plot(found["value"], place, "o", color=color, markerfacecolor=filled, markersize=6, clip_on=False)
         ceiling = {"color": GREY, "linewidth": 1, "linestyle": (0, (2, 2)), "label": "ceiling"}
         axes.axvline(figures["coverage"][kind], **ceiling)
         axes.set_yticks(range(len(names)), [ANSWERERS[name] for name in names])
@@ -124,7 +125,8 @@ def draw_reliability(series):
             x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
             axes.plot(x, y, color=color, linewidth=1, linestyle=line)
             sizes = [8 + 160 * b["count"] / total for b in bins]
-            axes.scatter(x, y, sizes, facecolor=fill, edgecolor=color, linewidth=1, zorder=3, label=name, alpha=0.85)
+            look = {"facecolor": fill, "edgecolor": color, "linewidth": 1, "alpha": 0.85}
+            axes.scatter(x, y, sizes, zorder=3, label=name, clip_on=False, **look)
         axes.set(aspect="equal", xlabel="score", ylabel="accuracy")
         percent_axis(axes, "x")
         percent_axis(axes, "y")

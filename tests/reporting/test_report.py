@@ -322,3 +322,20 @@ def test_figures_compare_normal_forms_and_show_what_people_wrote():
     table = confusion({"open_ended": group}, "routed")["open_ended"]
     assert table == {"expected": ["CT scan", "X-ray"], "given": ["CT scan", "X-ray"], "counts": [[1, 1], [0, 1]]}
     assert group.macro_f1("routed")["value"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(("answers", "last"), [(11, "answer 9"), (12, "other")])  # in the order of letters
+def test_a_single_answer_beyond_the_most_frequent_keeps_its_name(answers, last):
+    results = [
+        {
+            "image": str(row),
+            "expected": f"answer {row}",
+            "references": [f"answer {row}"],
+            "known": True,
+            "coverage": 1,
+            "answers": {"routed": {"answer": f"answer {row}", "correct": 1.0}},
+        }
+        for row in range(answers)
+    ]
+    table = confusion({"open_ended": Group(results)}, "routed")["open_ended"]
+    assert len(table["expected"]) == 11 and table["expected"][-1] == last
