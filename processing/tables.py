@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}  # the usual ones, and their names
 SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # the first line of some files, by which spreadsheets read them
+WRITER = json.JSONEncoder(ensure_ascii=False)  # made once and not for each row
 LOOKED_AT = 500  # rows from which a separator is told
 SAMPLE = 2**16  # characters that the Sniffer looks at
 
@@ -161,7 +162,7 @@ def table_rows(path, text, separator, skipped=0):
                 f"{separator!r} in them in quotes"
             )
             cells = []
-        texts.append(json.dumps(dict(zip(names, cells)), ensure_ascii=False))
+        texts.append(WRITER.encode(dict(zip(names, cells))))
         numbers.append(number)
         lines.append(line + skipped)
     return JsonRows(texts, names, True, problems, Places(numbers, "row", lines))
