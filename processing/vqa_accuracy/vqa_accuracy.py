@@ -8,8 +8,12 @@ import numpy as np
 from sklearn.metrics import f1_score
 
 from .answer_strings import answer_text, as_list, question_type_of
+from .languages import LANGUAGES
+from .normal_form import normal_form
+from .official import official_form
 from .rules import AnswerRules
 
+TAKEN_ALONG = (LANGUAGES, normal_form, official_form)  # `evaluate.load` copies what this file imports, no more
 TYPES = ("binary", "open_ended")
 DESCRIPTION = """Accuracy of visual question answering over answer strings in their normal form, in all and by question
 type: a question is binary when the answer that most people gave is yes or no, else open-ended. Of several people's

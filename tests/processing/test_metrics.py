@@ -1,6 +1,10 @@
+import re
+
+import evaluate
 import numpy as np
 import pytest
 from datasets import Dataset
+from helpers import ROOT
 from transformers import EvalPrediction
 
 from processing import AnswerMetrics, VQAAccuracy, majority_answers
@@ -113,3 +117,21 @@ def test_metrics_are_made_for_the_rows_that_are_evaluated(processor, prediction)
     assert metrics.for_rows([{"input_ids": [1]}]) is metrics  # ready made
     with pytest.raises(ValueError, match="no answers to compare with: expected a column 'answer', found question"):
         metrics.for_rows(Dataset.from_dict({"question": ["is it red?"]}))
+
+
+def test_evaluate_loads_the_metric_with_all_that_it_needs():
+    """Each file that it is made of is imported by the one that is loaded: others are not taken along."""
+    folder = ROOT / "processing" / "vqa_accuracy"
+    text = (folder / "vqa_accuracy.py").read_text(encoding="utf-8")
+    assert set(re.findall(r"^from \.(\w+) import", text, re.MULTILINE)) == {
+        path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "vqa_accuracy")
+    }
+    metric = evaluate.load(str(folder))
+    figures = metric.compute(
+        predictions=["Ja", "cat"],
+        references=[["ja"] * 3 + ["nein"] * 7, ["dog"] * 8 + ["cat"] * 2],
+        metric="vqa",
+        yes_answers=["ja"],
+        no_answers=["nein"],
+    )
+    assert figures["binary_accuracy"] == pytest.approx(0.9) and figures["open_ended_accuracy"] == pytest.approx(0.6)
