@@ -293,6 +293,8 @@ class TextEncoder(nn.Module):
         # Found here by transformers, which looks for tied weights (T5's embeddings) in a model's own children alone.
         tied = getattr(self.model, "all_tied_weights_keys", {})
         self.all_tied_weights_keys = {f"model.{key}": f"model.{source}" for key, source in tied.items()}
+        if tied:  # one module for both: the one that is asked for is the one that a question goes through
+            self.model.set_input_embeddings(self.model.get_input_embeddings())
 
     def forward(
         self, tokens, attention_mask=None, token_type_ids=None, output_hidden_states=False, output_attentions=False

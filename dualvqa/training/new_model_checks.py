@@ -120,7 +120,8 @@ def load_tokenizer(name):
         with naming_tower(name, "text_config"):
             return AutoTokenizer.from_pretrained(name)
     except (ImportError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"the tokenizer of the text tower {name!r} can't be read: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"the tokenizer of the text tower {name!r} can't be read: {reason}") from error
 
 
 def memory_of_machine():

@@ -73,7 +73,7 @@ def trained_settings(name, told=True):
                 "how the images of %s were made can't be read: what isn't given with %s is a default (%s)",
                 name,
                 worded("--image_size, --image_crop, --image_interpolation, --image_mean and --image_std"),
-                " ".join(str(error).split())[:300],
+                " ".join(str(error).split())[:600],
             )
         return {}
     readings = timm_readings(own.data_config) if hasattr(own, "data_config") else field_readings(own)

@@ -69,6 +69,18 @@ def test_the_text_part_of_a_larger_model_is_a_tower_and_is_saved_as_one(larger, 
     trainer._load_from_checkpoint(str(tmp_path / "saved"))
 
 
+def test_tied_embeddings_stay_one_also_when_their_number_changes(larger, tmp_path, monkeypatch):
+    model = DualVQAForQuestionAnswering.from_vision_text_pretrained(None, larger("t5")[0], **TINY).eval()
+    model.resize_token_embeddings(70)
+    model.save_pretrained(tmp_path / "saved")
+    for one in (model, load(tmp_path / "saved")):
+        embeddings = one.get_input_embeddings()
+        monkeypatch.setattr(embeddings, "forward", lambda ids, found=torch.zeros(2, 4, 16): found)
+        assert embeddings.num_embeddings == 70
+        text = one.text_encoder(BATCH["input_ids"]).states
+        assert torch.equal(text[0], text[1]), "the question goes through these embeddings"
+
+
 @pytest.mark.parametrize(("kind", "pooling"), [("clip", "mean"), ("siglip", "mean"), ("t5", "mean"), ("blip", "first")])
 def test_where_no_first_token_stands_for_the_question_its_tokens_mean_does(larger, kind, pooling):
     config = vision_text_config(None, larger(kind)[0], **TINY)
@@ -120,7 +132,7 @@ def test_a_folder_without_a_model_and_one_without_a_tokenizer_are_named(larger, 
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="the vision tower '.*empty' can't be loaded: .*config.json"):
         check_new_model(NewModelArguments(vision_model_name_or_path=str(tmp_path / "empty")), {})
-    folder, _ = larger("siglip")
+    folder, _ = larger("t5")
     with pytest.raises((OSError, ValueError), match=f"text tower '{folder}'"):
         check_new_model(NewModelArguments(text_model_name_or_path=folder, max_question_length=16), dict(TINY))
 
