@@ -145,7 +145,7 @@ def check_unicode(text):
 def check_tokenizer(tokenizer):
     """That a tokenizer knows words, and can pad questions of unlike length."""
     special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
-    if not set(tokenizer.get_vocab()) - special:
+    if len(set(tokenizer.get_vocab()) - special) < 2:  # T5's without its file knows the space
         raise ValueError(
             f"the tokenizer knows no words, only {len(special)} special tokens: its tokenizer.json or vocabulary file "
             f"is missing; copy the folder again"

@@ -100,9 +100,7 @@ def check_new_model(args, fields):
         )
     limit, positions = args.max_question_length, text_positions(model)
     if args.text_model_name_or_path:
-        tokenizer = load_tokenizer(args.text_model_name_or_path)
-        check_tokenizer(tokenizer)
-        limit = min(limit, tokenizer.model_max_length)
+        limit = min(limit, load_tokenizer(args.text_model_name_or_path).model_max_length)
     if positions is not None and limit > positions:
         raise ValueError(
             f"max_question_length is {limit} tokens and the text tower has {positions} positions; give "
@@ -118,10 +116,12 @@ def load_tokenizer(name):
     """
     try:
         with naming_tower(name, "text_config"):
-            return AutoTokenizer.from_pretrained(name)
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            check_tokenizer(tokenizer)
+            return tokenizer
     except (ImportError, ValueError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"the tokenizer of the text tower {name!r} can't be read: {reason}") from error
+        raise ValueError(f"the tokenizer of the text tower {name!r} can't be taken: {reason}") from error
 
 
 def memory_of_machine():

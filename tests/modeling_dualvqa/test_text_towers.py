@@ -75,7 +75,7 @@ def test_tied_embeddings_stay_one_also_when_their_number_changes(larger, tmp_pat
     model.save_pretrained(tmp_path / "saved")
     for one in (model, load(tmp_path / "saved")):
         embeddings = one.get_input_embeddings()
-        monkeypatch.setattr(embeddings, "forward", lambda ids, found=torch.zeros(2, 4, 16): found)
+        monkeypatch.setattr(embeddings, "forward", lambda ids: torch.zeros(*ids.shape, 16))
         assert embeddings.num_embeddings == 70
         text = one.text_encoder(BATCH["input_ids"]).states
         assert torch.equal(text[0], text[1]), "the question goes through these embeddings"
@@ -133,7 +133,7 @@ def test_a_folder_without_a_model_and_one_without_a_tokenizer_are_named(larger, 
     with pytest.raises(ValueError, match="the vision tower '.*empty' can't be loaded: .*config.json"):
         check_new_model(NewModelArguments(vision_model_name_or_path=str(tmp_path / "empty")), {})
     folder, _ = larger("t5")
-    with pytest.raises((OSError, ValueError), match=f"text tower '{folder}'"):
+    with pytest.raises(ValueError, match=f"of the text tower '{folder}' can't be taken: the tokenizer knows no words"):
         check_new_model(NewModelArguments(text_model_name_or_path=folder, max_question_length=16), dict(TINY))
 
 
