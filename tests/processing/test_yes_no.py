@@ -1,6 +1,9 @@
 """Which words mean yes and no: given, found among usual ones, or told where nobody can know."""
 
+import re
+
 import pytest
+from helpers import ROOT
 
 from processing import AnswerRules, AnswerVocabulary, DataArguments, prepare_dataset, summary_of
 from processing.yes_no import settle_rules
@@ -95,3 +98,10 @@ def test_the_head_learns_the_own_words_and_the_vocabulary_leaves_them_out(image_
         -100,
         -100,
     ]
+
+
+def test_nothing_that_has_a_processor_compares_answers_as_english():
+    """The functions without rules are for people who have nothing but two answers."""
+    english = re.compile(r"^from processing.*import.*\b(normalise_answer|consensus|answer_score)\b", re.MULTILINE)
+    found = [path.name for path in (ROOT / "dualvqa").rglob("*.py") if english.search(path.read_text(encoding="utf-8"))]
+    assert not found
