@@ -1,5 +1,7 @@
 """The demo's drawings and questions, on a run of two steps."""
 
+import sys
+
 import easy_vqa
 import pytest
 from helpers import ROOT
@@ -39,6 +41,15 @@ def test_draws_curves_and_a_sheet(run_folder):
     for name in ("curves.png", "sheet.png"):
         with Image.open(run_folder / name) as image:
             assert image.width > 800 and len(image.convert("L").getcolors(256)) > 20
+
+
+def test_a_sheet_without_images_is_refused(tmp_path):
+    (tmp_path / "predictions.jsonl").write_text('{"image": "gone.png", "question": "what?", "answer": "red"}\n')
+    sys.path.insert(0, str(ROOT / "demo"))
+    from draw import draw_sheet
+
+    with pytest.raises(SystemExit, match="none of the images that .*predictions.jsonl names is there any more"):
+        draw_sheet(tmp_path)
 
 
 def test_asks_three_questions_and_prints_what_was_reached(run_folder):

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dualvqa.reporting.plots import HEADS, TYPES, panel
+from dualvqa.reporting.plots import HEADS, TYPES, accuracy_plot, draw_reliability, panel
 
 
 @pytest.fixture
@@ -31,3 +31,12 @@ def test_title_and_legend_stand_apart_and_within_the_plot(drawn, title, names):
     assert not written[0].overlaps(written[1])
     for box in written:
         assert 0 <= box.x0 and box.x1 <= figure.bbox.x1 and 0 <= box.y0 and box.y1 <= figure.bbox.y1
+
+
+def test_points_at_0_and_100_percent_are_drawn_whole(drawn):
+    found = {"all": {"value": 1.0, "low": None, "high": None}}
+    accuracy_plot({"accuracy": {"routed": found}, "coverage": {"all": 1.0}, "types": {"all": {}}})
+    bins = {"all": [{"confidence": 1.0, "accuracy": 1.0, "count": 3}]}
+    panel(3.4, draw_reliability({"routed": (bins, "blue", "blue", "-")}), "all", "all")
+    points = [line for line in drawn[0].axes[0].lines if line.get_marker() == "o"] + drawn[1].axes[0].collections
+    assert len(points) == 2 and not any(point.get_clip_on() for point in points)
