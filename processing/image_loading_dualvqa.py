@@ -1,21 +1,24 @@
-"""An image of any kind -> RGB, as a person would see it. Everything that opens an image goes through here."""
+"""An image of any kind -> RGB, as a person would see it. Everything that opens an image goes through here.
+
+It works without torch too, for answering from exported files.
+"""
 
 import contextlib
 import importlib
 import io
+import logging
 import math
 import os
+import sys
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
-from transformers.utils import logging
 
 from .dicom_dualvqa import is_dicom, read_dicom
 from .image_sources_dualvqa import PRESETS, name_of
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 TEXT = (str, os.PathLike)
 CONTENT = (bytes, bytearray, memoryview)
@@ -55,7 +58,7 @@ def load_image(image, sources=PRESETS["any"], layout=None):
         image = embedded(image)
     if isinstance(image, (*TEXT, *CONTENT)):
         image, name = open_image(image, sources), name_of(image)
-    elif isinstance(image, (np.ndarray, torch.Tensor)):
+    elif isinstance(image, np.ndarray) or is_tensor(image):
         values = as_array(image, layout)
         check_size(values.shape[1::-1], sources, "the array")
         values = to_uint8(values)
@@ -71,7 +74,13 @@ def load_image(image, sources=PRESETS["any"], layout=None):
 
 def is_image_object(image):
     """Whether this is an image in memory: a PIL image, an array or a tensor."""
-    return isinstance(image, (Image.Image, np.ndarray, torch.Tensor))
+    return isinstance(image, (Image.Image, np.ndarray)) or is_tensor(image)
+
+
+def is_tensor(image):
+    """Whether this is a tensor of torch, which nobody has who hasn't imported it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
 
 
 def in_words(found):
@@ -204,14 +213,20 @@ def to_rgb(image):
         grey = to_uint8(values, measured=True)
         if isinstance(image.info.get("transparency"), int):  # the one grey value that lets the background through
             grey = np.where(values == image.info["transparency"], np.uint8(255), grey)
-        return Image.fromarray(grey).convert("RGB")
+        return bare(Image.fromarray(grey).convert("RGB"))
     if image.mode == "La":  # which Pillow converts to nothing else
         image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+        return bare(Image.alpha_composite(white, image).convert("RGB"))
+    return bare(image.convert("RGB"))
+
+
+def bare(image):
+    """A new image without what its file said beside the pixels: read once more, it would be turned once more."""
+    image.info = {}
+    return image
 
 
 def upright(image):
@@ -233,11 +248,11 @@ def as_array(image, layout=None):
     Raises:
         ValueError: a shape that is no image's or leaves open where the channels are, or values that are no numbers.
     """
-    found = f"{'a tensor' if isinstance(image, torch.Tensor) else 'an array'} of shape {tuple(image.shape)}"
-    if isinstance(image, torch.Tensor):
+    found = f"{'a tensor' if is_tensor(image) else 'an array'} of shape {tuple(image.shape)}"
+    if is_tensor(image):
         try:
             image = image.detach().cpu()
-            image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
+            image = (image.float() if str(image.dtype) == "torch.bfloat16" else image).numpy()
         except (RuntimeError, TypeError) as error:  # sparse, on no device, quantised
             raise ValueError(f"expected a plain tensor, found {found}: {error}"[:300]) from error
     if np.ma.is_masked(image):

@@ -3,11 +3,13 @@
 import base64
 import binascii
 import http.client
+import importlib
 import io
 import ipaddress
 import os
 import re
 import socket
+import ssl
 import stat
 import time
 import urllib.error
@@ -15,8 +17,6 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-
-from huggingface_hub.utils import httpx
 
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 5
@@ -268,7 +268,7 @@ class Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
         return self.do_open(lambda host, **kwargs: guarded(http.client.HTTPConnection(host, **kwargs), self), request)
 
     def https_open(self, request):
-        context = httpx.create_ssl_context()
+        context = trusted()
         return self.do_open(
             lambda host, **kwargs: guarded(http.client.HTTPSConnection(host, context=context, **kwargs), self), request
         )
@@ -295,6 +295,14 @@ class Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
         if left <= 0:
             raise TimeoutError
         return left
+
+
+def trusted():
+    """The authorities whose signature on a server's certificate counts: where huggingface_hub is installed, its own."""
+    try:
+        return importlib.import_module("huggingface_hub.utils").httpx.create_ssl_context()
+    except ImportError:
+        return ssl.create_default_context()
 
 
 def guarded(connection, connections):

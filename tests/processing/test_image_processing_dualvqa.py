@@ -196,3 +196,22 @@ def test_floats_that_are_not_to_be_rescaled_are_the_models_already():
 def test_options_of_a_call_that_leave_no_finite_pixels_are_refused(options):
     with pytest.raises(ValueError, match="finite pixels|std"):
         DualVQAImageProcessor()(Image.new("RGB", (8, 8), "red"), return_tensors="pt", **options)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_photo_that_its_file_turns_is_turned_once(tmp_path, orientation):
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:32], pixels[:, :16] = (255, 0, 0), (0, 255, 0)
+    photo = Image.fromarray(pixels)
+    exif = photo.getexif()
+    exif[0x0112] = orientation
+    photo.save(tmp_path / "photo.png", exif=exif)
+    turn = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}[orientation]
+    processor = DualVQAImageProcessor(size={"height": 64, "width": 64})
+    expected = processor(Image.fromarray(pixels).transpose(turn), return_tensors="pt")["pixel_values"]
+    for given in (
+        str(tmp_path / "photo.png"),
+        Image.open(tmp_path / "photo.png"),
+        [(tmp_path / "photo.png").read_bytes()],
+    ):
+        assert torch.equal(processor(given, return_tensors="pt")["pixel_values"], expected)
