@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACES = ("dualvqa", "modeling_dualvqa", "processing", "benchmarks", "demo", "tests", "run_vqa.py")
-PACKAGES = ("dualvqa/", "modeling_dualvqa/", "processing/")
+PLACES = ("dualvqa", "dualvqa_light", "modeling_dualvqa", "processing", "benchmarks", "demo", "tests", "run_vqa.py")
+PACKAGES = ("dualvqa/", "dualvqa_light/", "modeling_dualvqa/", "processing/")
 SUFFIXES = (".py", ".j2", ".css", ".js")
 
 LINES, PARAMETERS = 400, 6
@@ -35,7 +35,7 @@ LAYERS = (
     ("dualvqa.trust",),
     ("dualvqa.deployment",),
     ("dualvqa.training",),
-    ("modeling_dualvqa", "processing", "dualvqa.siblings", "dualvqa.shipped"),
+    ("modeling_dualvqa", "processing", "dualvqa_light", "dualvqa.siblings", "dualvqa.shipped"),
 )
 # Shipped to the Hub beside the weights: what a machine that loads a model must have.
 SHIPPED = ("modeling_dualvqa", "processing")  # their files *_dualvqa.py

@@ -10,17 +10,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dualvqa.training.embeddings import file_hash
+from dualvqa_light.folder import FORMAT, MANIFEST, file_hash
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DualVQAProcessor
 from processing.image_processing_dualvqa import made_size
 
+from .description import describe
 from .optimize import optimize_for_inference
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # another number where older files can't be read
-MANIFEST = "onnx.json"
 QUANTIZATIONS = (None, "int8")
 LONGEST = 512  # tokens of a text tower whose positions are relative, as T5's
 
@@ -108,7 +107,8 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
 
     Args:
         model: a [`DualVQAForQuestionAnswering`], or a saved folder, which has the processor too.
-        output_dir: folder for `<part>.onnx`, configuration, processor and `onnx.json`, which says what is there.
+        output_dir: folder for `<part>.onnx`, configuration, processor and `onnx.json`, which says what is there and how
+            images and questions are read.
         processor: saved beside the files when given; a pipeline needs it.
         parts: which of "vision", "text", "heads" and "model", the three in one file.
         heads: which of the model's heads, all when left out. With one of them there is no router.
@@ -144,7 +144,7 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
         if quantization == "int8":
             quantize_file(path)
         files |= {file.name: file_hash(file) for file in sorted(output_dir.glob(f"{path.name}*"))}  # also its data
-    model.config.heads = heads
+    model.config.heads, described = heads, {}
     model.config.save_pretrained(output_dir)
     if processor is not None:
         if len(heads) == 1 and len(known_heads) == 2 and processor.calibration:
@@ -152,9 +152,15 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
             processor = copy.copy(processor)
             processor.calibration = {k: v for k, v in processor.calibration.items() if k != "abstention"}
         processor.save_pretrained(output_dir)
-    manifest = {"format": FORMAT, "quantization": quantization, "files": files, "torch": torch.__version__}
-    (output_dir / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    logger.info("written to %s: %s", output_dir, ", ".join(files))
+        described = describe(processor)
+        if described["question"]:
+            name = described["question"]["tokenizer"]
+            files[name] = file_hash(output_dir / name)
+    manifest = {"format": FORMAT, "quantization": quantization, "torch": torch.__version__, "heads": heads}
+    manifest |= {"files": files, **described}
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    (output_dir / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    logger.info("written to %s: %s", output_dir, ", ".join(name for name in files if ".onnx" in name))
 
 
 def check_packages():

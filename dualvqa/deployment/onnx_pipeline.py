@@ -1,20 +1,13 @@
 """Answers from the ONNX files of `onnx_export`, through the pipeline of the PyTorch model."""
 
-import json
-import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from torch import nn
 
+from dualvqa_light.folder import open_sessions
 from modeling_dualvqa import DualVQAConfig, DualVQAOutput, DualVQAPipeline
 from processing import DualVQAProcessor
-
-from .onnx_export import FORMAT, MANIFEST, file_hash
-
-# onnxruntime's fusion of an addition with the layer norm behind it takes eight times as long on CPUs as the two.
-SLOWER = ["SkipLayerNormFusion"]
 
 
 class OnnxModel(nn.Module):
@@ -44,22 +37,7 @@ class OnnxModel(nn.Module):
             ValueError: the folder has no ONNX files of this format, or one of them is missing or was changed.
             ImportError: onnxruntime is not installed.
         """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ImportError(f"ONNX files need the extra 'onnx': pip install dualvqa[onnx] ({error})") from error
-        options = onnxruntime.SessionOptions()
-        # Each part has threads of its own, which would wait for work in a busy loop while the next part computes.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        sessions = {}
-        for name in checked_files(folder):
-            if name.endswith(".onnx"):
-                sessions[name.removesuffix(".onnx")] = onnxruntime.InferenceSession(
-                    os.path.join(folder, name), options, providers=providers, disabled_optimizers=SLOWER
-                )
-        return cls(DualVQAConfig.from_pretrained(folder), sessions)
+        return cls(DualVQAConfig.from_pretrained(folder), open_sessions(folder, providers, threads))
 
     def run(self, part, **inputs):
         """The outputs of one part by name, as tensors. Inputs that it doesn't take are left out."""
@@ -119,54 +97,6 @@ def rows_of(images, questions, image_index, question_index):
     if len(image_index) != len(question_index):
         raise ValueError(f"{len(question_index)} questions and {len(image_index)} images: give image_index (B,)")
     return image_index, question_index
-
-
-def read_manifest(folder):
-    """
-    Raises:
-        ValueError: there is none, or it is of another format.
-    """
-    path = Path(folder, MANIFEST)
-    if not path.is_file():
-        raise ValueError(f"{folder} has no {MANIFEST}: expected a folder that dualvqa.deployment.onnx_export wrote")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found, files = manifest["format"], manifest["files"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}); export the model again") from error
-    if found != FORMAT:
-        raise ValueError(
-            f"{folder} has ONNX files of format {found}, this version reads format {FORMAT}; export the model again "
-            f"with this version"
-        )
-    if not isinstance(files, dict):
-        raise ValueError(f"{path} is damaged (files is a {type(files).__name__}); export the model again")
-    return manifest
-
-
-def checked_files(folder):
-    """The names of the files of an exported model, each with the content that it was written with.
-
-    Raises:
-        ValueError: see `read_manifest`; or a file is missing, lies elsewhere, or has another content.
-    """
-    files = read_manifest(folder)["files"]
-    if not any(name.endswith(".onnx") for name in files):
-        raise ValueError(f"{Path(folder, MANIFEST)} is damaged: it names no ONNX file; export the model again")
-    for name, digest in files.items():
-        path = os.path.join(folder, name)
-        if os.path.basename(name) != name:
-            raise ValueError(
-                f"{Path(folder, MANIFEST)} is damaged: {name!r} is no file of the folder itself; export the model again"
-            )
-        if not os.path.isfile(path):
-            raise ValueError(f"{path} is missing; export the model again")
-        if file_hash(path) != digest:
-            raise ValueError(
-                f"{path} is not the file that was exported: its SHA-256 differs from that in {MANIFEST}. It was "
-                f"damaged or replaced; copy the folder again, or export the model again"
-            )
-    return list(files)
 
 
 def load_onnx_pipeline(folder, providers=("CPUExecutionProvider",), threads=None, **kwargs):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
+from dualvqa_light.folder import file_hash
 from processing.image_keys import UnchangedRows
 
 logger = logging.getLogger(__name__)
@@ -281,11 +282,3 @@ class StoreWriter:
         if os.path.isdir(self.folder):
             shutil.rmtree(self.folder)
         os.replace(self.half_written, self.folder)
-
-
-def file_hash(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -7,8 +7,9 @@ from PIL import Image
 from towers import vision_config
 
 from dualvqa.cli import main
-from dualvqa.deployment.onnx_export import MANIFEST, export_onnx, file_hash
-from dualvqa.deployment.onnx_pipeline import OnnxModel, checked_files, load_onnx_pipeline
+from dualvqa.deployment.onnx_export import export_onnx
+from dualvqa.deployment.onnx_pipeline import OnnxModel, load_onnx_pipeline
+from dualvqa_light.folder import FORMAT, MANIFEST, checked_files, file_hash
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline
 
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
@@ -170,9 +171,9 @@ def test_other_folders_and_formats_are_named(tmp_path):
     with pytest.raises(ValueError, match="has no onnx.json"):
         OnnxModel.from_pretrained(tmp_path)
     (tmp_path / MANIFEST).write_text(json.dumps({"format": 99, "files": {}}))
-    with pytest.raises(ValueError, match="format 99, this version reads format 1; export the model again"):
+    with pytest.raises(ValueError, match="format 99, this version reads format 2; export the model again"):
         OnnxModel.from_pretrained(tmp_path)
-    for text in ("{", "[]", '{"format": 1}', '{"format": 1, "files": []}', '{"format": 1, "files": {}}', "[" * 100_000):
+    for text in ("{", "[]", '{"format": 2}', '{"format": 2, "files": []}', '{"format": 2, "files": {}}', "[" * 100_000):
         (tmp_path / MANIFEST).write_text(text)
         with pytest.raises(ValueError, match="onnx.json is damaged"):
             OnnxModel.from_pretrained(tmp_path)
@@ -188,7 +189,7 @@ def write_files(folder, **contents):
 def test_files_that_are_not_those_that_were_exported_are_refused(tmp_path):
     contents = {"vision.onnx": b"layers" * 100, "vision.onnx.data": b"weights" * 100}
     hashes = write_files(tmp_path / "whole", **contents)
-    (tmp_path / "whole" / MANIFEST).write_text(json.dumps({"format": 1, "files": hashes}))
+    (tmp_path / "whole" / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": hashes}))
     assert checked_files(tmp_path / "whole") == list(hashes)
     for name in contents:
         path = tmp_path / "whole" / name
@@ -199,7 +200,7 @@ def test_files_that_are_not_those_that_were_exported_are_refused(tmp_path):
         with pytest.raises(ValueError, match=f"{name} is missing"):
             OnnxModel.from_pretrained(tmp_path / "whole")
         path.write_bytes(contents[name])
-    (tmp_path / "whole" / MANIFEST).write_text(json.dumps({"format": 1, "files": {"../elsewhere.onnx": "0"}}))
+    (tmp_path / "whole" / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": {"../elsewhere.onnx": "0"}}))
     (tmp_path / "elsewhere.onnx").write_bytes(b"")
     with pytest.raises(ValueError, match="onnx.json is damaged: '../elsewhere.onnx' is no file of the folder itself"):
         OnnxModel.from_pretrained(tmp_path / "whole")

@@ -1,0 +1,15 @@
+"""Answers from an exported folder without torch: numpy, Pillow, tokenizers and onnxruntime, and nothing else.
+
+```python
+from dualvqa_light import LightPipeline
+
+pipe = LightPipeline("runs/mine_onnx")
+pipe(image="photo.png", question="is it blue?", top_k=3)
+```
+"""
+
+from .answerer import Answerer
+from .image_sources_dualvqa import ImageSources
+from .pipeline import LightPipeline
+
+__all__ = ["Answerer", "ImageSources", "LightPipeline"]

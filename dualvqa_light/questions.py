@@ -1,0 +1,60 @@
+"""Questions -> token ids, by the tokenizer file of an exported folder."""
+
+import os
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from .processor_checks_dualvqa import check_question
+
+
+class Questions:
+    """
+    Args:
+        folder: the exported folder.
+        settings: the manifest's `question`: `tokenizer`, its file; `max_tokens`, the longest that the text tower reads
+            or None; `padding_id`, and `padding_side`, "left" or "right".
+    """
+
+    def __init__(self, folder, settings):
+        self.settings = settings
+        path = os.path.join(folder, settings["tokenizer"])
+        try:
+            self.whole, self.tokenizer = Tokenizer.from_file(path), Tokenizer.from_file(path)
+        except Exception as error:  # tokenizers raises nothing more exact
+            raise ValueError(f"{path} is damaged ({error}); copy the folder again, or export it again") from error
+        for tokenizer in (self.whole, self.tokenizer):
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+        if settings["max_tokens"]:
+            self.tokenizer.enable_truncation(settings["max_tokens"], direction=settings["truncation_side"])
+
+    def check(self, question, cut=True):
+        """Makes sure that a question can be asked.
+
+        Args:
+            cut: whether only the beginning of a long one may be read.
+
+        Raises:
+            ValueError: it is no text, has none, is too long, or isn't Unicode.
+        """
+        check_question(question)
+        limit = self.settings["max_tokens"]
+        if not cut and limit and len(found := self.whole.encode(question).ids) > limit:
+            raise ValueError(
+                f"expected at most {limit} tokens without truncation, found {len(found)}: {question!r:.100}"
+            )
+
+    def encode(self, questions):
+        """The token ids of each question, as tuples."""
+        return [tuple(encoding.ids) for encoding in self.tokenizer.encode_batch(questions)]
+
+    def pad(self, ids):
+        """Tuples of token ids -> ids and attention mask, int64 (V, T)."""
+        longest = max(map(len, ids))
+        padded = np.full((len(ids), longest), self.settings["padding_id"], np.int64)
+        mask = np.zeros((len(ids), longest), np.int64)
+        for row, values in enumerate(ids):
+            real = slice(longest - len(values), None) if self.settings["padding_side"] == "left" else slice(len(values))
+            padded[row, real], mask[row, real] = values, 1
+        return padded, mask
