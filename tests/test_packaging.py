@@ -24,6 +24,7 @@ from dualvqa.shipped import shipped
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("dualvqa", "dualvqa_light", "modeling_dualvqa", "processing")
+OWN = ("pyproject.toml",)  # of the light package as a distribution of its own
 SOURCES = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md")
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 
