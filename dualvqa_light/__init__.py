@@ -12,4 +12,6 @@ from .answerer import Answerer
 from .image_sources_dualvqa import ImageSources
 from .pipeline import LightPipeline
 
+__version__ = "0.1.0"  # that of dualvqa
+
 __all__ = ["Answerer", "ImageSources", "LightPipeline"]

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACES = ("dualvqa", "dualvqa_light", "modeling_dualvqa", "processing", "benchmarks", "demo", "tests", "run_vqa.py")
+PLACES = (
+    "dualvqa",
+    "dualvqa_light",
+    "modeling_dualvqa",
+    "processing",
+    "benchmarks",
+    "demo",
+    "examples",
+    "tests",
+    "run_vqa.py",
+)
 PACKAGES = ("dualvqa/", "dualvqa_light/", "modeling_dualvqa/", "processing/")
 SUFFIXES = (".py", ".j2", ".css", ".js")
 
@@ -26,7 +36,7 @@ LONG_SIGNATURES = {
 # Each may import itself and what stands in the lines after its own, and nothing else of the project.
 LAYERS = (
     ("tests",),
-    ("run_vqa", "benchmarks", "demo"),
+    ("run_vqa", "benchmarks", "demo", "examples"),
     ("dualvqa",),  # its __init__.py: the public names
     ("dualvqa.cli",),
     ("dualvqa.run",),

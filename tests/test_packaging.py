@@ -119,6 +119,18 @@ def test_the_description_has_neither_relative_links_nor_images(wheel):
     assert not re.search(r"!\[[^\]]*\]\((?!https://)", prose)
 
 
+def test_the_light_package_is_a_distribution_of_its_own_without_torch(tmp_path):
+    source = shutil.copytree(ROOT / "dualvqa_light", tmp_path / "light", ignore=shutil.ignore_patterns("__pycache__"))
+    wheel = build("wheel", source, tmp_path / "output")
+    metadata = message_from_bytes(read(wheel, "METADATA"))
+    assert (metadata["Name"], metadata["Version"]) == ("dualvqa-light", dualvqa.__version__)
+    needed = {re.match(r"[\w-]+", line).group() for line in metadata.get_all("Requires-Dist")}
+    assert needed == {"numpy", "onnxruntime", "pillow", "tokenizers"}
+    with zipfile.ZipFile(wheel) as file:
+        names = {name for name in file.namelist() if ".dist-info/" not in name}
+    assert names == {f"dualvqa_light/{path.name}" for path in (ROOT / "dualvqa_light").glob("*.py")}
+
+
 @pytest.mark.slow
 def test_it_trains_predicts_and_reports_from_a_folder_with_a_package_of_the_same_name(
     installed, image_folder, tmp_path

@@ -1,0 +1,106 @@
+"""One callable from a batch of columns to a batch of columns, and the examples around it."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from helpers import COLOR, RED, ROOT
+from PIL import Image
+
+from dualvqa_light import Answerer
+
+COLUMNS = {"answer", "score", "question_type", "best_guess", "unfamiliar", "answers", "scores"}
+
+
+class Fixed:
+    """A pipeline that gives each row the same answers, and remembers what it was called with."""
+
+    def __call__(self, rows, **options):
+        self.rows, self.options = rows, options
+        sure = {"answer": "ja", "score": 0.9, "question_type": "binary"}
+        unsure = {"answer": None, "best_guess": "red", "score": 0.2, "question_type": "open_ended", "unfamiliar": True}
+        return [
+            [sure, {**sure, "answer": "nein", "score": 0.1}] if row["question"] == RED else [unsure] for row in rows
+        ]
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_columns_in_and_always_the_same_columns_out():
+    pipe = Fixed()
+    answer = Answerer(pipe, keep=["id"], batch_size=4, options={"top_k": 2})
+    found = answer({"image": ["a", "b"], "question": [RED, COLOR], "id": [7, 8], "other": [0, 0]})
+    assert found == {
+        "id": [7, 8],
+        "answer": ["ja", None],
+        "score": [0.9, 0.2],
+        "question_type": ["binary", "open_ended"],
+        "best_guess": ["ja", "red"],
+        "unfamiliar": [False, True],
+        "answers": [["ja", "nein"], ["red"]],
+        "scores": [[0.9, 0.1], [0.2]],
+    }
+    assert pipe.options == {"batch_size": 4, "top_k": 2}
+    assert set(Answerer(pipe)({"image": [], "question": []})) == COLUMNS
+
+
+def test_arrays_of_images_and_of_texts_are_columns_too():
+    pipe, images = Fixed(), np.zeros((2, 8, 8, 3), np.uint8)
+    found = Answerer(pipe)({"image": images, "question": np.array([RED, COLOR])})
+    assert found["answer"] == ["ja", None]
+    assert [row["image"].shape for row in pipe.rows] == [(8, 8, 3)] * 2
+    assert all(type(row["question"]) is str for row in pipe.rows)
+
+
+def test_missing_columns_and_columns_of_unlike_length_are_named():
+    answer = Answerer(Fixed(), keep=["id"])
+    with pytest.raises(ValueError, match=r"columns image and question, found \['image'\]: no question"):
+        answer({"image": ["a"]})
+    with pytest.raises(ValueError, match="no id"):
+        answer({"image": ["a"], "question": [RED]})
+    with pytest.raises(ValueError, match="as many images as questions, found 1 and 2"):
+        answer({"image": ["a"], "question": [RED, RED], "id": [1, 2]})
+
+
+@pytest.mark.slow
+def test_the_example_with_datasets_adds_the_answers_of_the_pipeline(exported, pictures, tmp_path):
+    folder, pipe = exported
+    rows = [
+        {"image": path, "question": question, "id": number}
+        for number, path in enumerate(pictures)
+        for question in (RED, COLOR)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = datasets.load_dataset("json", data_files=str(tmp_path / "rows.jsonl"), split="train", cache_dir=tmp_path)
+    found = example("datasets_map").answered(table, folder)
+    assert set(found.column_names) == {"image", "question", "id", *COLUMNS}
+    assert found["answer"][:] == [best[0]["answer"] for best in pipe(rows)]
+    decoded = datasets.Dataset.from_dict({"image": [Image.open(path) for path in pictures], "question": [RED] * 4})
+    assert example("datasets_map").answered(decoded, folder)["answer"][:] == [
+        best[0]["answer"] for best in pipe(pictures, RED)
+    ]
+
+
+@pytest.mark.slow
+def test_the_example_with_ray_gives_batches_of_arrays_to_a_class_made_in_each_worker(exported, pictures):
+    """Ray isn't installed for this: what it does with the class is done here by hand."""
+    folder, pipe = exported
+
+    class Table:
+        def map_batches(self, made, fn_constructor_args, fn_constructor_kwargs, batch_size, concurrency):
+            content = np.empty(len(pictures), object)
+            content[:] = [Path(path).read_bytes() for path in pictures]
+            batch = {"image": content, "question": np.array([COLOR] * 4, object), "question_id": np.arange(4)}
+            return made(*fn_constructor_args, **fn_constructor_kwargs)(batch)
+
+    found = example("ray_data").answered(Table(), folder)
+    assert set(found) == {"question_id", *COLUMNS} and list(found["question_id"]) == [0, 1, 2, 3]
+    assert found["answer"] == [best[0]["answer"] for best in pipe(pictures, COLOR)]
