@@ -155,6 +155,7 @@ def seen():
 @pytest.fixture
 def here(folder, monkeypatch):
     """The working folder, and stand-ins for what downloads, pushes or takes long."""
+    import dualvqa_light
     from dualvqa import DualVQATrainer
     from dualvqa.deployment import onnx_pipeline
 
@@ -168,6 +169,8 @@ def here(folder, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(datasets, "load_dataset", lambda name: {"train": rows, "test": rows})
     monkeypatch.setattr(onnx_pipeline, "load_onnx_pipeline", lambda folder: load_pipeline("runs/mine"))
+    for module in (dualvqa_light, dualvqa_light.answerer):
+        monkeypatch.setattr(module, "LightPipeline", lambda folder: load_pipeline("runs/mine"))
     monkeypatch.setattr(DualVQATrainer, "push_to_hub", lambda self, *args, **kwargs: None)
     monkeypatch.setattr(
         torchvision.models.MobileNet_V3_Small_Weights,
