@@ -112,10 +112,15 @@ class AnswerVocabulary:
         kept = sorted(
             (form for form, count in counts.items() if count >= min_frequency), key=lambda form: (-counts[form], form)
         )[:max_size]
+        if not counts:
+            raise ValueError(
+                "expected open-ended training answers, found yes and no alone: train a model without that head, "
+                "--config heads=[binary], in Python heads=['binary']"
+            )
         if not kept:
             raise ValueError(
                 f"expected open-ended training answers that occur at least {min_frequency} times, found none among "
-                f"{len(counts)} different ones; lower the threshold, or train a model with heads=['binary']"
+                f"{len(counts)} different ones; lower the threshold"
             )
         writings = found.commonest() if writings is None else writings
         return cls([writings.get(form, form) for form in kept], rules)

@@ -1,5 +1,7 @@
 """Images of any kind -> normalised RGB tensors of one size."""
 
+import math
+
 import numpy as np
 import torch
 from transformers.image_processing_backends import TorchvisionBackend
@@ -99,6 +101,8 @@ class DualVQAImageProcessor(TorchvisionBackend):
 
     def _preprocess(self, images, **kwargs):
         """As in transformers; what is not finite then, by odd values of this call's options, goes no further."""
+        if kwargs.get("do_resize") and kwargs.get("do_center_crop"):
+            images = [without_ends(image, kwargs["size"], kwargs["crop_size"]) for image in images]
         batch = super()._preprocess(images, **kwargs)
         for pixels in batch["pixel_values"]:
             if not np.isfinite(np.asarray(pixels.cpu() if isinstance(pixels, torch.Tensor) else pixels)).all():
@@ -107,6 +111,18 @@ class DualVQAImageProcessor(TorchvisionBackend):
                     "image_mean and image_std"
                 )
         return batch
+
+
+def without_ends(image, size, cut):
+    """A very long image (3, H, W) without most of what a crop cuts off: resized whole, a strip would take gigabytes."""
+    short = dict(size).get("shortest_edge")
+    if not short:
+        return image
+    *_, height, width = image.shape
+    length, seen = max((height, cut["height"]), (width, cut["width"]))
+    kept = 8 * math.ceil(seen * min(height, width) / short)  # pixels: the crop, with plenty on both sides
+    kept += (length - kept) % 2  # the same on both sides
+    return image if kept >= length else image.narrow(-2 if height > width else -1, (length - kept) // 2, kept)
 
 
 def made_size(image_processor):

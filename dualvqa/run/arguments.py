@@ -19,7 +19,7 @@ from .flags import read_settings, recipe_settings
 # Ranges of the groups' numbers; training's own are with its arguments.
 LIMITS = {
     **{name: ">= 1" for name in ("tokenizer_vocab_size", "top_k")},
-    "image_size": ">= 1, <= 16384",
+    "image_size": ">= 8, <= 16384",  # of fewer pixels a tower has nothing left after its strides
     **{name: ">= 1" for name in ("min_answer_frequency", "max_answers", "shuffle_buffer")},
     "max_question_length": ">= 3",  # a word between [CLS] and [SEP]
     "image_std": "> 0",

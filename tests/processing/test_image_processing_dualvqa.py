@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from processing import DualVQAImageProcessor
-from processing.image_processing_dualvqa import to_rgb
+from processing.image_processing_dualvqa import to_rgb, without_ends
 
 
 def gradient16(low=0, high=65535):
@@ -215,3 +215,16 @@ def test_a_photo_that_its_file_turns_is_turned_once(tmp_path, orientation):
         [(tmp_path / "photo.png").read_bytes()],
     ):
         assert torch.equal(processor(given, return_tensors="pt")["pixel_values"], expected)
+
+
+@pytest.mark.parametrize("shape", [(6, 601), (600, 6), (1, 900)])
+def test_of_a_very_long_image_only_what_the_crop_may_show_is_resized(monkeypatch, shape):
+    crop = {"do_center_crop": True, "crop_size": {"height": 14, "width": 14}}
+    processor = DualVQAImageProcessor(size={"shortest_edge": 16}, **crop)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
+    found = processor(images=image, return_tensors="pt")["pixel_values"]
+    short = without_ends(torch.zeros(3, *shape), {"shortest_edge": 16}, crop["crop_size"])
+    assert max(short.shape) < 150 and min(short.shape[1:]) == min(shape)
+    monkeypatch.setattr("processing.image_processing_dualvqa.without_ends", lambda image, *_: image)
+    whole = processor(images=image, return_tensors="pt")["pixel_values"]
+    assert found.shape == whole.shape == (1, 3, 14, 14) and (found - whole).abs().max() < 0.1

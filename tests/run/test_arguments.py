@@ -30,7 +30,7 @@ from processing.metrics import figure_names
         ("--random_rotation -5", "random_rotation must be a finite number, at least 0 and at most 180; found -5"),
         ("--image_std 0 1 1", "image_std must be a list of finite numbers or null, above 0"),
         ("--image_mean 0.5", "image_mean must be three numbers"),
-        ("--image_size 0", "image_size must be a whole number or null, at least 1 and at most 16384; found 0"),
+        ("--image_size 0", "image_size must be a whole number or null, at least 8 and at most 16384; found 0"),
         ("--max_question_length 2", "max_question_length must be a whole number, at least 3; found 2"),
         ("--top_k 0", "top_k must be a whole number, at least 1; found 0"),
         ("--max_answers -1", "max_answers must be a whole number or null, at least 1; found -1"),
