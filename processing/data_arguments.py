@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from .answers import AnswerRules
 from .encodings import check_encoding
 from .image_sources_dualvqa import FILES, ImageSources
-from .public_sets import public_sets, set_name, set_settings
+from .public_sets import close_set, public_sets, set_name, set_settings
 from .soft_labels import SOFT_SCORES
 from .tables import check_separator
 
@@ -179,7 +179,7 @@ class DataArguments:
         if self.data_dir and not set_name(self.dataset_name):
             raise ValueError(
                 f"--data_dir is the folder of a public set: give its name with --dataset_name, one of "
-                f"{', '.join(public_sets())}; found {self.dataset_name}"
+                f"{', '.join(public_sets())}; found {self.dataset_name}{close_set(self.dataset_name)}"
             )
         for name, value in set_settings(self.dataset_name if self.data_dir else None).items():
             setattr(self, name, getattr(self, name) or copy.copy(value))

@@ -15,6 +15,7 @@ from .data_arguments import DataArguments
 from .encodings import decode_unicode
 from .excel import read_excel
 from .places import Places
+from .public_sets import sets_like
 from .rows import DECODER, JsonRows, json_text, object_items, shortest, skip_space
 from .tables import read_table
 from .webdataset import read_archive
@@ -193,10 +194,18 @@ def rows_of_columns(path, table, text):
     """
     keys = {name: list(range(len(v)) if isinstance(v, list) else v) for name, v in table.items() if is_column(v)}
     first = next(iter(keys.values()), [])
-    if len(keys) < len(table) or any(set(found) != set(first) for found in keys.values()):
+    of_rows = [
+        name for name, value in table.items() if isinstance(value, list) and isinstance(next(iter(value), 0), dict)
+    ]
+    sets = sets_like(path, of_rows)
+    if sets or len(keys) < len(table) or any(set(found) != set(first) for found in keys.values()):
+        named = ", ".join(sets)
+        advice = (
+            f"; if it is a file of a public set ({named}), give --dataset_name {named.split(',')[0]} --data_dir FOLDER"
+        )
         raise ValueError(
             f"{path}: expected an array of rows, or an object of columns of one length, found an object with "
-            f"{', '.join(list(table)[:10])}"
+            f"{', '.join(list(table)[:10])}{advice if sets else ''}"
         )
     columns = {json.dumps(name): cell_texts(path, column) for name, column in each_once(path, text).items()}
     rows = ({name: cells[key] for name, cells in columns.items()} for key in first)

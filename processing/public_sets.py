@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import string
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import yaml
 
 from .places import Places
 from .rows import PythonRows
-from .set_files import Tree, image_index, read_rows
+from .set_files import LINE, ImageIndex, Tree, read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +89,20 @@ def set_name(name):
 
 def close_set(name):
     """A hint at the public sets that a data set's name is like, for messages; or nothing."""
-    close = difflib.get_close_matches((name or "").lower().replace("-", "_"), public_sets(), 3)
+    plain = (name or "").lower().replace("-", "_")
+    close = [known for known in public_sets() if known.replace("_", "") == plain.replace("_", "")]
+    close = close or difflib.get_close_matches(plain, public_sets(), 3)
     return f"; did you mean {' or '.join(close)}, with --data_dir?" if close and "/" not in name else ""
+
+
+def sets_like(path, keys):
+    """The public sets that a JSON object with lists of rows under some keys may be a file of."""
+    found = {}
+    for name in public_sets():
+        parts = [part for options in parts_of(name).values() for part in options]
+        if any({part.rows, part.answer_rows} & set(keys) for part in parts):
+            found[name] = any(os.path.basename(path) in (*part.files, part.answers) for part in parts)
+    return [name for name, same_file in found.items() if same_file or not any(found.values())]
 
 
 def set_settings(name):
@@ -159,7 +172,15 @@ def ambiguous(pattern, files):
 
 def read_part(tree, part, files, needs_answers):
     """The rows of a part as dicts, joined with their answers."""
-    rows = [row for file in files for row in read_rows(file, part)]
+    rows = []
+    for file in files:
+        own = read_rows(file, part)
+        for row in own if len(files) > 1 else []:
+            if LINE in row:
+                row[LINE] = f"{row[LINE]} of {os.path.basename(file)}"
+        rows += own
+    if part.key:
+        check_keys(rows, part.key, ", ".join(files))
     if part.answers:
         rows = join_answers(tree, part, files, rows, needs_answers)
     for name, values in part.keep.items():
@@ -173,6 +194,22 @@ def read_part(tree, part, files, needs_answers):
             found = re.search(pattern, str(row.get(part.question)))
             row[name] = found[0] if found else None
     return rows
+
+
+def check_keys(rows, key, source):
+    """Refuses rows without the field by which they belong to others, and several with one value of it."""
+    lacking = [number for number, row in enumerate(rows, 1) if row.get(key) is None]
+    if lacking:
+        raise ValueError(f"{source}: {len(lacking)} rows have no {key}: row {some(lacking)}")
+    counts = Counter(as_text(row[key]) for row in rows)
+    twice = [value for value, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(f"{source} has several rows for {key} {some(twice)}; one is expected for each")
+
+
+def as_text(value):
+    """An id as a text: some files have 9 where others have "9"."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def join_answers(tree, part, files, rows, needed):
@@ -191,14 +228,10 @@ def join_answers(tree, part, files, rows, needed):
                 f"below {tree.root}. Put it there, or take the questions out"
             )
         return rows
-    answers, twice = {}, set()
-    for row in read_rows(found[0], part.of_answers()):
-        key = row.get(part.key)
-        twice |= {key} & answers.keys()
-        answers[key] = row
-    if twice:
-        raise ValueError(f"{found[0]} has several rows for {part.key} {some(twice)}; one answers each question")
-    keys = [row.get(part.key) for row in rows]
+    of_answers = read_rows(found[0], part.of_answers())
+    check_keys(of_answers, part.key, found[0])
+    answers = {as_text(row[part.key]): row for row in of_answers}
+    keys = [as_text(row[part.key]) for row in rows]
     known = [key for key in keys if key in answers]
     if not known:
         raise ValueError(
@@ -210,16 +243,17 @@ def join_answers(tree, part, files, rows, needed):
             other = found[0] if what == files[0] else files[0]
             logger.warning("%d %ss of %s are not in %s: %s", len(lacking), part.key, what, other, some(lacking))
     joined = []
-    for row in rows:
-        own = answers.get(row.get(part.key), {})
-        differing = [name for name in row.keys() & own.keys() if row[name] != own[name]]
+    for key, row in zip(keys, rows):
+        own = answers.get(key, {})
+        shared = (row.keys() & own.keys()) - {LINE}
+        differing = [name for name in shared if as_text(row[name]) != as_text(own[name])]
         if differing:
             name = sorted(differing)[0]
             raise ValueError(
                 f"{found[0]} is of other questions: {part.key} {row[part.key]} has the {name} {own[name]!r} there, and "
                 f"{row[name]!r} in {', '.join(files)}"
             )
-        joined.append({**row, **own})
+        joined.append({**row, **own, **row})
     return joined
 
 
@@ -236,23 +270,25 @@ def find_images(tree, part, rows, image_dir):
         ValueError: rows without the fields that an image's name is made of.
     """
     folder = tree.folder(part.folder)
-    index = image_index(folder) if part.anywhere else {}
+    index = ImageIndex(folder) if part.anywhere else None
     if part.folder and folder == tree.root:
         logger.info("no folder %s below %s: images are looked for in it", " or ".join(part.folder), tree.root)
-    fields = [name for _, name, _, _ in string.Formatter().parse(part.image) if name]
+    formats = {name: kind for _, name, kind, _ in string.Formatter().parse(part.image) if name}
+    numbers = [name for name, kind in formats.items() if kind.endswith("d")]
     found = []
     for row in rows:
-        if any(row.get(name, 0) is None for name in fields):
+        if any(row.get(name, 0) is None for name in formats):
             found.append(None)
             continue
         try:
-            name = part.image.format_map(row)
+            as_numbers = {name: int(row[name]) for name in numbers if isinstance(row[name], str)}
+            name = part.image.format_map({**row, **as_numbers} if as_numbers else row)
         except (KeyError, ValueError, TypeError) as error:
             raise ValueError(
                 f"{part.files[0]}: an image's name is {part.image}, and a row has {some(row)} ({error!r}); is this the "
                 f"file of another set?"
             ) from error
-        path = index.get(name) or index.get(os.path.splitext(name)[0]) or os.path.join(folder, name)
+        path = (index and index.find(name)) or os.path.join(folder, name)
         found.append(os.path.relpath(path, image_dir) if image_dir else path)
     return found
 
@@ -270,8 +306,8 @@ def as_columns(part, rows, images):
     columns = {"image": images, "question": questions}
     if part.answer in names:
         columns["answer"] = [row.get(part.answer) for row in rows]
-    taken = {"image", "question", "answer", part.question, part.answer}
+    taken = {"image", "question", "answer", part.question, part.answer, LINE}
     others = {name: [row.get(name) for row in rows] for name in names if name not in taken}
-    unit = part.id or part.key
-    places = Places([row.get(unit) for row in rows], unit) if unit in others else None
+    unit = part.id or part.key or LINE
+    places = Places([row.get(unit) for row in rows], unit) if unit in names else None
     return PythonRows({**columns, **others}, places=places)

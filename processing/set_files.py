@@ -1,12 +1,15 @@
 """The files that public data sets come in: JSON of several layouts, lines of fields, pairs of lines, pickles."""
 
+import filecmp
 import fnmatch
 import json
+import mimetypes
 import os
 import pickle
 import sys
 
 DEEPEST = 4  # folders in one another that are looked through
+LINE = "line"  # of a row of a text file: the number of its line; not a field of the set
 
 
 class Tree:
@@ -59,15 +62,34 @@ def ends_in(path, pattern):
     return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"*/{pattern}")
 
 
-def image_index(folder):
+class ImageIndex:
     """The files of a folder and all below it, by their name and by their name without its ending."""
-    index = {}
-    for place, inner, names in os.walk(folder, followlinks=False):
-        inner.sort()
-        for name in sorted(names):
-            for key in (name, os.path.splitext(name)[0]):
-                index.setdefault(key, os.path.join(place, name))
-    return index
+
+    def __init__(self, folder):
+        self.names, self.stems = {}, {}
+        for place, inner, names in os.walk(folder, followlinks=False):
+            inner.sort()
+            for name in sorted(names):
+                path = os.path.join(place, name)
+                self.names.setdefault(name, []).append(path)
+                self.stems.setdefault(os.path.splitext(name)[0], []).append(path)
+
+    def find(self, name):
+        """The path of an image, with its own ending or any other; None where there is none.
+
+        Raises:
+            ValueError: several different files may be meant.
+        """
+        found = self.names.get(name) or self.stems.get(name) or self.stems.get(os.path.splitext(name)[0], [])
+        if len(found) > 1:
+            found = [path for path in found if (mimetypes.guess_type(path)[0] or "").startswith("image/")] or found
+        others = [path for path in found[1:] if not filecmp.cmp(found[0], path, shallow=False)]
+        if others:
+            raise ValueError(
+                f"the image {name} may be {' or '.join([found[0], *others])}, which are different files: keep the one "
+                f"that is meant"
+            )
+        return found[0] if found else None
 
 
 def read_rows(path, layout):
@@ -106,7 +128,7 @@ def read_text(path):
 
 def read_json(path, layout):
     """Rows of a list, of one under a key, or of an object by id; their fields as an object or a list."""
-    value = json.loads(read_text(path), object_pairs_hook=slimmer(layout.drop))
+    value = json.loads(read_text(path), object_pairs_hook=slimmer(path, layout.drop))
     if layout.rows:
         if not isinstance(value, dict) or layout.rows not in value:
             raise ValueError(f"{path}: expected an object with {layout.rows!r}, found {kind_of(value)}")
@@ -120,11 +142,15 @@ def read_json(path, layout):
     return value
 
 
-def slimmer(drop):
+def slimmer(path, drop):
     """What `json` makes of an object: a dict without the fields that nobody reads, of one person's answer the text."""
     drop = frozenset(drop)
 
     def slim(pairs):
+        if len(dict(pairs)) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{path}: the key {twice!r} comes twice in one object; only one can be meant")
         kept = {name: value for name, value in pairs if name not in drop}
         if kept.keys() == {"answer"} and isinstance(kept["answer"], str) and len(pairs) > 1:
             return sys.intern(kept["answer"])
@@ -141,7 +167,7 @@ def named(path, number, row, names):
 
 def read_lines(path, layout):
     """A JSON object in each line."""
-    slim, rows = slimmer(layout.drop), []
+    slim, rows = slimmer(path, layout.drop), []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             try:
@@ -155,23 +181,24 @@ def read_lines(path, layout):
 def read_separated(path, layout):
     """Fields between | in each line, the last of which may have some of its own; nothing is quoted."""
     rows, names = [], layout.names
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         fields = [field.strip() for field in line.split("|", len(names) - 1)]
         if line.strip() and len(fields) < len(names):
             raise ValueError(f"{path} line {number}: expected {'|'.join(names)}, found {line[:80]!r}")
         if line.strip():
-            rows.append(dict(zip(names, fields)))
+            rows.append({**dict(zip(names, fields)), LINE: number})
     return rows
 
 
 def read_pairs(path, layout):
     """A question in a line and its answer in the next."""
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    lines = [(n, line.strip()) for n, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
     if len(lines) % 2:
         raise ValueError(
             f"{path}: expected a question and its answer in turns, found {len(lines)} lines, an odd number"
         )
-    return [{"question": question, "answer": answer} for question, answer in zip(lines[::2], lines[1::2])]
+    pairs = zip(lines[::2], lines[1::2])
+    return [{"question": question, "answer": answer, LINE: number} for (number, question), (_, answer) in pairs]
 
 
 class PlainUnpickler(pickle.Unpickler):

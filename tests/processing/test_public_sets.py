@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT, lines_of
-from made_sets import MADE, put, vqa
+from made_sets import MADE, draw, put, vqa
 
 from dualvqa.run import main as run_vqa
 from dualvqa.run.arguments import parse_arguments
 from dualvqa.run.recipe import shipped_recipes
 from processing import DataArguments, prepare_datasets
+from processing.files import read_file
 from processing.public_sets import parts_of, public_sets
 
 TEN = ["yes"] * 7 + ["no"] * 3
@@ -237,7 +238,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 
 def test_a_name_that_is_nearly_a_set_gets_a_hint(tmp_path, monkeypatch):
     monkeypatch.setattr("processing.datasets.load_hub", lambda args: (_ for _ in ()).throw(OSError("no such data set")))
-    with pytest.raises(ValueError, match="no such data set; did you mean vqa_v2 or"):
+    with pytest.raises(ValueError, match="no such data set; did you mean vqa_v2, with --data_dir"):
         prepare_datasets(DataArguments(dataset_name="vqav2"))
 
 
@@ -245,6 +246,99 @@ def test_a_name_that_is_nearly_a_set_gets_a_hint(tmp_path, monkeypatch):
 def test_a_recipe_of_a_set_names_what_there_is(name, tmp_path):
     settings = parse_arguments([name, "--output_dir", str(tmp_path), "--use_cpu"])
     assert "/" in settings.data.dataset_name or settings.data.dataset_name in public_sets()
+
+
+def test_questions_with_one_id_are_refused_before_they_get_each_others_answers(tmp_path):
+    vqa(tmp_path, "v2_")
+    questions = tmp_path / "v2_OpenEnded_mscoco_train2014_questions.json"
+    change(questions, lambda content: content["questions"][1].update(question_id=1, question="other?"))
+    with pytest.raises(ValueError, match="train2014_questions.json has several rows for question_id 1;"):
+        read("vqa_v2", tmp_path)
+    change(questions, lambda content: content["questions"][1].pop("question_id"))
+    with pytest.raises(ValueError, match="1 rows have no question_id: row 2"):
+        read("vqa_v2", tmp_path)
+
+
+def test_a_key_that_comes_twice_in_a_set_by_id_is_refused(tmp_path):
+    MADE["gqa"](tmp_path)
+    row = '{"question": "a?", "imageId": "2370", "answer": "b"}'
+    put(tmp_path / "questions1.2" / "train_balanced_questions.json", f'{{"7": {row}, "7": {row}}}')
+    with pytest.raises(ValueError, match="train_balanced_questions.json: the key '7' comes twice"):
+        read("gqa", tmp_path)
+
+
+def test_ids_as_text_and_as_numbers_are_the_same(tmp_path):
+    vqa(tmp_path, "v2_")
+
+    def as_texts(content):
+        for row in content["questions"]:
+            row |= {"question_id": str(row["question_id"]), "image_id": str(row["image_id"])}
+
+    change(tmp_path / "v2_OpenEnded_mscoco_train2014_questions.json", as_texts)
+    row = read("vqa_v2", tmp_path)["train"][0]
+    assert row["answer"] == TEN and row["image"]["path"].endswith("COCO_train2014_000000000009.jpg")
+
+
+@pytest.mark.parametrize(("one", "other"), [("a.jpg", "a.png"), ("x/a.png", "y/a.png")])
+def test_an_image_that_may_be_either_of_two_files_is_refused_where_a_row_needs_it(one, other, tmp_path):
+    MADE["path_vqa"](tmp_path)
+    folder = tmp_path / "pvqa" / "images" / "train"
+    for number, name in enumerate((one, other)):
+        draw(folder / name, number)
+    assert len(read("path_vqa", tmp_path)["train"]) == 3
+    rows = [{"image": "a", "question": "what?", "answer": "red"}]
+    put(tmp_path / "pvqa" / "qas" / "train" / "train_qa.pkl", pickle.dumps(rows))
+    with pytest.raises(ValueError, match=f"the image a may be .*{one} or .*{other}, which are different files"):
+        read("path_vqa", tmp_path)
+    (folder / other).write_bytes((folder / one).read_bytes())
+    assert read("path_vqa", tmp_path)["train"][0]["image"]["path"].endswith(one)
+
+
+def test_lines_end_at_newlines_only(tmp_path):
+    MADE["daquar"](tmp_path)
+    odd = "what\u2028is on the image1 ?\r\n\r\na\x85b\r\n"
+    put(tmp_path / "qa.894.raw.train.txt", odd.encode())
+    row = read("daquar", tmp_path)["train"][0]
+    assert row["answer"] == "a\x85b" and row["question"].startswith("what\u2028is")
+    MADE["vqa_med_2019"](tmp_path / "med")
+    put(tmp_path / "med" / "ImageClef-2019-VQA-Med-Training" / "All_QA_Pairs_train.txt", "synpic1train|a?|b\u2028c\n")
+    assert read("vqa_med_2019", tmp_path / "med")["train"][0]["answer"] == "b\u2028c"
+
+
+def test_a_bad_row_of_a_text_is_named_by_its_line(tmp_path):
+    MADE["daquar"](tmp_path)
+    text = (tmp_path / "qa.894.raw.train.txt").read_text()
+    put(tmp_path / "qa.894.raw.train.txt", "\n" + text.replace("image2 ", "image99 "))
+    with pytest.raises(ValueError, match=r"(?s)line 6 \(.*image99\).*line 8 \("):
+        read("daquar", tmp_path)
+    MADE["vqa_med_2021"](tmp_path / "med")
+    path = tmp_path / "med" / "Val" / "VQAnswering_2020_Val_QA_Pairs.txt"
+    put(path, path.read_text() + "nowhere|what?|x\n")
+    with pytest.raises(ValueError, match="line 3 of VQAnswering_2020_Val_QA_Pairs.txt .*nowhere"):
+        read("vqa_med_2021", tmp_path / "med")
+    parts = read("vqa_med_2021", tmp_path / "med", on_bad_example="skip")
+    assert "line" not in parts["train"].column_names
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_of_a_set_given_as_a_table_is_told_how_the_set_is_read(whole, tmp_path):
+    vqa(tmp_path, "v2_")
+    path = tmp_path / "v2_OpenEnded_mscoco_train2014_questions.json"
+    if not whole:
+        change(path, lambda content: [content.pop(name) for name in list(content) if name != "questions"])
+    with pytest.raises(ValueError, match=r"public set \(vqa_v2\), give --dataset_name vqa_v2 --data_dir FOLDER"):
+        read_file(str(path))
+
+
+def test_a_table_of_columns_with_such_names_is_one(tmp_path):
+    put(tmp_path / "train.json", {"image": ["a.png"], "questions": ["what?"], "answer": ["b"]})
+    assert len(read_file(str(tmp_path / "train.json"))) == 1
+
+
+@pytest.mark.parametrize("name", ["VQAv2", "vqav2"])
+def test_the_name_of_a_set_with_its_folder_gets_a_hint(name):
+    with pytest.raises(ValueError, match=f"found {name}; did you mean vqa_v2, with --data_dir"):
+        DataArguments(dataset_name=name, data_dir="x")
 
 
 @pytest.mark.slow
