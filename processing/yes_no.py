@@ -3,7 +3,8 @@
 import logging
 from collections import Counter
 
-from .answers import AnswerRules, as_list
+from .answers import AnswerRules, AnswerVocabulary, as_list
+from .other_rules import check_saved_words
 from .vqa_accuracy.languages import CODES, USUAL_WORDS
 from .vqa_accuracy.normal_form import normal_form
 from .wording import worded
@@ -15,7 +16,7 @@ DIGITS = ("digits", "1", "0")  # of statements; counts and years are numbers too
 FIELDS = ("yes_answers", "no_answers", "answer_language", "metric")
 
 
-def settle_rules(data_args, answers=(), processor=None):
+def settle_rules(data_args, answers=(), processor=None, renewed=False):
     """Fills in, in place, what the settings leave open about how answers are compared.
 
     Args:
@@ -23,9 +24,13 @@ def settle_rules(data_args, answers=(), processor=None):
         answers: those of the training rows, where there are any; None for a row without one.
         processor: the saved model's, whose rules hold for what isn't given. Without it the words for yes and no are
             looked for among the answers.
+        renewed: whether the saved model gets another vocabulary.
 
     Returns:
         The [`AnswerRules`].
+
+    Raises:
+        ValueError: see `check_saved_words`.
     """
     if processor is not None:
         own = AnswerRules.of(processor)
@@ -33,6 +38,7 @@ def settle_rules(data_args, answers=(), processor=None):
             if not getattr(data_args, name):
                 value = getattr(own, name)
                 setattr(data_args, name, list(value) if isinstance(value, tuple) else value)
+        check_saved_words(processor, data_args.rules, renewed)
         processor.answer_rules = data_args.rules.saved()
         tell(found_groups(written(answers)), data_args.rules)
     elif not data_args.yes_answers:
@@ -109,6 +115,30 @@ def tell(groups, rules):
         logger.warning(
             "%s may mean yes and no, and are learned as any other words; if they do, give %s",
             " and ".join(quoted([*group[1], *group[2]]) for group in others),
+            flags(yes, no),
+        )
+
+
+def tell_of_scored(part, answers, processor):
+    """Says which words of answers that are to be scored look like yes and no, and can't be said by the model.
+
+    Args:
+        part: its name.
+        answers: of its rows.
+        processor: the model's.
+    """
+    vocabulary = AnswerVocabulary.of(processor, memory=True)
+    known, rules = {"yes", "no", *vocabulary.index}, vocabulary.rules
+    groups = found_groups(written(answers))
+    strange = [group for group in groups if any(rules.form(word) not in known for word in (*group[1], *group[2]))]
+    if strange:
+        no, yes = ([*dict.fromkeys([own, *(w for g in strange for w in g[n])])] for own, n in zip(rules.shown, (2, 1)))
+        logger.warning(
+            "%s: %s may mean yes and no, and count as wrong whatever the model answers: its words are %s; if they do, "
+            "give %s",
+            part,
+            " and ".join(quoted([*group[1], *group[2]]) for group in strange),
+            quoted(rules.shown[::-1]),
             flags(yes, no),
         )
 

@@ -9,6 +9,7 @@ from dualvqa.training.building import load_model
 from modeling_dualvqa.modeling_dualvqa import DualVQAOutput
 from modeling_dualvqa.pipeline_dualvqa import DualVQAPipeline
 from processing import AnswerRules, EnsembleCollator, VQACollator, difference
+from processing.other_rules import apart, shown_difference, swapped_words
 
 AVERAGES = ("logits", "probabilities")
 
@@ -40,8 +41,8 @@ def check_members(models, processors, average="logits"):
         models, processors: of each member.
 
     Raises:
-        ValueError: fewer than two members, one of them twice, an average that doesn't exist, or heads, vocabularies or
-            words of the memories that differ.
+        ValueError: fewer than two members, one of them twice, an average that doesn't exist, or heads, words for yes
+            and no, languages, metrics, vocabularies or words of the memories that differ.
     """
     if average not in AVERAGES:
         raise ValueError(f"the average must be one of {', '.join(AVERAGES)}; found {average!r}")
@@ -54,6 +55,14 @@ def check_members(models, processors, average="logits"):
     for name, model, processor in zip(names[1:], models[1:], processors[1:]):
         if list(model.config.heads) != list(models[0].config.heads):
             raise ValueError(f"{names[0]} has the heads {models[0].config.heads} and {name} {model.config.heads}")
+        rules, others = AnswerRules.of(processors[0]), AnswerRules.of(processor)
+        words_differ = bool(swapped_words(rules, others)) or apart(rules, others)
+        problem = shown_difference(rules, others, words_differ, (f"in {names[0]}", f"in {name}"))
+        if problem:
+            raise ValueError(
+                f"{names[0]} and {name} compare answers in different ways: {problem}; an ensemble averages and scores "
+                f"the same answers, so train its models with the same"
+            )
         problem = difference(processors[0].answers, processor.answers, AnswerRules.of(processor))
         if problem:
             raise ValueError(

@@ -17,13 +17,13 @@ def read_data(run):
     """Reads all parts, or opens the stream of the training part.
 
     Raises:
-        ValueError: see `prepare_datasets`; a part that what is asked for needs isn't there.
+        ValueError: see `prepare_datasets` and `settle_rules`; a part that what is asked for needs isn't there.
     """
     model, data, training = run.settings
     reports = training.do_eval and model.report  # on the answers that training questions alone would give, too
     data.remembered_columns = remembered_columns(run.model)
     if run.processor is not None:
-        settle_rules(data, processor=run.processor)
+        settle_rules(data, processor=run.processor, renewed=model.new_answers)
     with listing_bad_rows(training.output_dir):
         parts, run.raw, bad = prepare_datasets(data, training.do_train or model.fit_familiarity, reports)
     run.parts = dict(parts)

@@ -13,7 +13,7 @@ from dualvqa.training.building import (
     training_answers,
 )
 from dualvqa.training.new_model_checks import check_new_model
-from processing import BINARY_ANSWERS, AnswerVocabulary, summary_of
+from processing import BINARY_ANSWERS, AnswerRules, summary_of
 
 from .flags import config_fields
 
@@ -72,7 +72,8 @@ def unset(field):
 
 def renew_answers(model, processor, data_args, summary):
     """Gives a loaded model the vocabulary of another data set, and a new open-ended head for it."""
-    with_binary = not set(BINARY_ANSWERS).isdisjoint(AnswerVocabulary.of(processor).index)
+    forms = map(AnswerRules.of(processor).form, processor.answers)  # two may be one by the new data's rules
+    with_binary = "binary" not in model.config.heads and not set(BINARY_ANSWERS).isdisjoint(forms)
     processor.answers, processor.memory_answers = training_answers(data_args, summary, with_binary), []
     model.reset_open_ended_head(len(processor.answers))
     if data_args.target == "soft":

@@ -11,6 +11,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from modeling_dualvqa.weights_dualvqa import check_names
 from processing import AnswerRules, difference
+from processing.other_rules import same_words, shown_difference
 
 from .auxiliary import NAME as AUXILIARY
 from .checkpoint_integrity import PROGRESS_NAME, find_problem
@@ -256,11 +257,14 @@ def check_processor(checkpoint, processor):
     """Refuses a checkpoint whose answers or tokens have other meanings.
 
     Raises:
-        ValueError: vocabulary or tokenizer differ.
+        ValueError: vocabulary, how answers are compared, or tokenizer differ.
     """
     saved = type(processor).from_pretrained(checkpoint)
     advice = "Give the data and settings of the run it is from, or start anew without --resume_from_checkpoint"
-    rules = AnswerRules.of(processor)
+    own, rules = AnswerRules.of(saved), AnswerRules.of(processor)
+    other = shown_difference(own, rules, not same_words(own, rules))
+    if other:
+        raise ValueError(f"{checkpoint} compares answers in another way: {other}. {advice}")
     if difference(saved.answers, processor.answers, rules):
         known = set(map(rules.form, saved.answers))
         new = [answer for answer in processor.answers if rules.form(answer) not in known]

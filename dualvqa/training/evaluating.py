@@ -9,10 +9,12 @@ from transformers.trainer_utils import EvalPrediction, has_length
 from modeling_dualvqa.feed_forward_dualvqa import choices
 from modeling_dualvqa.loss_dualvqa import count_valid
 from processing.python_rows import is_canonical
+from processing.yes_no import tell_of_scored
 
 from .clock import measured
 from .divergence import check_outputs
 from .objective import labels_of
+from .preparing import part_name
 from .sampling import evaluation_order, question_lengths
 
 ROWS = 1024  # whose loss is computed at a time
@@ -75,6 +77,7 @@ class EvaluatingMixin:
         order, bound = self.evaluation_order(rows), compute_metrics
         if hasattr(compute_metrics, "for_rows") and (description == "Evaluation" or has_answers(rows)):
             bound = self.compute_metrics = compute_metrics.for_rows(rows)
+            self.tell_of_words(part_name(metric_key_prefix), rows)
 
         def metrics_of(found):
             if self.is_in_train:
@@ -120,6 +123,13 @@ class EvaluatingMixin:
         output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
         output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
         return output
+
+    def tell_of_words(self, part, rows):
+        """Warns, once for each part, of answers that look like yes and no and that the model can't give."""
+        if part != "train" and self.complete and is_canonical(rows) and part not in self.told:
+            self.told.add(part)
+            if "answer" in rows.column_names:
+                tell_of_scored(part, rows["answer"][:], self.processing_class)
 
     def answer_metrics(self, prediction):
         """Our figures of the rows that are evaluated, for a `compute_metrics` that adds its own to them.

@@ -246,6 +246,8 @@ class PreparingMixin:
             parts = {**self.all_parts(), **(further or {})}
             leakages = {name: self.leakage(rows) for name, rows in parts.items() if name != "train"}
             report_data(parts, self.train_summary, self.processing_class, leakages, self.says_yes_and_no())
+            for name, rows in parts.items():
+                self.tell_of_words(name, rows)
             if trains:
                 report_parameters(self.accelerator.unwrap_model(self.model))
         self.described = True

@@ -106,6 +106,7 @@ class DualHeadTrainer(*MIXINS, Trainer):
         self.leakages = []  # training rows, other rows, and their `leakage_report`
         self.written, self.proven, self.last_batch = [], [], None  # checkpoints, oldest first; those known to be good
         self.has_trained = self.described = self.embedded = False
+        self.told = set()  # parts whose words for yes and no were looked at
         self.attached = contextlib.ExitStack()
         self.add_callback(StepByStep(self))
         self.add_callback(StopAtDivergence(self))

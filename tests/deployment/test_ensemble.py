@@ -6,7 +6,7 @@ import torch
 from helpers import lines_of
 from PIL import Image
 
-from dualvqa.deployment.ensemble import EnsemblePipeline, average_logits
+from dualvqa.deployment.ensemble import EnsemblePipeline, average_logits, check_members
 from dualvqa.run import main as run_vqa
 from dualvqa.training.building import load_model
 from modeling_dualvqa import DualVQAPipeline
@@ -104,6 +104,28 @@ def test_what_cannot_answer_together_is_named(two, tiny_model, processor):
         EnsemblePipeline([two[0], DualVQAPipeline(tiny_model(), others)])
     with pytest.raises(ValueError, match="heads"):
         EnsemblePipeline([two[0], DualVQAPipeline(tiny_model(heads=["open_ended"]), processor)])
+
+
+@pytest.mark.parametrize(
+    "rules, message",
+    [
+        (
+            {"yes_answers": ["nein"], "no_answers": ["ja"]},
+            "yes_answers Ja no_answers Nein in model 0, ",
+        ),
+        ({}, "yes_answers Ja no_answers Nein in model 0, yes_answers yes no_answers no in model 1"),
+        ({"metric": "vqa"}, "metric exact in model 0, metric vqa in model 1"),
+        ({"answer_language": "de"}, "answer_language en in model 0, answer_language de in model 1"),
+    ],
+)
+def test_members_that_compare_answers_in_different_ways_are_refused(two, rules, message):
+    own = {"yes_answers": ["Ja"], "no_answers": ["Nein"]}
+    for pipe, given in zip(two, (own, {"yes_answers": ["jawohl", "ja"], "no_answers": ["NEIN"]})):
+        pipe.processor.answer_rules = given
+    check_members([pipe.model for pipe in two], [pipe.processor for pipe in two])
+    two[1].processor.answer_rules = {**own, **rules} if set(rules) - {*own} else rules
+    with pytest.raises(ValueError, match=f"compare answers in different ways: {message}"):
+        EnsemblePipeline(two)
 
 
 @pytest.mark.slow

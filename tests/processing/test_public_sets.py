@@ -72,6 +72,8 @@ def test_every_set_is_tested_here_has_a_recipe_and_a_section_of_the_page():
 @pytest.mark.parametrize(("name", "yes"), [("nlvr", "true"), ("slake_zh", "是"), ("slake", "Yes"), ("slake", "是")])
 def test_the_words_for_yes_are_those_of_the_set(name, yes):
     assert arguments(name, ".").rules.form(yes) == "yes"
+    if yes == "是":
+        assert arguments(name, ".").rules.form("不是") == "no"
     assert arguments(name, ".", yes_answers=["oui"], no_answers=["non"]).rules.form("oui") == "yes"
 
 

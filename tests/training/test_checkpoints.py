@@ -13,6 +13,7 @@ from dualvqa.training.checkpoint_integrity import is_whole_zip
 from dualvqa.training.checkpoints import check_processor, mean_weights
 from dualvqa.training.sharding import check_sharding
 
+GERMAN = {"yes_answers": ["ja"], "no_answers": ["nein"]}
 AVERAGING = ["--average_checkpoints", "3", "--save_strategy", "steps", "--save_steps", "1", "--max_steps", "5"]
 
 
@@ -183,4 +184,27 @@ def test_a_checkpoint_with_the_same_answers_written_otherwise_is_of_the_same_voc
     check_processor(tmp_path, processor)
     processor.answers = [*processor.answers[:-1], "N/A"]
     with pytest.raises(ValueError, match="1 are not among them, first 'N/A'"):
+        check_processor(tmp_path, processor)
+
+
+@pytest.mark.parametrize(
+    "rules, message",
+    [
+        (
+            {"yes_answers": ["oui"], "no_answers": ["non"]},
+            "{} there, yes_answers oui no_answers non here. Give",
+        ),
+        ({}, "{} there, yes_answers yes no_answers no here"),
+        ({**GERMAN, "metric": "vqa"}, "metric exact there, metric vqa here"),
+        ({**GERMAN, "answer_language": "de"}, "answer_language en there, answer_language de here"),
+    ],
+)
+def test_a_checkpoint_that_compares_answers_in_another_way_is_refused(processor, tmp_path, rules, message):
+    processor.answer_rules = GERMAN
+    processor.save_pretrained(tmp_path)
+    processor.answer_rules = {"yes_answers": ["JA"], "no_answers": ["Nein", "no"]}
+    check_processor(tmp_path, processor)
+    processor.answer_rules = rules
+    message = message.format("yes_answers ja no_answers nein")
+    with pytest.raises(ValueError, match=f"compares answers in another way: {message}"):
         check_processor(tmp_path, processor)
