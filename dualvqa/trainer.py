@@ -21,7 +21,7 @@ from dualvqa.trust.remembering import check_memory
 from dualvqa.trust.retraining import RetrainingMixin
 from modeling_dualvqa.card_notes_dualvqa import memory_note, refit_note
 from processing import decoded, ranked_arrays, write_predictions
-from processing.python_rows import is_canonical, source_rows
+from processing.python_rows import is_canonical, own_fields, source_rows
 from processing.wording import speaking_python
 
 logger = logging.getLogger(__name__)
@@ -145,9 +145,7 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
         """
         if source is None:
             own = is_canonical(rows)
-            source = (
-                rows.remove_columns(["image_key", "row"]) if own else source_rows(rows, "test_dataset", self.data_args)
-            )
+            source = own_fields(rows) if own else source_rows(rows, "test_dataset", self.data_args)
             rows = self.canonical(rows if own else source, "test_dataset", needs_answers=False)
             numbers = range(len(rows)) if own else rows["row"][:]
         else:

@@ -1,8 +1,9 @@
 """Any source of images, questions and answers -> a DatasetDict with the canonical columns.
 
 Canonical columns: `image` (datasets.Image, not decoded), `question`, `answer` where there are answers, `image_key`
-(hash of the image's bytes, so one image has one key whatever its file is called) and `row` (its number in the
-source, from 0). The source's other columns stay beside them.
+(hash of the image's bytes, so one image has one key whatever its file is called), `row` (its number in the source,
+from 0) and `row_place` (where the program that a person opens the file with shows it). The source's other columns stay
+beside them.
 """
 
 import logging
@@ -137,7 +138,7 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
     for hint in hints:
         logger.warning("%s: %s", source, worded(hint))
 
-    canonical["row"] = rows
+    canonical["row"], canonical["row_place"] = rows, list(map(places_of(raw).name, rows))
     canonical = {name: [values[index] for index in good] for name, values in canonical.items()}
     if "answer" in canonical:
         canonical["question"] = list(map(args.text, canonical["question"], canonical["answer"]))
@@ -172,13 +173,18 @@ def listed(problems, rows, part, raw, images):
         problems: index -> what is wrong.
         rows, images: for each index the row's number in `raw`, and its image.
     """
-    places = getattr(raw, "places", None) or counted(len(raw))
+    places = places_of(raw)
     found = sorted(problems.items())
     where = [(places.number(rows[index]), places.name(rows[index])) for index, _ in found]
     return [
         {"part": part, "row": row, "place": place, "image": image_name(images[index]), "problem": problem}
         for (row, place), (index, problem) in zip(where, found)
     ]
+
+
+def places_of(raw):
+    """The [`Places`] of the rows of a source."""
+    return getattr(raw, "places", None) or counted(len(raw))
 
 
 def rows_without(answers):

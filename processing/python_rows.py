@@ -17,6 +17,7 @@ from .wording import python_words
 logger = logging.getLogger(__name__)
 
 CANONICAL = ("image", "question", "answer")
+ADDED = ("image_key", "row", "row_place")
 READY = ("input_ids", "text_embeds")  # columns of batches that are ready made
 
 
@@ -53,6 +54,11 @@ def column_names(rows):
     if names is None and isinstance(rows, (list, tuple)) and rows and isinstance(rows[0], Mapping):
         names = rows[0]
     return list(names or ())
+
+
+def own_fields(rows):
+    """Canonical rows without what was added to those of their source."""
+    return rows.remove_columns([name for name in ADDED if name in rows.column_names])
 
 
 def with_columns(data_args, column_mapping):
@@ -123,7 +129,7 @@ def prepare_dataset(rows, column_mapping=None, data_args=None, needs_answers=Tru
         name: what messages call the rows.
 
     Returns:
-        A Dataset with `image`, `question`, `answer`, `image_key`, `row` and the further columns, or [`StreamedRows`].
+        A Dataset with `image`, `question`, `answer`, `image_key`, `row`, `row_place` and the further columns, or [`StreamedRows`].
 
     Raises:
         ValueError: a column is missing, or no row is left.

@@ -10,7 +10,7 @@ from .figures import TYPES, Group
 from .page import render
 from .plots import TYPES as KINDS
 from .report import ROWS
-from .results import MODEL, read_results
+from .results import MODEL, numbered, read_results
 from .statistics import mcnemar
 
 SAME = ("image", "question", "references")  # what makes results of a row of two runs comparable
@@ -59,13 +59,18 @@ def check_same(runs):
 
 
 def difference(a, b, first, second):
-    """The difference between two results that should be of one question, or None. Rows count from 1, as for people."""
+    """The difference between two results that should be of one question, or None. Rows are named as people see them."""
     if a is None or b is None or a["row"] != b["row"]:
         name, more = (first, a) if b is None or (a and a["row"] < b["row"]) else (second, b)
-        return f"only {name} has row {more['row'] + 1}, {more['question']!r}"
+        return f"only {name} has {place_of(more)}, {more['question']!r}"
     for field in SAME:
         if a[field] != b[field]:
-            return f"row {a['row'] + 1} has the {field} {a[field]!r} in {first} and {b[field]!r} in {second}"
+            return f"{place_of(a)} has the {field} {a[field]!r} in {first} and {b[field]!r} in {second}"
+
+
+def place_of(result):
+    """Where a person finds the row of a result; reports of earlier versions know only its number."""
+    return result.get("place") or numbered(result["row"])
 
 
 def compare_part(runs, part):

@@ -2,7 +2,8 @@
 
 A result is a dict, one line of report_rows.jsonl:
 
-- `part`; `row`, the number of its row in the source; `image`, the key of the image; `question`
+- `part`; `row`, the number of its row in the source, from 0; `place`, where the program that a person opens the source
+  with shows it, as bad rows are named; `image`, the key of the image; `question`
 - `references`, what people answered; `expected`, what most of them did, in normal form, and `written`, as the first of
   them wrote it; `type`, binary or open_ended
 - `known`: whether the model can say the expected answer; `coverage`, how right its best answer could be, in [0, 1]
@@ -48,6 +49,8 @@ def question_results(part, rows, logits, processor, columns=()):
     known = {*vocabulary.index, *(BINARY_ANSWERS if "binary_logits" in outputs else ())}
     sayable = vocabulary.known("binary_logits" in outputs)
     kept = {name: rows[name][:] for name in ("row", "image_key", "question", "answer", *columns)}
+    own = "row_place" in rows.column_names  # canonical rows of earlier versions have no places
+    places = rows["row_place"][:] if own else list(map(numbered, kept["row"]))
     results = []
     for index in range(len(rows)):
         references = as_list(kept["answer"][index])
@@ -56,6 +59,7 @@ def question_results(part, rows, logits, processor, columns=()):
             {
                 "part": part,
                 "row": kept["row"][index],
+                "place": places[index],
                 "image": kept["image_key"][index],
                 "question": kept["question"][index],
                 "references": references,
@@ -72,6 +76,11 @@ def question_results(part, rows, logits, processor, columns=()):
         chunk = {name: tensor[start : start + CHUNK] for name, tensor in outputs.items()}
         add_answers(results[start : start + CHUNK], chunk, processor)
     return results
+
+
+def numbered(row):
+    """The place of a row where nothing but its number from 0 is known."""
+    return f"row {row + 1}"
 
 
 def add_answers(results, outputs, processor):

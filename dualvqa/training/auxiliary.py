@@ -9,7 +9,7 @@ from modeling_dualvqa.loss_dualvqa import IGNORE_INDEX, count_valid, focal_loss
 from modeling_dualvqa.modeling_dualvqa import DualVQAOutput
 
 NAME = "auxiliary_heads"
-CANONICAL = ("image", "question", "answer", "image_key", "row")
+CANONICAL = ("image", "question", "answer", "image_key", "row", "row_place")
 
 
 @dataclass

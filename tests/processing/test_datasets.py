@@ -23,7 +23,8 @@ def rows_of(folder):
 def test_canonical_columns_and_the_sources_own(image_folder):
     parts, raw, bad = prepare_datasets(arguments(image_folder))
     train = parts["train"]
-    assert not bad and set(train.column_names) == {"image", "question", "answer", "image_key", "row", "qid"}
+    added = {"image_key", "row", "row_place"}
+    assert not bad and set(train.column_names) == {"image", "question", "answer", "qid"} | added
     assert train[0]["question"] == "what color is it?" and train[0]["answer"] == "red" and train[2]["qid"] == 2
     assert train["row"][:3] == [0, 1, 2] and raw["train"][0]["image"] == "0.png"
     assert len(set(train["image_key"])) == 8 and train["image_key"][0] == train["image_key"][1]

@@ -74,7 +74,7 @@ def test_further_image_columns_are_neither_decoded_nor_written(tmp_path):
     Dataset.from_dict(columns, features=features).to_parquet(str(tmp_path / "rows.parquet"))
     args = DataArguments(train_file=str(tmp_path / "rows.parquet"), validation_fraction=0.0)
     parts, raw, bad = prepare_datasets(args)
-    assert not bad and set(parts["train"].column_names) == {"image", "question", "answer", "image_key", "row", "box"}
+    assert not bad and {"mask", "more"}.isdisjoint(parts["train"].column_names) and "box" in parts["train"].column_names
     found = json.loads(written(tmp_path, raw["train"])[0])
     assert (found["image"], found["mask"], found["more"]) == ("a.png", "embedded image", ["embedded image", None])
     assert found["box"] == [[0.1, 2.0]]
