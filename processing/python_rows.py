@@ -129,7 +129,8 @@ def prepare_dataset(rows, column_mapping=None, data_args=None, needs_answers=Tru
         name: what messages call the rows.
 
     Returns:
-        A Dataset with `image`, `question`, `answer`, `image_key`, `row`, `row_place` and the further columns, or [`StreamedRows`].
+        A Dataset with `image`, `question`, `answer`, `image_key`, `row`, `row_place` and the further columns, or
+        [`StreamedRows`].
 
     Raises:
         ValueError: a column is missing, or no row is left.
