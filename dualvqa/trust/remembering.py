@@ -8,7 +8,7 @@ import torch
 from sklearn.model_selection import GroupKFold
 from torch.utils.data import DataLoader
 
-from modeling_dualvqa.memory_dualvqa import SAME_QUESTION, Memory, mix
+from modeling_dualvqa.memory_dualvqa import SAME_IMAGE, SAME_QUESTION, Memory, mix
 from modeling_dualvqa.memory_examples_dualvqa import MOST_EXAMPLES, Examples, image_vectors, question_vectors
 from processing import AnswerRules, AnswerVocabulary, StreamedRows, named_logits, question_type_of
 from processing.answers import IGNORE_INDEX, as_list
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 MOST_FITTED = 5000  # held-out questions that the parameters are fitted on; more hardly move them
 BATCH = 64
+MOST_ALIKE = 0.05  # of the training images may have another one's vector; duplicates that some data sets have
 
 
 def check_memory(trainer):
@@ -83,6 +84,22 @@ def build_memory(trainer, rows, parameters, save_texts=True):
     model.set_memory(Memory.of(model, examples, len(words), **parameters))
     model.memory.push_texts = trainer.args.push_memory_examples
     processor.memory_answers = [word for _, word in words.values()]
+    alike, images = images_alike(model.memory.image_keys)
+    if alike > MOST_ALIKE * images:
+        logger.warning(
+            "%d of the first %d images have nearly the vector of another one, for the vision tower tells them apart "
+            "badly: the memory takes these for the same image, and copies answers between them. Train longer or from a "
+            "pretrained tower, or leave the memory out",
+            alike,
+            images,
+        )
+
+
+def images_alike(keys, most=2000):
+    """How many of the first `most` image vectors (I, C), of length 1, are another one's too; and how many these are."""
+    keys = keys[:most].float()
+    cosines = keys @ keys.T
+    return int((cosines.fill_diagonal_(0) >= SAME_IMAGE).any(dim=1).sum()), len(keys)
 
 
 def kind_of(answer, heads):

@@ -74,6 +74,12 @@ def test_of_several_answers_the_most_frequent_is_remembered(make_trainer, tmp_pa
 
 
 @pytest.mark.slow
+def test_images_that_the_tower_does_not_tell_apart_are_counted():
+    keys = torch.nn.functional.normalize(torch.eye(6)[:, :4] + torch.tensor([[0.0], [0], [0], [0], [3], [3.1]]), dim=1)
+    assert remembering.images_alike(keys) == (2, 6) and remembering.images_alike(keys, most=5) == (0, 5)
+    assert remembering.images_alike(keys.half()) == (2, 6)
+
+
 def test_a_question_never_finds_itself_while_fitting(make_trainer, caplog, monkeypatch):
     own = make_trainer().parts()
     both = concatenate_datasets([own["validation"], own["train"].select(range(9))])
