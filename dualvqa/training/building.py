@@ -12,6 +12,7 @@ import torch
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
 from processing import (
     AnswerVocabulary,
+    DataArguments,
     DualVQAProcessor,
     StreamedRows,
     summary_of,
@@ -27,6 +28,8 @@ from .tower_images import INTERPOLATIONS, build_image_processor
 
 logger = logging.getLogger(__name__)
 
+# What a trainer must read of the answers as the new model's vocabulary was made.
+LEARNED = ("target", "soft_score", "boolean_answers")
 # What `build_model` takes for its `DataArguments`.
 OF_ANSWERS = ("max_answers", "min_answer_frequency", "yes_answers", "no_answers", "answer_language", "metric")
 
@@ -98,6 +101,7 @@ class Start:
         continued_from: the saved model that it is, or None.
         preset: the [`Preset`] that has filled in fields, or None.
         to_train: whether a trainer takes the preset's arguments where its own are at their default.
+        answers: those settings of the `data_args` of a new model that say what is learned of the answers.
     """
 
     vision: str | None = None
@@ -106,6 +110,25 @@ class Start:
     continued_from: str | None = None
     preset: Preset | None = None
     to_train: bool = False
+    answers: dict = field(default_factory=dict)
+
+    def data_args(self, given):
+        """The [`DataArguments`] of a trainer: without any, they learn of the answers what the model was built for.
+
+        Those that are given hold, and a warning says where they differ.
+        """
+        if given is None:
+            return DataArguments(**self.answers)
+        for name, built in self.answers.items():
+            if getattr(given, name) != built:
+                logger.warning(
+                    "the model was built for %s %r, and is trained with %r: the data_args of build_model and of the "
+                    "trainer differ",
+                    name,
+                    built,
+                    getattr(given, name),
+                )
+        return given
 
 
 @python_words
@@ -195,6 +218,7 @@ def build_new(args, fields, data_args, summary):
         summary: the training part's [`TrainingSummary`].
     """
     start = Start(args.vision_model_name_or_path, args.text_model_name_or_path, dict(fields))
+    start.answers = {name: getattr(data_args, name) for name in LEARNED}
     fields, size = model_fields(args, fields), chosen_size(fields)
     if args.text_model_name_or_path:
         tokenizer = load_tokenizer(args.text_model_name_or_path)

@@ -101,8 +101,11 @@ class PreparingMixin:
         """
         if not isinstance(given["args"], DualVQATrainingArguments):
             raise ValueError(f"args must be DualVQATrainingArguments, found {type(given['args']).__name__}")
+        model = given.get("model")
+        start = getattr(model, "start", None)
+        data_args = start.data_args(data_args) if start else data_args
         self.data_args, self.given_args = with_columns(data_args, column_mapping), given["args"]
-        self.data_args.remembered_columns = remembered_columns(given.get("model")) or self.data_args.remembered_columns
+        self.data_args.remembered_columns = remembered_columns(model) or self.data_args.remembered_columns
         processor, collator = given.get("processing_class"), given.get("data_collator")
         self.reads_rows = collator is None or isinstance(collator, (VQACollator, EnsembleCollator))
         if hasattr(processor, "answers"):
@@ -127,8 +130,6 @@ class PreparingMixin:
         rules = settle_rules(self.data_args, train["answer"][:] if answered else (), processor)
         if train is not None:
             self.train_summary = summary_of(train, rules)
-            model = given.get("model")
-            start = getattr(model, "start", None)
             if start and start.to_train and not hasattr(model, "peft_config"):  # adapters want other settings
                 before, given["args"] = given["args"], start.preset.training_arguments(given["args"])
                 log_filled(start.preset, before, given["args"])

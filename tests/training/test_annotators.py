@@ -30,6 +30,14 @@ def people():
 
 
 @pytest.fixture
+def make_model(people):
+    def make(**data):
+        return build_model(people, data_args=DataArguments(**data), **TINY, image_size=32, preset="none")
+
+    return make
+
+
+@pytest.fixture
 def make_trainer(people, tmp_path):
     def make(soft=SOFT, adapt=None, model_settings=(), without_metrics=False, **arguments):
         set_seed(0)
@@ -157,3 +165,23 @@ def test_a_run_trains_on_them_and_predicts(recipe, image_folder, people):
     run = run_vqa.main([recipe(), *files, "--target", "soft", "--soft_score", "share"])
     assert "teal" in run.processor.answers
     assert len(lines_of(image_folder / "out" / "predictions.jsonl")) == 16
+
+
+def test_a_trainer_learns_of_the_answers_what_the_model_was_built_for(people, make_model, tmp_path, caplog):
+    model, processor = make_model(target="soft", soft_score="share")
+    args = training_arguments(str(tmp_path / "out"))
+    given = {"model": model, "processing_class": processor, "args": args, "train_dataset": people}
+    trainer = DualVQATrainer(**given)
+    assert (trainer.data_args.target, trainer.data_args.soft_score) == ("soft", "share")
+    assert list(trainer.answer_counts) == list(trainer.train_summary.counts_of(processor.answers, "soft"))
+    mapped = [{"Bild": row["image"], "q": row["question"], "answer": row["answer"]} for row in people]
+    mapping = {"Bild": "image", "q": "question", "answer": "answer"}
+    trainer = DualVQATrainer(**{**given, "train_dataset": mapped}, column_mapping=mapping)
+    assert trainer.data_args.target == "soft" and "differ" not in caplog.text
+    trainer = DualVQATrainer(**given, data_args=DataArguments(soft_score="share"))
+    assert trainer.data_args.target == "majority"
+    told = [record.getMessage() for record in caplog.records if "differ" in record.getMessage()]
+    assert told == [
+        "the model was built for target 'soft', and is trained with 'majority': the data_args of build_model and of "
+        "the trainer differ"
+    ]
