@@ -24,6 +24,7 @@ from .hub_data import load_hub
 from .image_keys import content_key
 from .image_loading_dualvqa import embedded, load_image
 from .image_sources_dualvqa import FILES
+from .own_scores import check_scored
 from .places import counted
 from .public_sets import close_set, load_public_set, set_name
 from .rows import column_values, own_columns
@@ -270,4 +271,9 @@ def prepare_datasets(args, needs_training=True, keeps_training=False):
         parts.pop("train", None)
     elif args.train_fraction < 1 and "train" in parts:
         parts["train"] = fraction_of(parts["train"], args.train_fraction, args.split_seed)
+    for part in ("validation", "test"):
+        if part in parts and "answer" in parts[part].column_names:
+            places = getattr(raw[part], "places", None) or counted(len(raw[part]))
+            source = args.files.get(part, f"the {part} part")
+            check_scored(args.rules.metric, parts[part], source, places)
     return DatasetDict(parts), raw, bad

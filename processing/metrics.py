@@ -8,7 +8,7 @@ import numpy as np
 
 from .answers import AnswerRules, AnswerVocabulary, question_type_of
 from .outputs import joined, named_logits, output_chunks
-from .own_scores import COLUMNS, own_scores
+from .own_scores import COLUMNS, check_people, own_scores, read_column
 from .processing_dualvqa import QUESTION_TYPES
 from .vqa_accuracy.answer_strings import answer_score
 from .vqa_accuracy.vqa_accuracy import VQAAccuracy, references_of
@@ -96,6 +96,7 @@ class AnswerMetrics:
         self.set_references([references_of(people, row) for row, people in enumerate(answers)])
 
     def set_references(self, references):
+        check_people(self.rules.metric, references, "the rows that are scored")
         self.references = references
         self.answers = [self.rules.consensus(people) for people in references]
         self.types = [QUESTION_TYPES[question_type_of(answer)] for answer in self.answers]
@@ -121,7 +122,9 @@ class AnswerMetrics:
             )
         references = [references_of(people, row) for row, people in enumerate(rows["answer"][:])]
         needed = COLUMNS.get(self.rules.metric)
-        own_column = rows[needed][:] if needed in columns else None
+        own_column = None
+        if needed in columns:
+            own_column = read_column(self.rules.metric, rows[needed][:], "the rows that are evaluated")
         if references == self.references and own_column == self.own_column:
             return self
         other = copy.copy(self)

@@ -5,12 +5,76 @@ import logging
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score
 
-from .answers import AnswerVocabulary
+from .answers import AnswerVocabulary, as_list
 from .processing_dualvqa import QUESTION_TYPES
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = {"vizwiz": "answerable", "gqa": "structural"}  # of the metrics that give more, the column that they need
+VALUES = {"vizwiz": ("0", "1"), "gqa": ("query", "verify", "logical", "choose", "compare")}  # that it may have
+MOST_NAMED = 5  # of the rows that a message lists
+
+
+def check_scored(metric, rows, source, places):
+    """Refuses, before anything long starts, rows that a metric can't score, and says which figures it can't give.
+
+    Args:
+        metric: of [`AnswerRules`].
+        rows: canonical rows with answers.
+        source: what messages call them.
+        places: [`Places`] of the rows that these were read from.
+
+    Raises:
+        ValueError: see `check_people` and `read_column`.
+    """
+    names = [places.name(row) for row in rows["row"][:]] if metric in COLUMNS else []
+    check_people(metric, rows["answer"][:] if metric == "gqa" else [], source, names)
+    needed = COLUMNS.get(metric)
+    if needed in rows.column_names:
+        read_column(metric, rows[needed][:], source, names)
+    elif needed:
+        logger.warning(
+            "%s has no column %s: the figures that --metric %s gives besides an accuracy are left out",
+            source,
+            needed,
+            metric,
+        )
+
+
+def check_people(metric, answers, source, names=None):
+    """Refuses several people's answers where the metric is of one person's.
+
+    Args:
+        answers: of each row.
+        names: what messages call the rows; their numbers from 0 when left out.
+    """
+    several = [row for row, people in enumerate(answers) if metric == "gqa" and len(as_list(people)) > 1]
+    if several:
+        raise ValueError(
+            f"--metric gqa compares with the answer of one person, and {len(several)} of {len(answers)} rows of "
+            f"{source} have several: {named(several, names)}. Give --metric vqa, or one answer for each row"
+        )
+
+
+def read_column(metric, values, source, names=None):
+    """The values of a metric's column, as `VALUES` has them; others are refused."""
+    texts = [str(int(v)) if isinstance(v, (bool, float)) and v == v and v % 1 == 0 else str(v).strip() for v in values]
+    bad = [row for row, text in enumerate(texts) if text not in VALUES[metric]]
+    if bad:
+        found = ", ".join(
+            dict.fromkeys("a gap" if texts[row] in ("None", "nan", "") else repr(values[row]) for row in bad[:99])
+        )
+        raise ValueError(
+            f"--metric {metric} needs {' or '.join(VALUES[metric])} in the column {COLUMNS[metric]} of {source}, found "
+            f"{found} in {len(bad)} of {len(values)} rows: {named(bad, names)}. Mend or rename the column, or give "
+            f"another --metric"
+        )
+    return texts
+
+
+def named(rows, names):
+    shown = ", ".join(names[row] if names else f"row {row}" for row in rows[:MOST_NAMED])
+    return shown + (", ..." if len(rows) > MOST_NAMED else "")
 
 
 def own_scores(rules, column, processor, outputs, right):
@@ -18,7 +82,7 @@ def own_scores(rules, column, processor, outputs, right):
 
     Args:
         rules: [`AnswerRules`].
-        column: the values of the metric's column in `COLUMNS`, of each row.
+        column: the values of the metric's column in `COLUMNS`, of each row, as `read_column` gives them.
         processor: the model's.
         outputs: `<head>_logits` -> (n, N).
         right: (n,) how right each routed answer is.
@@ -31,7 +95,7 @@ def own_scores(rules, column, processor, outputs, right):
         is not the accuracy of yes and no. Shares in [0, 1].
     """
     if rules.metric == "vizwiz":
-        truth = np.array([not int(value) for value in column])
+        truth = np.array([value == "0" for value in column])
         probability = probability_of("unanswerable", processor, outputs)
         if probability is None or truth.all() or not truth.any():
             logger.warning("finding unanswerable questions can't be scored: it needs both kinds, and the answer itself")

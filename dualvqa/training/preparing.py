@@ -153,7 +153,8 @@ class PreparingMixin:
         if isinstance(rows, dict):
             rows = next(iter(rows.values()), None)
         answers = rows["answer"][:] if rows is not None and "answer" in rows.column_names else []
-        return AnswerMetrics(processor, answers, majority, self.score_figures)
+        metrics = AnswerMetrics(processor, answers, majority, self.score_figures)
+        return metrics.for_rows(rows) if answers else metrics  # what they can't score is refused before training
 
     def check_processor(self):
         """
