@@ -1,5 +1,6 @@
 """Which columns of a source are the image, the question and the answer."""
 
+import difflib
 import logging
 import unicodedata
 
@@ -68,9 +69,13 @@ def find_column(name, names, source, args, needs_answers):
     flag, given = args.column_flag(name)
     needed = name != "answer" or needs_answers
     if given is not None:
-        if given in names or not needed:
-            return (given if given in names else None), None
-        raise ValueError(missing_message(name, given, names, source, flag))
+        if given in names:
+            return given, None
+        if needed or not (args.streaming or given in args.known_columns):
+            less = "" if needed else ", or leave it out where there are no answers"
+            raise ValueError(missing_message(name, given, names, source, flag) + less)
+        logger.warning("%s has no column %r: there are no answers in it", source, given)
+        return None, None
     remembered = (args.remembered_columns or {}).get(name, name)
     if remembered in names:
         return remembered, None if remembered == name else TRAINED
@@ -111,12 +116,32 @@ def check_different(columns, source):
         raise ValueError(f"{source}: image, question and answer must be columns of their own, found {said}")
 
 
+def check_once(columns, repeated, source):
+    """
+    Args:
+        columns: those that are read.
+        repeated: names that several columns of the source have.
+
+    Raises:
+        ValueError: one of them is among these.
+    """
+    for column in columns:
+        if column in repeated:
+            raise ValueError(
+                f"{source}: expected one column {column!r}, found several of that name; give the others another "
+                f"name, or leave them out"
+            )
+
+
 def naming(name, flag):
     return f"with --{flag}, in Python with column_mapping={{'...': '{name}'}}"
 
 
 def missing_message(name, column, names, source, flag):
+    forms = {folded(str(known)): known for known in names}
+    close = [forms[form] for form in difflib.get_close_matches(folded(column), forms, 1)]
+    hint = f"; did you mean {close[0]!r}?" if close else ""
     return (
-        f"{source} has no column {column!r} (it has {', '.join(map(str, names))}); name the right one "
+        f"{source} has no column {column!r} (it has {', '.join(map(str, names))}){hint or ';'} name the right one "
         f"{naming(name, flag)}"
     )

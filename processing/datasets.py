@@ -16,7 +16,7 @@ from datasets.exceptions import DatasetsError
 
 from .bad_rows import BadExampleError, BadRows, hints_of_missing, image_name
 from .canonical import BadCellError, RowReader, find_image, to_text
-from .columns import find_columns
+from .columns import check_once, find_columns
 from .data_arguments import DataArguments
 from .exclusion import Exclusion, check_rules
 from .files import read_file
@@ -101,7 +101,9 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
         BadExampleError: a row is bad and `on_bad_example` is "error".
     """
     source = source or args.files.get(part, f"the {part} part of {args.dataset_name}")
+    args.known_columns = args.known_columns.union(raw.column_names)
     columns = find_columns(raw.column_names, source, args, needs_answers)
+    check_once(columns.values(), getattr(raw, "repeated", ()), source)
     if part == "train":
         args.found_columns = columns
     # Every row of a test part is answered, whatever training leaves out.
@@ -237,6 +239,7 @@ def prepare_datasets(args, needs_training=True, keeps_training=False):
         DatasetDict with the canonical columns; the raw parts (for prediction files); the rows left out.
     """
     raw = load_sources(args)
+    args.known_columns = args.known_columns.union(*(rows.column_names for rows in raw.values()))
     needs_training = needs_training and not args.streaming
     if needs_training and "train" not in raw:
         raise ValueError(f"training and --fit_familiarity need a train part, found {', '.join(raw)}; give --train_file")

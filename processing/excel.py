@@ -8,7 +8,7 @@ from collections import Counter
 
 from .places import Places
 from .rows import PythonRows
-from .tables import unique_names
+from .tables import check_title, repeated_names, unique_names
 
 logger = logging.getLogger(__name__)
 
@@ -80,15 +80,18 @@ def sheet_rows(source, sheet, formulas):
             rows.append((cells[0].row, cells, values))
     if len(rows) < 2:
         raise ValueError(f"{source} has no rows below the names of its columns")
-    (_, _, names), *rows = rows
+    (_, cells, names), *rows = rows
+    own = [cell.value for cell in cells if plain(cell.value) is not None]  # a title over merged cells is one cell
+    check_title(source, own, [sum(value is not None for value in values) for *_, values in rows])
     width = max(place + 1 for place, name in enumerate(names) if name is not None)
-    names = unique_names(["" if name is None else str(name) for name in names[:width]])
+    names = ["" if name is None else str(name) for name in names[:width]]
+    repeated, names = repeated_names(names), unique_names(names)
     problems = {
         place: found for place, (_, cells, _) in enumerate(rows) if (found := problem_of(cells, width, formulas))
     }
     report(source, sheet, rows, names, merged)
     columns = {name: [values[place] for *_, values in rows] for place, name in enumerate(names)}
-    return PythonRows(columns, problems, Places([number for number, *_ in rows], "row"))
+    return PythonRows(columns, problems, Places([number for number, *_ in rows], "row"), repeated)
 
 
 def problem_of(cells, width, formulas):

@@ -123,7 +123,7 @@ def with_image(rows, file):
         else:
             path = os.path.join(folder, name)
         texts.append(f'{{"image": {json.dumps(path)}, {text.lstrip()[1:]}')
-    return JsonRows(texts, ["image", *rows.column_names], rows.all_text, problems, rows.places)
+    return JsonRows(texts, ["image", *rows.column_names], rows.all_text, problems, rows.places, rows.repeated)
 
 
 def find_parts(splits, source):

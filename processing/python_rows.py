@@ -12,6 +12,7 @@ from .datasets import prepare_part
 from .files import read_file
 from .rows import JsonRows, PythonRows
 from .streaming import StreamedRows
+from .tables import repeated_names, unique_names
 from .wording import python_words
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ def source_rows(rows, name="the data", data_args=None):
         rows = read_file(os.fspath(rows), data_args)
     elif isinstance(rows, pandas.DataFrame):
         known = rows.astype(object).where(rows.notna(), None)
-        rows = PythonRows({str(column): known[column].tolist() for column in rows.columns})
+        names = list(map(str, rows.columns))
+        columns = (known.iloc[:, place].tolist() for place in range(len(names)))
+        rows = PythonRows(dict(zip(unique_names(names), columns)), repeated=repeated_names(names))
     elif isinstance(rows, (list, tuple)) and all(isinstance(row, Mapping) for row in rows):
         columns = dict.fromkeys(column for row in rows for column in row)
         rows = PythonRows({column: [row.get(column) for row in rows] for column in columns})

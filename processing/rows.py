@@ -33,11 +33,12 @@ class JsonRows:
         all_text: whether the file knows only text, as CSV.
         problems: row number from 0 -> what is wrong with it: such rows are bad ones.
         places: [`Places`], counted from 1 when left out.
+        repeated: names that several columns of the source have, of which only the first is called so here.
     """
 
-    def __init__(self, texts, column_names, all_text=False, problems=None, places=None):
+    def __init__(self, texts, column_names, all_text=False, problems=None, places=None, repeated=()):
         self.texts, self.column_names, self.all_text = texts, list(column_names), all_text
-        self.problems = problems or {}
+        self.problems, self.repeated = problems or {}, set(repeated)
         self.places = places or counted(len(texts))
 
     @classmethod
@@ -54,7 +55,8 @@ class JsonRows:
             names |= dict.fromkeys(part.column_names)
         places = JoinedPlaces([(name, part.places, len(part)) for name, part in parts.items()])
         places = places if len(parts) > 1 else next(iter(parts.values())).places
-        return cls(texts, names, any(part.all_text for part in parts.values()), problems, places)
+        repeated = set().union(*(part.repeated for part in parts.values()))
+        return cls(texts, names, any(part.all_text for part in parts.values()), problems, places, repeated)
 
     def __len__(self):
         return len(self.texts)
@@ -79,12 +81,12 @@ class PythonRows:
 
     Args:
         values: column -> the value of each row.
-        problems, places: as of [`JsonRows`].
+        problems, places, repeated: as of [`JsonRows`].
     """
 
-    def __init__(self, values, problems=None, places=None):
+    def __init__(self, values, problems=None, places=None, repeated=()):
         self.values, self.column_names = values, list(values)
-        self.problems = problems or {}
+        self.problems, self.repeated = problems or {}, set(repeated)
         self.places = places or counted(len(self))
 
     def __len__(self):

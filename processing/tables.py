@@ -6,8 +6,10 @@ import io
 import itertools
 import json
 import logging
+import math
 import re
 from array import array
+from collections import Counter
 
 from .encodings import decode
 from .places import Places
@@ -18,8 +20,9 @@ logger = logging.getLogger(__name__)
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}  # the usual ones, and their names
 SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # the first line of some files, by which spreadsheets read them
 WRITER = json.JSONEncoder(ensure_ascii=False)  # made once and not for each row
-LOOKED_AT = 500  # rows from which a separator is told
+LOOKED_AT = 500  # rows from which a separator is told, and a title
 SAMPLE = 2**16  # characters that the Sniffer looks at
+WHOLE, DECIMALS = re.compile(r"\s*-?\d+\s*"), re.compile(r"\d+\s*")  # the cells that 1,5 becomes
 
 
 def check_separator(separator):
@@ -87,7 +90,30 @@ def find_separator(path, text):
             f"{path}: the {' and the '.join(names)} could each be what separates its cells; give the right one, such "
             f"as --csv_separator {names[0]}"
         )
-    return found[0] if found else ","  # of a single column
+    below_title = [sign for sign, found in widths.items() if found and mostly_several(found[1:])]
+    return [*found, *below_title, ","][0]  # the last for a single column
+
+
+def mostly_several(widths):
+    """Whether most rows have more than one cell."""
+    return bool(widths) and sorted(widths)[len(widths) // 2] > 1
+
+
+def check_title(path, names, widths):
+    """
+    Args:
+        names: the cells of the first row that aren't empty.
+        widths: the number of such cells of the rows below.
+
+    Raises:
+        ValueError: the first row is a title and not the names of the columns.
+    """
+    if len(names) == 1 and mostly_several(widths):
+        raise ValueError(
+            f"{path}: expected the names of the columns in its first row, found one cell there, {str(names[0])[:80]!r}"
+            f", and more in most rows below; delete what stands above the names, such as a title, or, if that is the "
+            f"only column, write cells with a separator in them in quotes"
+        )
 
 
 def widths_of(path, text, separator):
@@ -148,7 +174,10 @@ def table_rows(path, text, separator, skipped=0):
     spaced = len(names) > 1 and all(name.startswith(" ") for name in names[1:])
     found = records(path, text, separator, spaced)
     *_, names = next(found, (0, 0, []))
-    names = unique_names(names)
+    below = list(itertools.islice(records(path, text, separator, spaced), 1, LOOKED_AT))
+    check_title(path, filled(names), [0 if isinstance(cells, csv.Error) else len(filled(cells)) for *_, cells in below])
+    ends = separators_at_ends(records(path, text, separator, spaced), len(names), separator)
+    named = unique_names(names[: max((place for place, name in enumerate(names, 1) if name.strip()), default=0)])
     texts, problems, numbers, lines = [], {}, array("q"), array("q")
     for number, line, cells in found:
         if isinstance(cells, csv.Error):
@@ -156,16 +185,70 @@ def table_rows(path, text, separator, skipped=0):
                 f"its quotes can't be read: {cells}; quotes within a cell in quotes are written twice"
             )
             cells = []
-        elif any(cells[len(names) :]):
-            problems[len(texts)] = (
-                f"expected {len(names)} cells, as many as there are columns, found {len(cells)}; write cells with "
-                f"{separator!r} in them in quotes"
-            )
-            cells = []
-        texts.append(WRITER.encode(dict(zip(names, cells))))
+        elif problem := problem_of(cells[: len(cells) - ends], names, separator):
+            problems[len(texts)], cells = problem, []
+        texts.append(WRITER.encode(dict(zip(named, cells))))
         numbers.append(number)
         lines.append(line + skipped)
-    return JsonRows(texts, names, True, problems, Places(numbers, "row", lines))
+    return JsonRows(texts, named, True, problems, Places(numbers, "row", lines), repeated_names(names))
+
+
+def filled(cells):
+    return [cell for cell in cells if cell.strip()]
+
+
+def separators_at_ends(rows, width, separator):
+    """How many empty cells each row has beyond those that have names, for lines that end in a separator.
+
+    0 unless it is so of all rows, and none that is whole without them looks as if a comma had parted one of its
+    cells: an empty cell too many may also come from that, and then all values after the comma are a column too far.
+
+    Args:
+        rows: as of `records`, that of the names first.
+        width: the number of names.
+    """
+    fewest, doubtful = math.inf, set()
+    for *_, cells in itertools.islice(rows, 1, None):
+        if isinstance(cells, csv.Error):
+            continue
+        surplus = list(itertools.takewhile(lambda cell: not cell.strip(), reversed(cells[width:])))
+        if not surplus:
+            return 0
+        fewest = min(fewest, len(surplus))
+        if separator == "," and (has_split_number(cells) or any(cell[:1] == " " for cell in cells)):
+            doubtful.add(len(cells) - width)
+    return 0 if fewest in doubtful or fewest == math.inf else fewest
+
+
+def has_split_number(cells):
+    """Whether a number may have been parted at its decimal comma: a 1 and a 5 in cells side by side."""
+    return any(WHOLE.fullmatch(one) and DECIMALS.fullmatch(next_one) for one, next_one in zip(cells, cells[1:]))
+
+
+def problem_of(cells, names, separator):
+    """What keeps cells from being a row, or None.
+
+    The first column may be without a name: pandas writes the numbers of rows so.
+    """
+    nameless = [place for place, cell in enumerate(cells[: len(names)]) if cell.strip() and not names[place].strip()]
+    advice = f"write cells with {separator!r} in them in quotes"
+    if len(cells) > len(names):
+        found = f"expected {len(names)} cells, as many as there are columns, found {len(cells)}; {advice}"
+        if not cells[-1].strip():
+            found += "; where all lines end in a separator, the first one must too"
+    elif nameless and nameless[-1]:
+        place = nameless[-1]
+        found = f"cell {place + 1} has a value, {cells[place][:80]!r}, and its column has no name; name it, or {advice}"
+    else:
+        return None
+    if separator == "," and has_split_number(cells):
+        found += "; a comma within a number, such as 1,5, must be in quotes, or separate cells by semicolons"
+    return found
+
+
+def repeated_names(names):
+    """The names that several columns have."""
+    return {name for name, times in Counter(names).items() if times > 1}
 
 
 def unique_names(names):

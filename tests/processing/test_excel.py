@@ -89,6 +89,19 @@ def test_errors_formulas_and_nameless_values_are_problems_of_their_rows(book, tm
     assert rows.problems[2] == "D4 has a value, and its column has no name"
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_title_above_the_names_is_told(book, tmp_path, merged):
+    path = save(book, tmp_path, ["Quiz of 2024"], HEAD, ["a", "q?", "red"])
+    if merged:
+        book.active.merge_cells("A1:C1")
+        book.save(path)
+    message = (
+        "a.xlsx, sheet 'Sheet': expected the names of the columns in its first row, found one cell there, 'Quiz of"
+    )
+    with pytest.raises(ValueError, match=message):
+        read_file(path)
+
+
 def test_a_sheet_is_named_where_there_are_several(book, tmp_path):
     path = save(book, tmp_path, HEAD, ["a", "q?", "red"])
     book.create_sheet("empty")

@@ -69,7 +69,9 @@ def test_the_line_by_which_spreadsheets_know_the_separator_is_no_row(tmp_path):
         ("image;question;answer\na;how much, then?;1,5\nb;how, why, where?;2,5\n", ["1,5", "2,5"]),
         ("image;answer;\na;red;\nb;blue;\n;;\n;;\n", ["red", "blue"]),  # as spreadsheets leave empty cells behind
         ("image, question, answer\na, what?, red\nb, 'x', \"a, b\"\n", ["red", "a, b"]),
-        ("image,answer\na,red,\nb\n\n , \n", ["red", None]),
+        ("image,answer\na,red\nb\n\n , \n", ["red", None]),
+        ("image,answer,note\na,red,x,\nb,,,\n", ["red", ""]),  # a separator at each line's end
+        (",image,answer\n0,a,red\n1,b,blue\n", ["red", "blue"]),  # the numbers of rows, as pandas writes them
     ],
 )
 def test_odd_tables_are_read_as_they_are_meant(tmp_path, content, answers):
@@ -105,6 +107,57 @@ def test_rows_are_named_as_spreadsheets_number_them(tmp_path):
     named = ["row 3", "row 4 (line 5 of the text)", "row 5 (line 6 of the text)", "row 6 (line 7 of the text)"]
     assert [rows.places.name(row) for row in range(4)] == named
     assert rows.problems.keys() == {1, 2} and rows["answer"] == ["b", None, None, "i"]
+
+
+GOOD = "0.png,which?,red,{}\n"
+QUOTES = "write cells with ',' in them in quotes"
+NUMBER = "; a comma within a number, such as 1,5, must be in quotes, or separate cells by semicolons"
+
+
+@pytest.mark.parametrize(
+    "names, rows, problem",
+    [
+        (
+            "image,question,answer,",
+            "0.png,how long?,1,5\n",
+            "cell 4 has a value, '5', and its column has no name; .*NUMBER",
+        ),
+        ("image,question,answer,", GOOD + "1.png,how long?,1,5\n", "cell 4 has a value, '5', .* no name; .*NUMBER"),
+        ("image,question,answer,,note", GOOD + "1.png,what?,red,blue,\n", "cell 4 has a value, 'blue'.*QUOTES$"),
+        ("image,question,answer,note", "0.png,how long?,1,5,\n", "expected 4 cells, .* found 5; QUOTES.*NUMBER"),
+        ("image,question,answer,note", GOOD + "1.png,how long?,1,5,\n", "expected 4 cells, .* found 5; .*NUMBER"),
+        ("image,question,answer,note", "3.png,what?,left lung, right lung,\n", "expected 4 cells.* must too$"),
+        ("image,question,answer,note", GOOD + "3.png,what?,left lung,right lung,\n", "expected 4 .* must too$"),
+        ("image,question,answer", "0.png,how long?,1,5\n", "expected 3 cells.* found 4; QUOTESNUMBER"),
+        ("image,question,answer", "0.png,which?,red,\n1.png,how long?,1,5,\n", "expected 3 cells.* found 4; .*NUMBER"),
+        ("image,question,answer", "0.png,which?,red\n1.png,which?,red,\n", "expected 3 cells.* found 4; QUOTES"),
+    ],
+)
+def test_a_comma_without_quotes_never_moves_a_value_into_another_column(tmp_path, names, rows, problem):
+    problem = problem.replace("QUOTES", re.escape(QUOTES)).replace("NUMBER", re.escape(NUMBER))
+    rows = read(tmp_path, f"{names}\n{rows.format('')}")
+    last = len(rows) - 1
+    assert list(rows.problems) == [last] and re.match(problem, rows.problems[last])
+    assert rows["answer"] == ["red"] * last + [None]
+
+
+def test_digits_side_by_side_are_suspicious_of_commas_alone(tmp_path):
+    assert read(tmp_path, "image;answer;fold\na;3;1;\nb;2;1;\n")["fold"] == ["1", "1"]
+    assert not read(tmp_path, "image,answer,fold\na,3,1\nb,2,1\n").problems
+
+
+def test_empty_columns_without_names_are_left_out(tmp_path):
+    assert read(tmp_path, "image,answer,,\na,red,,\n").column_names == ["image", "answer"]
+
+
+@pytest.mark.parametrize("title", ["Quiz of 2024", "Quiz of 2024;;", "\nQuiz of 2024\n"])
+@pytest.mark.parametrize("fields", [{}, {"csv_separator": ";"}])
+def test_a_title_above_the_names_is_told(tmp_path, title, fields):
+    message = (
+        "a.csv: expected the names of the columns in its first row, found one cell there, 'Quiz of 2024', and more"
+    )
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, f"{title}\nimage;question;answer\na;b;c\n", **fields)
 
 
 def test_a_quote_that_is_never_closed_is_named_where_it_opens(tmp_path):
