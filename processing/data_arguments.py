@@ -171,6 +171,7 @@ class DataArguments:
     # image, question, answer -> the column: of the training part of a saved model, and of the one that was read here.
     remembered_columns = found_columns = None
     known_columns = frozenset()  # names of the columns of all parts that are at hand: another part may have the answers
+    has_words = False  # whether the words for yes and no are those that a saved model keeps: none are looked for
 
     def __post_init__(self):
         if self.csv_separator is not None:

@@ -40,6 +40,8 @@ def settle_rules(data_args, answers=(), processor=None, renewed=False):
                 setattr(data_args, name, list(value) if isinstance(value, tuple) else value)
         check_saved_words(processor, data_args.rules, renewed)
         processor.answer_rules = data_args.rules.saved()
+        data_args.has_words = not renewed
+    if data_args.has_words:
         tell(found_groups(written(answers)), data_args.rules)
     elif not data_args.yes_answers:
         counts = written(answers)

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 # What a tower's configuration says besides its architecture, and an adapter's besides its own.
 NOT_ARCHITECTURE = {"architectures", "transformers_version", "dtype", "use_cache", "_name_or_path"}
 NOT_ADAPTER = {"base_model_name_or_path", "inference_mode", "revision", "peft_version", "auto_mapping"}
+ANEW = "Give the data and settings of the run it is from, or start anew without --resume_from_checkpoint"
 
 
 class CheckpointError(OSError):
@@ -253,25 +254,34 @@ def flatten(fields, prefix=""):
     return flat
 
 
+def check_rules(checkpoint, processor):
+    """Refuses a checkpoint that compares answers in another way.
+
+    Raises:
+        ValueError: words for yes and no, language or metric differ.
+    """
+    saved = AnswerRules(**(read_json(checkpoint, "processor_config.json").get("answer_rules") or {}))
+    rules = AnswerRules.of(processor)
+    other = shown_difference(saved, rules, not same_words(saved, rules))
+    if other:
+        raise ValueError(f"{checkpoint} compares answers in another way: {other}. {ANEW}")
+
+
 def check_processor(checkpoint, processor):
     """Refuses a checkpoint whose answers or tokens have other meanings.
 
     Raises:
-        ValueError: vocabulary, how answers are compared, or tokenizer differ.
+        ValueError: vocabulary or tokenizer differ.
     """
     saved = type(processor).from_pretrained(checkpoint)
-    advice = "Give the data and settings of the run it is from, or start anew without --resume_from_checkpoint"
-    own, rules = AnswerRules.of(saved), AnswerRules.of(processor)
-    other = shown_difference(own, rules, not same_words(own, rules))
-    if other:
-        raise ValueError(f"{checkpoint} compares answers in another way: {other}. {advice}")
+    rules = AnswerRules.of(processor)
     if difference(saved.answers, processor.answers, rules):
         known = set(map(rules.form, saved.answers))
         new = [answer for answer in processor.answers if rules.form(answer) not in known]
         raise ValueError(
             f"{checkpoint} has another vocabulary: {len(saved.answers)} answers there, {len(processor.answers)} here"
             + (f", of which {len(new)} are not among them, first {new[0]!r}" if new else "")
-            + f". {advice}"
+            + f". {ANEW}"
         )
     if saved.tokenizer.get_vocab() != processor.tokenizer.get_vocab():
-        raise ValueError(f"{checkpoint} has a tokenizer with other tokens. {advice}")
+        raise ValueError(f"{checkpoint} has a tokenizer with other tokens. {ANEW}")

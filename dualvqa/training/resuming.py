@@ -15,6 +15,7 @@ from processing import StreamedRows
 from .checkpoints import (
     check_architecture,
     check_processor,
+    check_rules,
     check_weights,
     complete_checkpoints,
     mean_weights,
@@ -56,6 +57,8 @@ class ResumingMixin:
         """
         if checkpoint:
             model = self.accelerator.unwrap_model(self.model)
+            if hasattr(self.processing_class, "answers"):
+                check_rules(checkpoint, self.processing_class)  # words of yes and no make another vocabulary
             check_architecture(checkpoint, model)
             check_weights(checkpoint, model)
             if hasattr(self.processing_class, "answers"):

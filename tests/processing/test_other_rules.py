@@ -53,6 +53,13 @@ def test_an_answer_of_the_vocabulary_does_not_become_yes_or_no(processor):
     assert settle_rules(args, processor=processor, renewed=True).shown == ("blue", "RED")
 
 
+def test_a_model_with_a_new_vocabulary_finds_the_words_of_its_new_data_and_another_keeps_its_own(processor):
+    for renewed, shown in ((True, ("Nein", "Ja")), (False, ("no", "yes"))):
+        args = DataArguments()
+        settle_rules(args, processor=processor, renewed=renewed)
+        assert settle_rules(args, ["Ja", "Nein", "rot"]).shown == shown
+
+
 def test_answers_that_the_model_cannot_say_are_told_with_the_flags(processor, german, caplog):
     tell_of_scored("test", ["yes", "no", "red"], processor)
     tell_of_scored("test", ["Ja", "Nein", "red"], german)

@@ -1,6 +1,7 @@
 """A table whose yes and no are Ja and Nein, from training to the answers of a saved folder."""
 
 import json
+import shutil
 
 import pytest
 from datasets import IterableDataset
@@ -9,9 +10,11 @@ from transformers import pipeline
 
 from dualvqa import DualVQATrainer, DualVQATrainingArguments, answers_of, build_model
 from dualvqa.run import main as run_vqa
+from dualvqa.run.model import renew_answers
 from dualvqa.training.building import load_model
 from modeling_dualvqa import DualVQAPipeline
-from processing import AnswerRules, AnswerVocabulary, DataArguments, DualVQAProcessor, StreamedRows
+from processing import AnswerRules, AnswerVocabulary, DataArguments, DualVQAProcessor, StreamedRows, summarise
+from processing.yes_no import settle_rules
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +138,56 @@ def test_a_stream_finds_the_words_too(image_folder, tmp_path):
     summary = StreamedRows(args, stream=IterableDataset.from_generator(lambda: iter(rows))).summary
     assert summary.rules.shown == ("Hayır", "Evet") and dict(summary.answers) == {"yes": 1, "no": 1, "ışık": 2}
     assert not args.yes_answers  # what it found is of these rows
+
+
+def test_a_new_vocabulary_leaves_yes_and_no_to_their_head_though_the_old_one_had_the_words(tiny_model, processor):
+    processor.answers, rules = ["Ja", "jawohl", "Nein"], AnswerRules(["ja", "jawohl"], ["nein"])
+    processor.answer_rules = rules.saved()
+    summary = summarise([("is it red?", "Ja"), ("is it red?", "nein"), ("what color?", "rot")], rules=rules)
+    renew_answers(tiny_model(), processor, DataArguments(), summary)
+    assert processor.answers == ["rot"]
+
+
+def test_a_stream_that_a_saved_model_goes_on_with_keeps_its_words(image_folder, processor, caplog):
+    answers = ["Ja", "Nein", "red"]
+    rows = [{"image": str(image_folder / "0.png"), "question": f"{n}?", "answer": a} for n, a in enumerate(answers)]
+    args = DataArguments()
+    settle_rules(args, processor=processor)
+    summary = StreamedRows(args, stream=IterableDataset.from_generator(lambda: iter(rows))).summary
+    assert summary.rules == AnswerRules.of(processor) and set(summary.answers) == {"ja", "nein", "red"}
+    assert '"Ja", "Nein" may mean yes and no' in caplog.text and "taken as yes" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_evaluates_and_answers_with_others_by_the_same_words_alone(german_run, tmp_path, caplog):
+    """Each is refused before it trains or evaluates, and data in other words are told."""
+    german = str(german_run.parent / "german.jsonl")
+    recipe = {"image_dir": str(german_run.parent), "output_dir": str(tmp_path), "use_cpu": True, "report_to": "none"}
+
+    def refused(message, *flags, **settings):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(json.dumps({**recipe, **settings}))
+        with pytest.raises(SystemExit, match=message):
+            run_vqa.main([str(path), *flags])
+
+    new = {"train_file": german, "image_size": 32, "preset": "none", "config": TINY, "do_train": True, "max_steps": 3}
+    new |= {"validation_fraction": 0.25, "resume_from_checkpoint": str(german_run)}
+    english = {"yes_answers": ["yes"], "no_answers": ["no"], "answer_language": "de"}
+    refused("yes_answers Ja --no_answers Nein there, --yes_answers yes --no_answers no here", **new, **english)
+    refused("--answer_language de there, --answer_language en here; --metric exact there", **new, metric="vqa")
+    saved = {"model_name_or_path": str(german_run)}
+    swapped = ["--yes_answers", "nein", "--no_answers", "Ja"]
+    refused("'Ja' means yes to the saved model", *swapped, **saved, train_file=german, do_train=True)
+    colors = ["--yes_answers", "rot", "--no_answers", "das Blau"]
+    scored = {**saved, "validation_file": german, "do_eval": True}
+    refused("is one of the saved model's open-ended answers", *colors, **scored)
+    other = shutil.copytree(german_run, tmp_path / "other")
+    config = json.loads((other / "processor_config.json").read_text())
+    rules = {"answer_language": "de"}
+    (other / "processor_config.json").write_text(json.dumps({**config, "answer_rules": rules}))
+    refused("compare answers in different ways: --yes_answers Ja", "--ensemble_with", str(other), **scored)
+    run_vqa.main([str(tmp_path / "recipe.yaml"), "--model_name_or_path", str(other), "--report", "false"])
+    assert 'validation: "Ja", "Nein" may mean yes and no, and count as wrong' in caplog.text
 
 
 def test_a_taught_yes_is_the_yes_no_heads(tiny_model, processor, image_folder):

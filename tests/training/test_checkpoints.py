@@ -10,7 +10,7 @@ from dualvqa.run import main as run_vqa
 from dualvqa.trainer import DualVQATrainer
 from dualvqa.training.building import load_model
 from dualvqa.training.checkpoint_integrity import is_whole_zip
-from dualvqa.training.checkpoints import check_processor, mean_weights
+from dualvqa.training.checkpoints import check_processor, check_rules, mean_weights
 from dualvqa.training.sharding import check_sharding
 
 GERMAN = {"yes_answers": ["ja"], "no_answers": ["nein"]}
@@ -203,8 +203,8 @@ def test_a_checkpoint_that_compares_answers_in_another_way_is_refused(processor,
     processor.answer_rules = GERMAN
     processor.save_pretrained(tmp_path)
     processor.answer_rules = {"yes_answers": ["JA"], "no_answers": ["Nein", "no"]}
-    check_processor(tmp_path, processor)
+    check_rules(tmp_path, processor)
     processor.answer_rules = rules
     message = message.format("yes_answers ja no_answers nein")
     with pytest.raises(ValueError, match=f"compares answers in another way: {message}"):
-        check_processor(tmp_path, processor)
+        check_rules(tmp_path, processor)
