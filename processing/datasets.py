@@ -35,6 +35,11 @@ __all__ = ["BadExampleError", "DataArguments", "find_image", "prepare_datasets",
 
 logger = logging.getLogger(__name__)
 
+UNANSWERED = (
+    "{:,} of {:,} rows have no answer to be scored by: fill it in, or take them out; `dualvqa predict` answers them "
+    "all, without a score"
+)
+
 
 def load_sources(args):
     """The rows as their source has them: part -> Dataset.
@@ -90,7 +95,7 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
         raw: the rows as their source has them: [`JsonRows`], [`PythonRows`] or a Dataset.
         part: its name, for messages.
         args: [`DataArguments`].
-        needs_answers: whether a row without an answer is a bad one.
+        needs_answers: whether a row without an answer is a bad one; "if_any", where another row has one.
         source: what messages call it; the file or the data set of the arguments when left out.
 
     Returns:
@@ -102,7 +107,7 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
     """
     source = source or args.files.get(part, f"the {part} part of {args.dataset_name}")
     args.known_columns = args.known_columns.union(raw.column_names)
-    columns = find_columns(raw.column_names, source, args, needs_answers)
+    columns = find_columns(raw.column_names, source, args, needs_answers is True)
     check_once(columns.values(), getattr(raw, "repeated", ()), source)
     if part == "train":
         args.found_columns = columns
@@ -111,7 +116,11 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
     cells = column_values(raw, set(columns.values()))
     cells = {name: [cells[column][row] for row in rows] for name, column in columns.items()}
     canonical, problems = read_cells(cells, columns, RowReader(args, source, getattr(raw, "all_text", False)))
-    answers = canonical.get("answer")
+    answers, hints = canonical.get("answer"), []
+    if needs_answers == "if_any":
+        unanswered = len(rows_without(answers or []))
+        needs_answers = bool(answers) and unanswered < len(rows)
+        hints = [UNANSWERED.format(unanswered, len(rows))] if needs_answers and unanswered else []
     if answers and not needs_answers and None in answers:
         logger.warning("%s has rows without an answer: it is predicted, not scored", source)
         answers = canonical.pop("answer")
@@ -131,7 +140,7 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
             if isinstance(key.__cause__, FileNotFoundError):
                 missing.append(canonical["image"][index])
     bad = listed(problems, rows, part, raw, canonical["image"])
-    hints = hints_of_missing(missing, args.image_dir, args.files.get(part))
+    hints += hints_of_missing(missing, args.image_dir, args.files.get(part))
     if bad and args.on_bad_example == "error":
         raise BadExampleError.of([BadRows(source, bad, len(rows), hints)])
     good = [index for index in range(len(rows)) if index not in problems]
@@ -224,7 +233,7 @@ def image_key(image, sources=FILES):
         return error
 
 
-def prepare_datasets(args, needs_training=True, keeps_training=False):
+def prepare_datasets(args, needs_training=True, keeps_training=False, scores_test=False):
     """Loads and checks all parts before anything long starts.
 
     Args:
@@ -234,6 +243,8 @@ def prepare_datasets(args, needs_training=True, keeps_training=False):
             training part here: see `StreamedRows`.
         keeps_training: whether a training part that there is is read anyway, to be compared with; nothing is cut off it
             for that.
+        scores_test: whether the test part is there to be scored: where some of its rows have answers, those without one
+            are bad rows. Otherwise such a part is predicted, not scored.
 
     Returns:
         DatasetDict with the canonical columns; the raw parts (for prediction files); the rows left out.
@@ -261,7 +272,8 @@ def prepare_datasets(args, needs_training=True, keeps_training=False):
         check_rules(args.exclude_rows, [name for part in raw if part != "test" for name in raw[part].column_names])
     for part, rows in raw.items():
         try:
-            parts[part], left_out = prepare_part(rows, part, args, needs_answers=part != "test" and args.reads_answers)
+            needs_answers = args.reads_answers if part != "test" else scores_test and "if_any"
+            parts[part], left_out = prepare_part(rows, part, args, needs_answers)
             bad += left_out
         except BadExampleError as error:  # all of them are told at once
             refused += error.parts

@@ -341,13 +341,15 @@ def test_what_is_no_data_and_no_arguments_is_named(make_trainer, data, arguments
 
 
 @pytest.mark.slow
-def test_a_second_training_leaves_nothing_of_the_first_model(make_trainer, tmp_path):
+def test_a_second_training_leaves_nothing_of_the_first_model(make_trainer, tmp_path, caplog):
     trainer = make_trainer()
     trainer.train()
     trainer.calibrate()
     trainer.write_report()
     assert json.loads((tmp_path / "run" / "report.json").read_text())["fitted_on"] == "validation"
+    (tmp_path / "run" / "predictions.jsonl").touch()
     trainer.train()
+    assert f"predictions.jsonl in {tmp_path / 'run'} is of a model that was there before" in caplog.text
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert not left & {"calibration_results.json", "eval_results.json", "report.json", "report.html"}
     assert not [key for key in json.loads((tmp_path / "run" / "all_results.json").read_text()) if "calibration" in key]

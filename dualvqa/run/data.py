@@ -24,8 +24,9 @@ def read_data(run):
     data.remembered_columns = remembered_columns(run.model)
     if run.processor is not None:
         settle_rules(data, processor=run.processor, renewed=model.new_answers)
+    scores_test = training.do_eval and not training.do_predict
     with listing_bad_rows(training.output_dir):
-        parts, run.raw, bad = prepare_datasets(data, training.do_train or model.fit_familiarity, reports)
+        parts, run.raw, bad = prepare_datasets(data, training.do_train or model.fit_familiarity, reports, scores_test)
     run.parts = dict(parts)
     if data.streaming and training.do_train:
         run.parts["train"] = open_training_rows(data, training)
@@ -70,3 +71,9 @@ def check_parts(training_args, parts):
         raise ValueError(f"--do_predict needs a test part, found {', '.join(parts)}; give --test_file")
     if training_args.do_eval and not ({"validation", "test"} & set(parts)):
         raise ValueError("--do_eval needs a validation or test part; give one, or a --validation_fraction above 0")
+    scored = any("answer" in parts[part].column_names for part in REPORTED if part in parts)
+    if training_args.do_eval and not training_args.do_predict and not scored:
+        raise ValueError(
+            "--do_eval has nothing to evaluate: no row of the test part has an answer. Give --answer_column if one has "
+            "them, or a --validation_file; `dualvqa predict` answers the questions without a score"
+        )

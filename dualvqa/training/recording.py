@@ -1,6 +1,7 @@
 """What a trainer keeps of what was reached: files of figures in the run's folder, and the record for the model card."""
 
 import contextlib
+import logging
 import os
 from pathlib import Path
 
@@ -13,15 +14,36 @@ from .output_folder import claimed
 from .preparing import part_name
 from .record import describe_part, figures, run_record
 
+logger = logging.getLogger(__name__)
+
 # What a folder says of its model.
 RESULTS = [*(f"{name}_results.json" for name in ("all", "eval", "eval_*", "test", "calibration")), "report.html"]
 RESULTS += ["report.json", "report_rows.jsonl"]
+# What commands leave beside it, and people ask for: not taken away.
+EARLIER = ("predictions.jsonl", "prediction", "evaluation")
 
 
 def forget_results(folder):
     """Takes away what a model that was in a folder before has reached: the new one has not."""
     for path in [path for pattern in RESULTS for path in Path(folder).glob(pattern)]:
         path.unlink(missing_ok=True)
+
+
+def warn_of_earlier(folder, own_names=()):
+    """Names what a model that was in a folder before has answered, or was found to reach, in files that a person may
+    want to keep: they stay.
+
+    Args:
+        own_names: files that the new model is about to write.
+    """
+    found = [name for name in EARLIER if name not in own_names and os.path.exists(os.path.join(folder, name))]
+    if found:
+        logger.warning(
+            "%s in %s %s of a model that was there before, not of this one",
+            " and ".join(found),
+            folder,
+            "are" if len(found) > 1 else "is",
+        )
 
 
 def same_rows(one, other):
@@ -126,6 +148,8 @@ class RecordingMixin:
         with claimed(self.args.output_dir) if self.args.should_save else contextlib.nullcontext():
             self.save_model(_internal_call=True)  # a push comes last: it may fail, and has nothing to say yet
             forget_results(self.args.output_dir)
+            if self.args.should_save:
+                warn_of_earlier(self.args.output_dir, ["predictions.jsonl"] if self.args.do_predict else [])
         with model_is_kept(self.args.output_dir):
             with named(os.path.join(self.args.output_dir, "trainer_state.json")):
                 self.save_state()

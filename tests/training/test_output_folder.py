@@ -14,6 +14,7 @@ from dualvqa.trainer import DualVQATrainer
 from dualvqa.training import output_folder
 from dualvqa.training.checkpoints import CheckpointError
 from dualvqa.training.output_folder import LOCK_NAME, claimed, written_whole
+from dualvqa.training.recording import warn_of_earlier
 
 HOLDER = """
 import sys, time
@@ -61,6 +62,19 @@ def test_a_model_is_replaced_by_a_whole_one_or_not_at_all(tmp_path):
         assert Path(folder, "README.md").read_text() == "by hand"
         Path(folder, "model-00001-of-00002.safetensors").write_text("after")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "model-00001-of-00002.safetensors"]
+
+
+def test_what_an_earlier_model_has_answered_stays_and_is_named(tmp_path, caplog):
+    (tmp_path / "report.html").touch()
+    warn_of_earlier(tmp_path)
+    assert not caplog.text
+    (tmp_path / "predictions.jsonl").touch()
+    warn_of_earlier(tmp_path, ["predictions.jsonl"])  # the new model's take their place
+    assert not caplog.text
+    (tmp_path / "evaluation").mkdir()
+    warn_of_earlier(tmp_path)
+    told = f"predictions.jsonl and evaluation in {tmp_path} are of a model that was there before, not of this one"
+    assert told in caplog.text and (tmp_path / "predictions.jsonl").exists()
 
 
 def test_a_full_disk_at_the_end_names_the_checkpoint_and_keeps_the_model_before(
