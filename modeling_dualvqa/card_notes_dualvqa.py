@@ -6,6 +6,46 @@ WAYS = {
     "held out by wording": "each of its questions was trained on in another wording, about the same image.",
 }
 
+METRICS = {"vqa": "VQA accuracy", "vizwiz": "VizWiz accuracy", "gqa": "GQA accuracy"}  # "exact" is plain accuracy
+COMPARED = {
+    "exact": "Answers are compared as strings, after normalisation",
+    "vqa": "The metric is `vqa`, the VQA evaluation's own score: answers are compared in its normal form",
+    "vizwiz": "The metric is `vizwiz`, VizWiz's own score: answers are compared in the VQA evaluation's normal form",
+    "gqa": "The metric is `gqa`, GQA's own score: an answer is right when it is written as the reference is",
+}
+SHARES = {  # of several people's answers, see processing/vqa_accuracy/answer_strings.py
+    "vqa": "the mean, over leaving each person out, of min(matches / 3, 1)",
+    "exact": "min(matches / 3, 1), of two people the share that agrees",
+}
+
+
+def metric_of(rules):
+    """The name of the metric in saved rules of comparison, a dict or None."""
+    return (rules or {}).get("metric") or "exact"
+
+
+def metric_name(rules):
+    """What figures by saved rules of comparison are called."""
+    return METRICS.get(metric_of(rules), "accuracy")
+
+
+def yes_and_no(rules):
+    """The words of saved rules that the model says for yes and for no."""
+    return tuple(((rules or {}).get(f"{word}_answers") or [word])[0] for word in ("yes", "no"))
+
+
+def scores_note(record):
+    """How the answers behind the figures were compared and scored."""
+    metric = metric_of(record.get("answer_rules"))
+    note = f"{COMPARED[metric]}; one run, one seed."
+    if any(row.get("people", 1) > 1 for row in record.get("data") or ()):
+        share = SHARES["vqa" if metric in ("vqa", "vizwiz") else "exact"]
+        note += (
+            f" Where several people answered, an answer scores by how many of them gave it: {share}. The figures are "
+            f"means of such shares of agreement, not shares of right answers."
+        )
+    return note
+
 
 def refit_note(record):
     """What has to be said of figures that were measured before the weights were trained anew."""

@@ -5,8 +5,10 @@ is not known:
 
 - `repo_id`: the model's name on the Hub; `license`, `base_model` (list) and `datasets` (list of Hub ids) as on the Hub
 - `data`: list of dicts `part`, `source`, `questions`, `images`, `coverage` where there are open-ended answers, and
-  `held_out`, how an evaluated part was held out of the training part; of the training part also `majority`, question
+  `held_out`, how an evaluated part was held out of the training part, and `people`, how many answered a question of it
+  at most; of the training part also `majority`, question
   type -> dict `answer` and `share`, its most frequent answer
+- `answer_rules`: how answers were compared, as the processor keeps it
 - `settings`: list of [name, value], of the training; a list because configurations are saved with sorted keys
 - `refit`: where the weights were trained anew on all rows after the figures were measured, a dict `questions`, `images`
   and `steps`
@@ -23,7 +25,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .card_notes_dualvqa import WAYS, memory_note, refit_note
+from .card_notes_dualvqa import WAYS, memory_note, metric_name, refit_note, scores_note, yes_and_no
 
 TASK = "visual-question-answering"
 OWN_TAGS = [TASK, "dualvqa", "custom_code"]
@@ -152,11 +154,12 @@ def render(config, parameters):
     """The card's text, up to the first row of the table of Python files."""
     record = config.model_card or {}
     repo_id = record.get("repo_id")
+    yes, no = map(cell, yes_and_no(record.get("answer_rules")))
     heads = {
-        "binary": "one head answers yes or no",
+        "binary": f"one head answers {yes} or {no}",
         "open_ended": f"one chooses among {config.num_answers} answers",
     }
-    answers = {"binary": "yes, no", "open_ended": f"{config.num_answers} answers of its training data"}
+    answers = {"binary": f"{yes}, {no}", "open_ended": f"{config.num_answers} answers of its training data"}
     vision = getattr(config.vision_config, "architecture", None) or config.vision_config.model_type
     text = TEXT.format(
         mark=MARK,
@@ -213,12 +216,12 @@ def ways(record):
 def metadata(record):
     """The YAML header, as the Hub reads it."""
     datasets = record.get("datasets") or []
-    results = []
+    results, accuracy = [], metric_name(record.get("answer_rules"))
     for part, figures in measured(record):
         way = ways(record).get(part)
         source = next((row["source"] for row in record.get("data") or [] if row["part"] == part), part)
         for label, prefix in TYPES.items():
-            for name, kind in (("accuracy", "accuracy"), ("macro_f1", "f1")):
+            for name, shown in (("accuracy", accuracy), ("macro_f1", "macro-f1")):
                 if f"routed_{prefix}{name}" in figures:
                     results.append(
                         EvalResult(
@@ -226,8 +229,8 @@ def metadata(record):
                             dataset_type=(datasets or [source])[0],
                             dataset_name=f"{source} ({part}{', ' + way if way else ''})",
                             dataset_split=part,
-                            metric_type=kind,
-                            metric_name=f"routed {name.replace('_', '-')}, {label}",
+                            metric_type="f1" if name == "macro_f1" else "accuracy",
+                            metric_name=f"routed {shown}, {label}",
                             metric_value=figures[f"routed_{prefix}{name}"],
                         )
                     )
@@ -280,12 +283,12 @@ def settings_table(settings):
 
 def result_tables(record):
     """A table for each part: a row for each way of choosing the head, a column for each question type."""
-    results, held_out = measured(record), ways(record)
+    results, held_out, metric = measured(record), ways(record), metric_name(record.get("answer_rules"))
     blocks = [refit_note(record)] if record.get("refit") else []
     if not results:
         return "\n\n".join([*blocks, "Not measured."])
     for part, figures in results:
-        lines = [f"| accuracy, % ({part}) | {' | '.join(TYPES)} | |", "|---" * (len(TYPES) + 2) + "|"]
+        lines = [f"| {metric}, % ({part}) | {' | '.join(TYPES)} | |", "|---" * (len(TYPES) + 2) + "|"]
         for kind, meaning in KINDS.items():
             cells = [figures.get(f"{kind}_{prefix}accuracy") for prefix in TYPES.values()]
             if any(cell is not None for cell in cells):
@@ -303,8 +306,7 @@ def result_tables(record):
         if "router_accuracy" in figures and len(lines) > 2:
             besides.append(f"The model chooses the right head for {figures['router_accuracy']:.1%} of the questions.")
         blocks.append("\n".join(lines) + "\n\n" + "\n".join(besides))
-    note = "Answers are compared as strings, after normalisation; one run, one seed."
-    return "\n\n".join([*blocks, note])
+    return "\n\n".join([*blocks, scores_note(record)])
 
 
 def list_code(folder):

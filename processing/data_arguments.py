@@ -172,6 +172,7 @@ class DataArguments:
     remembered_columns = found_columns = None
     known_columns = frozenset()  # names of the columns of all parts that are at hand: another part may have the answers
     has_words = False  # whether the words for yes and no are those that a saved model keeps: none are looked for
+    cuts_validation = False  # whether the validation part was cut off the training part
 
     def __post_init__(self):
         if self.csv_separator is not None:

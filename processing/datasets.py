@@ -262,6 +262,7 @@ def prepare_datasets(args, needs_training=True, keeps_training=False, scores_tes
         check_column(raw["train"].column_names, args.question_group_column)
     splits = "validation" not in raw and (args.folds or args.validation_fraction) and not args.streaming
     splits = splits and (needs_training or set(raw) == {"train"})
+    args.cuts_validation = bool(splits)
     kept = needs_training or (keeps_training and not args.streaming)
     if not kept and not splits:
         raw.pop("train", None)

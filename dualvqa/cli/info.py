@@ -135,7 +135,7 @@ def page(folder, found):
     results = found["results"] or {}
     for part in sorted(results.keys() - {"calibration"}, key=lambda part: (part == "test", part)):
         if results[part]:
-            yield from accuracies(part, results[part])
+            yield from accuracies(part, results[part], (found["answer_rules"] or {}).get("metric"))
             yield from measured_on(part, found["held_out"].get(part), found["refit"])
     yield from memory(found["memory"], found["memory_figures"], found["refit"])
     yield from calibration(found["calibration"] or {}, results.get("calibration") or {})
@@ -225,9 +225,10 @@ def memory(kept, figures, refit):
     yield from measured_on("validation", figures.get("held_out"), refit)
 
 
-def accuracies(part, figures):
+def accuracies(part, figures, metric):
     ways = [way for way in WAYS if f"{way}_accuracy" in figures]
-    yield from ("", f"reached ({part} part):" + "".join(f"{way:>10}" for way in ways))
+    named = f", metric {metric}" if metric else ""
+    yield from ("", f"reached ({part} part{named}):" + "".join(f"{way:>10}" for way in ways))
     for label, prefix in TYPES.items():
         shares = [figures.get(f"{way}_{prefix}accuracy") for way in ways]
         if any(share is not None for share in shares):

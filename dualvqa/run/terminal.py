@@ -1,6 +1,8 @@
 """What a run says on the terminal: what it reached, as a sentence and a small table."""
 
+from modeling_dualvqa.card_notes_dualvqa import metric_name
 from processing import question_type_of
+from processing.answers import as_list
 from processing.leakage import in_short
 from processing.vqa_accuracy.rules import ENGLISH
 
@@ -34,7 +36,9 @@ def figure_lines(name, metrics, rows=None, way=None, rules=ENGLISH):
         return calibration_lines(figures)
     if "routed_accuracy" in figures:
         part = PARTS.get(name, name)
-        lines = accuracy_lines(f"{part} ({in_short(way)})" if way else part, figures, count_questions(rows, rules))
+        counts = count_questions(rows, rules)
+        said = reached(figures, counts, rules, several_answer(rows))
+        lines = accuracy_lines(f"{part} ({in_short(way)})" if way else part, figures, counts, said)
         return lines if way == in_short(way) else [*lines, f"  seen: {way}"]
     shown = {key: value for key, value in figures.items() if not any(word in key for word in APART)}
     return [
@@ -86,15 +90,32 @@ def count_questions(rows, rules):
     return {"yes/no": kinds.count(0), "open-ended": kinds.count(1), "all": len(kinds)}
 
 
-def accuracy_lines(part, figures, counts):
+def several_answer(rows):
+    """Whether questions of canonical rows have the answers of several people."""
+    known = rows is not None and "answer" in rows.column_names
+    return known and any(len(as_list(answer)) > 1 for answer in rows["answer"][:])
+
+
+def reached(figures, counts, rules, several):
+    """What share of the questions was answered right; where answers are partly right, or another metric than exact
+    match scores them, its name and what a score is."""
+    share, name = f"{figures['routed_accuracy']:.1%}", metric_name(rules.saved())
+    if name == "accuracy" and not several:
+        of = f" of {counts['all']:,} questions" if counts else ""
+        return f"{share}{of} answered right"
+    over = f" over {counts['all']:,} questions" if counts else ""
+    agreement = ", each scored by how many people agree" if several else ""
+    return f"{name} {share}{over}{agreement}"
+
+
+def accuracy_lines(part, figures, counts, said):
     """A sentence, the table of accuracies, and what limits them."""
-    about = f" of {counts['all']:,} questions" if counts else ""
     instead = (
         f"; always the most frequent answer: {figures['majority_accuracy']:.1%}"
         if "majority_accuracy" in figures
         else ""
     )
-    lines = [f"{part[0].upper()}{part[1:]}: {figures['routed_accuracy']:.1%}{about} answered right{instead}."]
+    lines = [f"{part[0].upper()}{part[1:]}: {said}{instead}."]
     ways = [way for way in WAYS if f"{way}_accuracy" in figures]
     lines.append(" " * 12 + "".join(f"{way:>10}" for way in ways) + (f"{'questions':>12}" if counts else ""))
     for label, prefix in TYPES.items():

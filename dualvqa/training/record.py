@@ -8,7 +8,7 @@ from collections import Counter
 from importlib.metadata import version
 
 from processing import AugmentationArguments, majority_answers
-from processing.answers import question_type_of
+from processing.answers import as_list, question_type_of
 from processing.processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
 
 LOSSES = ("binary", "open_ended", "question_type")
@@ -60,28 +60,30 @@ def describe_part(name, rows, vocabulary, summary=None, data_args=None, binary=T
     if name == "train":
         row |= {"questions": summary.rows, "images": summary.images}
         row["coverage"] = vocabulary.coverage(summary.answers.elements())
-        row["majority"] = describe_majority(summary.answers, vocabulary.rules)
+        row["majority"] = describe_majority(summary)
     else:
         row |= {"questions": len(rows), "images": len(set(rows["image_key"][:]))}
         if "answer" in rows.column_names:
-            row["coverage"] = vocabulary.coverage(rows["answer"][:], binary)
+            answers = rows["answer"][:]
+            row["coverage"] = vocabulary.coverage(answers, binary)
+            row["people"] = max((len(as_list(answer)) for answer in answers), default=0)
     return row
 
 
-def describe_majority(counts, rules):
-    """The most frequent training answer of each question type, with its share of that type's questions.
+def describe_majority(summary):
+    """The most frequent training answer of each question type, as most people wrote it, with its share of that type's
+    questions.
 
     Args:
-        counts: how often each normalised answer occurs, a Counter.
-        rules: [`AnswerRules`], with the words for yes and no.
+        summary: the training part's [`TrainingSummary`].
     """
-    own = dict(zip(BINARY_ANSWERS, rules.shown))
-    sizes = Counter()
+    counts, sizes = summary.answers, Counter()
+    written = {**summary.writings, **dict(zip(BINARY_ANSWERS, summary.rules.shown))}
     for answer, count in counts.items():
         sizes[QUESTION_TYPES[question_type_of(answer)]] += count
     majority = majority_answers(counts.elements())
     return {
-        kind: {"answer": own.get(answer, answer), "share": round(counts[answer] / sizes[kind], 6)}
+        kind: {"answer": written.get(answer, answer), "share": round(counts[answer] / sizes[kind], 6)}
         for kind, answer in sorted(majority.items())
     }
 
@@ -158,7 +160,7 @@ def flat(fields, prefix=""):
 
 def validation_part(data_args):
     """How the validation part was cut off the training part, or None where it is a part of its own."""
-    if data_args.validation_file or not (data_args.files or data_args.dataset_name):
+    if not data_args.cuts_validation:
         return None
     share = f"fold {data_args.fold} of {data_args.folds}" if data_args.folds else f"{data_args.validation_fraction:.0%}"
     return f"{share} of {CUT[data_args.split_by]}, split seed {data_args.split_seed}"

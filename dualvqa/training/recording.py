@@ -76,7 +76,8 @@ class RecordingMixin:
             for name, rows in parts
         ]
         start = getattr(model, "start", None) or Start(continued_from=model.name_or_path or None)
-        model.config.model_card = run_record(start, self.args, self.data_args, data)
+        record = run_record(start, self.args, self.data_args, data)
+        model.config.model_card = {**record, "answer_rules": self.processing_class.answer_rules}
 
     def described_part(self, name, rows):
         """What the card says of an evaluated part; see `describe_part`."""

@@ -8,6 +8,7 @@ from dualvqa.training.arguments import DualVQATrainingArguments
 from dualvqa.training.building import Start
 from dualvqa.training.record import describe_settings
 from modeling_dualvqa import DualVQAForQuestionAnswering
+from modeling_dualvqa.model_card_dualvqa import metadata, result_tables
 from processing import DataArguments
 
 MAJORITY = {"open_ended": {"answer": "left_lung*", "share": 0.042}, "binary": {"answer": "no", "share": 0.512}}
@@ -151,6 +152,34 @@ def test_a_model_with_one_head_does_not_claim_the_other(tiny_model, tmp_path):
     tiny_model(heads=["binary"]).save_pretrained(tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "one head answers yes or no" in text and "chooses among" not in text and "It knows yes, no, and" in text
+
+
+@pytest.mark.parametrize(
+    "metric, people, name, said",
+    [
+        (None, 1, "accuracy", "Answers are compared as strings, after normalisation; one run"),
+        (None, 3, "accuracy", "min(matches / 3, 1), of two people the share that agrees"),
+        ("vqa", 10, "VQA accuracy", "the mean, over leaving each person out, of min(matches / 3, 1)"),
+        ("vizwiz", 10, "VizWiz accuracy", "The metric is `vizwiz`, VizWiz's own score"),
+        ("gqa", 1, "GQA accuracy", "an answer is right when it is written as the reference is"),
+    ],
+)
+def test_the_metric_is_named_and_scores_of_several_people_are_shares_of_agreement(metric, people, name, said):
+    rules = {"metric": metric} if metric else None
+    data = [RECORD["data"][0], {**RECORD["data"][1], "people": people}]
+    record = {**RECORD, "answer_rules": rules, "data": data}
+    results = result_tables(record)
+    assert f"| {name}, % (test) |" in results and said in results
+    assert ("not shares of right answers" in results) == (people > 1)
+    assert ("compared as strings" in results) == (metric is None)
+    assert f"routed {name}, all" in {result.metric_name for result in metadata(record).eval_results}
+
+
+def test_yes_and_no_are_the_persons_own_words(tiny_model, tmp_path):
+    rules = {"yes_answers": ["Ja", "jawohl"], "no_answers": ["Nein"]}
+    tiny_model(model_card={**RECORD, "answer_rules": rules}).save_pretrained(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "one head answers Ja or Nein" in text and "It knows Ja, Nein and the 3 answers" in text
 
 
 @pytest.mark.parametrize("before, after, truer", [(0.054, 0.09, False), (0.09, 0.054, True)])

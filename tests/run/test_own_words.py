@@ -9,6 +9,7 @@ from helpers import TINY, lines_of, write_images, write_jsonl
 from transformers import pipeline
 
 from dualvqa import DualVQATrainer, DualVQATrainingArguments, answers_of, build_model
+from dualvqa.cli import main
 from dualvqa.run import main as run_vqa
 from dualvqa.run.model import renew_answers
 from dualvqa.training.building import load_model
@@ -60,6 +61,21 @@ def test_figures_count_them_as_yes_and_no(german_run):
     for row in rows:
         said = row["answers"]["oracle"]["answer"]
         assert row["answers"]["oracle"]["correct"] == float(said == row["references"][0])
+
+
+@pytest.mark.slow
+def test_the_card_and_info_speak_the_persons_own_words(german_run, capsys):
+    card = " ".join((german_run / "README.md").read_text().split())
+    assert "one head answers Ja or Nein" in card and "It knows Ja, Nein and the 3 answers" in card
+    main(["info", str(german_run)])
+    shown = capsys.readouterr().out
+    majority = json.loads((german_run / "config.json").read_text())["model_card"]["data"][0]["majority"]
+    assert majority["binary"]["answer"] in ("Ja", "Nein") and majority["open_ended"]["answer"] in (
+        "rot",
+        "das Blau",
+        "grün",
+    )
+    assert f"most often answered {majority['binary']['answer']} or {majority['open_ended']['answer']}" in shown
 
 
 @pytest.mark.slow

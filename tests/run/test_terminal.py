@@ -1,8 +1,10 @@
 """What a run reached, as the terminal shows it."""
 
+import pytest
 from datasets import Dataset
 
 from dualvqa.run.terminal import figure_lines, show_figures
+from processing import AnswerRules
 
 FIGURES = {
     "eval_routed_accuracy": 0.8,
@@ -22,19 +24,33 @@ FIGURES = {
 
 
 def test_an_evaluation_is_a_sentence_and_a_table(capsys):
-    rows = Dataset.from_dict({"answer": [["yes", "no", "yes"], ["no"], ["yes"], ["red"]]})
+    rows = Dataset.from_dict({"answer": [["no"], ["yes"], ["red"]]})
     show_figures("eval", FIGURES, rows)
     assert capsys.readouterr().out.splitlines() == [
         "",
-        "Validation part: 80.0% of 4 questions answered right; always the most frequent answer: 40.0%.",
+        "Validation part: 80.0% of 3 questions answered right; always the most frequent answer: 40.0%.",
         "                routed    oracle  majority   questions",
-        "  yes/no         90.0%     90.0%     50.0%           3",
+        "  yes/no         90.0%     90.0%     50.0%           2",
         "  open-ended     60.0%     67.5%     20.0%           1",
-        "  all            80.0%     82.5%     40.0%           4",
+        "  all            80.0%     82.5%     40.0%           3",
         "  routed: the model chooses the head, oracle: the true type does, majority: most frequent answer",
         "  coverage: with this vocabulary the open-ended accuracy can be 95.5% at most",
         "  router: right for 97.5% of the questions",
     ]
+
+
+@pytest.mark.parametrize(
+    "answers, metric, said",
+    [
+        (["red", "no"], "exact", "80.0% of 2 questions answered right"),
+        ([["red", "blue"], ["no"]], "exact", "accuracy 80.0% over 2 questions, each scored by how many people agree"),
+        ([["red"] * 9, ["no"]], "vqa", "VQA accuracy 80.0% over 2 questions, each scored by how many people agree"),
+        (["red", "no"], "gqa", "GQA accuracy 80.0% over 2 questions"),
+    ],
+)
+def test_a_score_is_named_and_agreement_is_not_called_a_share_of_right_answers(answers, metric, said):
+    lines = figure_lines("eval", FIGURES, Dataset.from_dict({"answer": answers}), rules=AnswerRules(metric=metric))
+    assert lines[0] == f"Validation part: {said}; always the most frequent answer: 40.0%."
 
 
 def test_how_the_questions_were_held_out_is_said_in_short_and_then_in_numbers():
