@@ -1,12 +1,10 @@
 """Rows that can't be used: how they are told, all of them at once."""
 
-import os
 from typing import NamedTuple
 
 from .image_sources_dualvqa import printable
 
 SHOWN = 10
-MOST_FOLDERS = 100  # in which missing images are looked for
 ADVICE = "or leave such rows out with --on_bad_example skip, in Python with DataArguments(on_bad_example='skip')"
 
 
@@ -68,33 +66,3 @@ def image_name(image):
     if image is None:
         return "no image"
     return printable(image if isinstance(image, str) else image.get("path") or "embedded image")
-
-
-def folders_near(folder):
-    """A folder, and those in it."""
-    with os.scandir(folder) as found:
-        inner = sorted(entry.name for entry in found if entry.is_dir())
-    return [folder, *(os.path.join(folder, name) for name in inner[:MOST_FOLDERS])]
-
-
-def hints_of_missing(missing, image_dir, file):
-    """What may be the matter where images are no files.
-
-    Args:
-        missing: their paths, as they were looked for.
-        image_dir: folder that they start from, or None.
-        file: that of the rows, or None.
-    """
-    if not missing:
-        return []
-    number = "1 image is no file" if len(missing) == 1 else f"{len(missing):,} images are no files"
-    started = f"--image_dir {image_dir}" if image_dir else f"{os.getcwd()}, for there is no --image_dir"
-    folders = folders_near(os.path.dirname(file) or os.curdir) if file else []
-    folders += [os.curdir, os.path.dirname(os.path.normpath(image_dir))] if image_dir else []
-    for path in missing[:SHOWN]:
-        own = os.path.relpath(path, image_dir) if image_dir else path
-        for folder in folders:
-            found = os.path.join(folder, own)
-            if not os.path.isabs(own) and os.path.isfile(found):
-                return [f"{number}; {printable(found)} is one: give --image_dir {folder or os.curdir}"]
-    return [f"{number}; relative paths start from {started}"]

@@ -14,7 +14,7 @@ import pyarrow
 from datasets import Dataset, DatasetDict, Image
 from datasets.exceptions import DatasetsError
 
-from .bad_rows import BadExampleError, BadRows, hints_of_missing, image_name
+from .bad_rows import BadExampleError, BadRows, image_name
 from .canonical import BadCellError, RowReader, find_image, to_text
 from .columns import check_once, find_columns
 from .data_arguments import DataArguments
@@ -24,6 +24,7 @@ from .hub_data import load_hub
 from .image_keys import content_key
 from .image_loading_dualvqa import embedded, load_image
 from .image_sources_dualvqa import FILES
+from .missing_images import hints_of_missing
 from .own_scores import check_scored
 from .places import counted
 from .public_sets import close_set, load_public_set, set_name

@@ -37,7 +37,10 @@ def test_images_that_are_missing_by_the_thousand_are_counted_and_the_first_ten_s
     lines = str(error).splitlines()
     assert lines[0].endswith("train.jsonl has 3,000 bad rows of 3,000:") and len(lines) == 14
     assert lines[10].startswith("  line 10 (") and lines[11] == "  ..."
-    assert lines[12] == f"3,000 images are no files; relative paths start from --image_dir {image_folder}"
+    assert (
+        lines[12]
+        == f"3,000 rows name 3,000 images that don't exist; relative paths start from --image_dir {image_folder}"
+    )
     assert len(error.rows) == 3000
 
 
@@ -62,4 +65,6 @@ def test_where_missing_images_are_is_said_if_they_are_near(image_folder, monkeyp
         "c.jsonl": "nowhere.png",
     }.items():
         write_jsonl(image_folder / name, [{"image": image, "question": "q?", "answer": "red"}])
-    assert f"1 image is no file; {hint}" in str(refused(image_folder, train_file=file, image_dir=image_dir))
+    assert f"1 row names an image that doesn't exist; {hint}" in str(
+        refused(image_folder, train_file=file, image_dir=image_dir)
+    )

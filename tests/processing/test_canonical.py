@@ -102,7 +102,7 @@ def test_all_bad_rows_are_told_the_first_of_them_with_row_and_path(image_folder)
     message = str(caught.value)
     first, *rows, hint, advice = message.splitlines()
     assert first.endswith("bad.jsonl has 12 bad rows of 13:") and len(rows) == 11 and rows[10] == "  ..."
-    assert hint == f"9 images are no files; relative paths start from --image_dir {image_folder}"
+    assert hint == f"9 rows name an image that doesn't exist; relative paths start from --image_dir {image_folder}"
     assert rows[0] == "  line 2 (no image): column 'image': expected one image, found a list of 2"
     assert rows[1].endswith("0.png): column 'question': expected a question's text, found an object with 'en'")
     assert rows[2].endswith("no answer") and advice.startswith("Mend them, or leave such rows out")
