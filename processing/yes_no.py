@@ -1,13 +1,14 @@
 """Which words of a data set mean yes and no: those that are given, the saved model's, or usual ones that are found."""
 
 import logging
+import shlex
 from collections import Counter
 
 from .answers import AnswerRules, AnswerVocabulary, as_list
 from .other_rules import check_saved_words
 from .vqa_accuracy.languages import CODES, USUAL_WORDS
 from .vqa_accuracy.normal_form import normal_form
-from .wording import worded
+from .wording import command_lines, worded
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +92,14 @@ def take(data_args, group, counts):
     if AnswerRules().form(yes[0]) == "yes" and AnswerRules().form(no[0]) == "no" and len(yes) == len(no) == 1:
         return
     data_args.yes_answers, data_args.no_answers = yes, no
-    number = sum(counts[word] for word in (*yes, *no))
+    forms = {normal_form(word, "none") for word in (*yes, *no)}
+    number = sum(count for text, count in counts.items() if normal_form(text, "none") in forms)
     language = CODES.get(whose)
     if language and not data_args.answer_language:
         whose = f"{whose}; {worded(f'--answer_language {language}')} for its articles and number words"
     logger.warning(
-        "%s: taken as yes, %s: as no (%s; %s of %s answers), for the yes/no head. To say otherwise: %s",
+        "%s: taken as yes, %s: as no (%s; %s of %s answers), for the yes/no head. To keep them as words among the "
+        "others: %s",
         quoted(yes),
         quoted(no),
         whose,
@@ -150,4 +153,7 @@ def quoted(words):
 
 
 def flags(yes, no):
-    return worded(f"--yes_answers {' '.join(yes)} --no_answers {' '.join(no)}")
+    """The words as flags, or as arguments in Python, ready to be copied."""
+    if command_lines:
+        return f"--yes_answers {shlex.join(yes)} --no_answers {shlex.join(no)}"
+    return f"yes_answers={list(yes)}, no_answers={list(no)}"

@@ -67,7 +67,7 @@ def test_answers_that_the_model_cannot_say_are_told_with_the_flags(processor, ge
     assert not caplog.records
     tell_of_scored("test", ["Ja", ["Nein", "Nein"], "red"], processor)
     assert 'test: "Ja", "Nein" may mean yes and no' in caplog.text and 'its words are "yes", "no"' in caplog.text
-    assert "give yes_answers yes Ja no_answers no Nein" in caplog.text
+    assert "give yes_answers=['yes', 'Ja'], no_answers=['no', 'Nein']" in caplog.text
 
 
 def test_answers_that_are_in_the_vocabulary_are_no_yes_and_no(processor, caplog):

@@ -6,6 +6,7 @@ import pytest
 from helpers import ROOT
 
 from processing import AnswerRules, AnswerVocabulary, DataArguments, prepare_dataset, summary_of
+from processing.wording import command_line
 from processing.yes_no import settle_rules
 
 
@@ -61,7 +62,7 @@ def test_a_saved_model_keeps_its_words_and_says_which_others_look_like_yes_and_n
     assert (args.answer_language, args.metric) == ("fr", "vqa")
     assert processor.answer_rules["metric"] == "vqa"
     assert '"ja", "nein" may mean yes and no' in caplog.text
-    assert "give yes_answers oui ja no_answers non nein" in caplog.text
+    assert "give yes_answers=['oui', 'ja'], no_answers=['non', 'nein']" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -105,3 +106,14 @@ def test_nothing_that_has_a_processor_compares_answers_as_english():
     english = re.compile(r"^from processing.*import.*\b(normalise_answer|consensus|answer_score)\b", re.MULTILINE)
     found = [path.name for path in (ROOT / "dualvqa").rglob("*.py") if english.search(path.read_text(encoding="utf-8"))]
     assert not found
+
+
+def test_all_writings_of_the_words_are_counted_and_the_way_back_can_be_copied(caplog):
+    answers = ["Ja", "ja", "JA", "Nein", "rot"]
+    found(*answers)
+    assert "4 of 5 answers" in caplog.text
+    back = "To keep them as words among the others: "
+    assert caplog.text.strip().endswith(f"{back}yes_answers=['yes'], no_answers=['no']")
+    with command_line():
+        found(*answers)
+    assert caplog.text.strip().endswith(f"{back}--yes_answers yes --no_answers no")
