@@ -79,7 +79,7 @@ class InterruptionCallback(TrainerCallback):
     """
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self.process = folder, os.getpid()
         self.number = 0  # of the signal that has come
         self.stopping = 0  # the same in all processes
         self.planned = True  # whether the run was to write this checkpoint anyway
@@ -90,7 +90,8 @@ class InterruptionCallback(TrainerCallback):
             raise KeyboardInterrupt
         if not self.number:
             self.number = number
-            if int(os.environ.get("RANK", 0)) == 0:  # print() may not be used in here
+            # Not a worker that was just made, and still had this handler. print() may not be used in here.
+            if int(os.environ.get("RANK", 0)) == 0 and os.getpid() == self.process:
                 os.write(2, b"\nstopping after this step, with a checkpoint; Ctrl-C stops at once and without one\n")
 
     def checkpoint(self, state):

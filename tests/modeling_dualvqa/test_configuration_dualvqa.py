@@ -145,7 +145,7 @@ def test_what_a_tower_says_of_itself_fits(name):
         ({"fusion_type": "crossattention"}, "fusion_type must be one of attention, cross_attention"),
         ({"vision_config": {"architecture": "mobilenet_v3_smal"}}, "did you mean one of mobilenet_v3_small"),
         ({"vision_config": {"architecture": "vit_b_16"}}, "from transformers or timm"),
-        ({"text_config": {"model_type": "t5"}}, "encoder-decoder"),
+        ({"text_config": {"model_type": "vit"}}, "can't be a text tower"),
     ],
 )
 def test_parts_that_do_not_exist_are_named(tiny_config, fields, message):
