@@ -5,7 +5,7 @@ import re
 from collections import Counter
 
 from .processing_dualvqa import BINARY_ANSWERS
-from .vqa_accuracy.answer_strings import answer_score, as_list, consensus, normalise_answer, question_type_of
+from .vqa_accuracy.answer_strings import as_list, question_type_of
 from .vqa_accuracy.normal_form import NUMBER_WORDS
 from .vqa_accuracy.rules import ENGLISH, AnswerRules
 
@@ -20,6 +20,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+# Those of English answers and exact match; see `AnswerRules`.
+normalise_answer, consensus, answer_score = ENGLISH.form, ENGLISH.consensus, ENGLISH.score
 
 IGNORE_INDEX = -100
 EARLIER_PUNCTUATION = re.compile(r"['’‘`´;/\[\]\"{}()=+\\_><@,?!:*|~^“”]")  # never in what earlier versions saved

@@ -6,11 +6,10 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from .answers import AnswerRules, AnswerVocabulary, question_type_of
+from .answers import AnswerRules, AnswerVocabulary, answer_score, question_type_of
 from .outputs import joined, named_logits, output_chunks
 from .own_scores import COLUMNS, check_people, own_scores, read_column
 from .processing_dualvqa import QUESTION_TYPES
-from .vqa_accuracy.answer_strings import answer_score
 from .vqa_accuracy.vqa_accuracy import VQAAccuracy, references_of
 
 __all__ = ["AnswerMetrics", "VQAAccuracy", "answer_score", "majority_answers"]

@@ -1,7 +1,6 @@
-"""Answers as strings: what people said, what most of them said, how right an answer is, and the type of question."""
+"""Answers as strings: what people said, the score of what some of them said, and the type of question."""
 
 import numbers
-from collections import Counter
 from decimal import Decimal
 
 from .normal_form import normal_form
@@ -36,32 +35,6 @@ def as_list(answers):
     return [text for text in texts if text is not None]
 
 
-def normalise_answer(answer):
-    """The form by which answers are compared. It is not for showing: see docs/explanations/answer_normalisation.md.
-
-    Case, typography, articles, number words and white space make no difference; whatever may carry meaning does.
-
-    Raises:
-        ValueError: None or another gap, which is no answer, or neither text nor a number.
-    """
-    text = answer if isinstance(answer, str) else answer_text(answer)
-    if text is None:
-        raise ValueError(f"expected an answer, found {answer!r}: leave gaps out before answers are compared")
-    return normal_form(text)
-
-
-def consensus(answers):
-    """The normal form of what most people said, the first of them where several are level; gaps are no votes.
-
-    Raises:
-        ValueError: nobody said anything.
-    """
-    forms = Counter(map(normalise_answer, as_list(answers)))
-    if not forms:
-        raise ValueError(f"expected an answer or a list with at least one, found {answers!r}: nobody said anything")
-    return forms.most_common(1)[0][0]
-
-
 def question_type_of(answer):
     """0 if the normalised answer is yes or no, else 1: the index in `QUESTION_TYPES`."""
     return 0 if answer in ("no", "yes") else 1
@@ -80,22 +53,3 @@ def score_of_matches(matches, people, metric="vqa"):
     needed = min(3, people - 1)
     left_out_agrees = min(max(matches - 1, 0) / needed, 1.0)
     return (matches * left_out_agrees + (people - matches) * min(matches / needed, 1.0)) / people
-
-
-def answer_score(prediction, references):
-    """min(matches / 3, 1) over the answers of several people; with fewer than three, the share that agrees. With one
-    it is 1 or 0. It is not the official score: see `score_of_matches` and [`AnswerRules`].
-
-    Args:
-        prediction: an answer, however written, or None for a question left unanswered, which scores 0.
-        references: as `as_list` takes them; gaps are no references.
-
-    Raises:
-        ValueError: nobody said anything.
-    """
-    people = as_list(references)
-    if not people:
-        raise ValueError(f"expected references, found {references!r}: nobody said anything")
-    given = answer_text(prediction)
-    matches = given is not None and sum(normalise_answer(reference) == normal_form(given) for reference in people)
-    return score_of_matches(matches, len(people), "exact")
