@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from helpers import lines_of, write_jsonl
 
@@ -13,7 +14,6 @@ from processing import image_loading_dualvqa
 from processing.image_loading_dualvqa import load_image
 from processing.image_sources_dualvqa import ImageSources
 
-pydicom = pytest.importorskip("pydicom")
 REAL = Path(pydicom.__file__).parent / "data" / "test_files"  # that pydicom brings
 PATIENT = "Mustermann^Erika"
 STORED = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)  # 12 bits: 0, 16, ..., 4080

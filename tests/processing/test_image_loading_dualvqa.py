@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import numpy as np
+import pillow_heif
 import pytest
 import torch
 from PIL import Image
@@ -299,7 +300,6 @@ def test_of_pages_and_frames_the_first_is_taken_and_that_is_said_once(
 
 
 def heic(image, **options):
-    pillow_heif = pytest.importorskip("pillow_heif")
     buffer = io.BytesIO()
     pillow_heif.from_pillow(image).save(buffer, quality=-1, **options)
     return buffer.getvalue()

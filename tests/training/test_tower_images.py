@@ -56,8 +56,6 @@ def tower(tmp_path):
 
 @pytest.fixture
 def timm_tower(tmp_path):
-    pytest.importorskip("timm")
-
     def write(**fields):
         (tmp_path / "config.json").write_text(json.dumps({**TIMM, **fields}))
         return str(tmp_path)
