@@ -31,6 +31,8 @@ class RowReader:
     def __init__(self, args, source, all_text=False):
         self.args, self.source, self.all_text = args, source, all_text
         self.booleans = self.lists = self.no_lists = 0
+        self.cells = self.gaps = self.with_gaps = 0  # of answers: read, empty ones beside others, cells with such
+        self.first_gap = None  # number of the first such cell, and what it is
 
     def image(self, value):
         """A path, or a dict with the image's bytes; of a PIL image, an array or a tensor those of a PNG of it.
@@ -65,6 +67,7 @@ class RowReader:
         Raises:
             BadCellError: something else.
         """
+        self.cells += 1
         if isinstance(value, str) and looks_like_list(value.strip()):
             value = self.unwritten(value, quoted=not self.all_text)
         if isinstance(value, dict):  # VQA v2 wraps each answer: {"answer": ..., "answer_confidence": ...}
@@ -73,8 +76,11 @@ class RowReader:
             value = value["answer"]
         if not isinstance(value, (list, tuple)):
             return self.one_answer(value)
-        answers = [self.one_answer(item) for item in value]
-        return [answer for answer in answers if answer is not None] or None
+        answers = [answer for answer in map(self.one_answer, value) if answer is not None]
+        if answers and len(answers) < len(value):
+            self.first_gap = self.first_gap or (self.cells - 1, value)
+            self.gaps, self.with_gaps = self.gaps + len(value) - len(answers), self.with_gaps + 1
+        return answers or None
 
     def one_answer(self, value):
         """An answer's text as one person wrote it, or None for a gap."""
@@ -113,8 +119,25 @@ class RowReader:
         self.lists += 1
         return found
 
-    def report(self):
-        """Says in the log what was decided."""
+    def report(self, place=None):
+        """Says in the log what was decided.
+
+        Args:
+            place: number of an answer among those read -> what messages call its row.
+        """
+        if self.gaps:
+            first, cell = self.first_gap
+            logger.warning(
+                "%s: %s empty answers in %s of %s questions, beside those of other people, are left out: they have no "
+                "vote, and scores count the other people alone. The first are in %s%.80r. If they mean something, "
+                'write it in their place, such as "unanswerable"',
+                self.source,
+                f"{self.gaps:,}",
+                f"{self.with_gaps:,}",
+                f"{self.cells:,}",
+                f"{place(first)}: " if place else "",
+                cell,
+            )
         if self.booleans and self.args.boolean_answers != "yes_no" and self.args.rules.form("true") != "yes":
             logger.warning(
                 '%s: %d answers are true or false; they are the words "true" and "false", but for a new model of whose '

@@ -116,7 +116,8 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
     rows = wanted_rows(raw, args.exclude_rows if part != "test" else [], source)
     cells = column_values(raw, set(columns.values()))
     cells = {name: [cells[column][row] for row in rows] for name, column in columns.items()}
-    canonical, problems = read_cells(cells, columns, RowReader(args, source, getattr(raw, "all_text", False)))
+    reader = RowReader(args, source, getattr(raw, "all_text", False))
+    canonical, problems = read_cells(cells, columns, reader)
     answers, hints = canonical.get("answer"), []
     if needs_answers == "if_any":
         unanswered = len(rows_without(answers or []))
@@ -124,10 +125,12 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
         hints = [UNANSWERED.format(unanswered, len(rows))] if needs_answers and unanswered else []
     if answers and not needs_answers and None in answers:
         logger.warning("%s has rows without an answer: it is predicted, not scored", source)
-        answers = canonical.pop("answer")
+        answers, reader.gaps = canonical.pop("answer"), 0
         problems["answer"] = {}
     elif answers:
         problems["answer"] = {**dict.fromkeys(rows_without(answers), "no answer"), **problems["answer"]}
+    names = places_of(raw).name
+    reader.report(lambda index: f"{names(rows[index])} ({image_name(canonical['image'][index])})")
 
     of_rows = getattr(raw, "problems", {})
     problems = {"row": {index: of_rows[row] for index, row in enumerate(rows) if row in of_rows}, **problems}
@@ -151,7 +154,7 @@ def prepare_part(raw, part, args, needs_answers=True, source=None):
     for hint in hints:
         logger.warning("%s: %s", source, worded(hint))
 
-    canonical["row"], canonical["row_place"] = rows, list(map(places_of(raw).name, rows))
+    canonical["row"], canonical["row_place"] = rows, list(map(names, rows))
     canonical = {name: [values[index] for index in good] for name, values in canonical.items()}
     if "answer" in canonical:
         canonical["question"] = list(map(args.text, canonical["question"], canonical["answer"]))
@@ -175,7 +178,6 @@ def read_cells(cells, columns, reader):
                 found.append(None)
                 problems[name][index] = f"column {columns[name]!r}: {error}"
         canonical[name] = found
-    reader.report()
     return canonical, problems
 
 

@@ -110,6 +110,25 @@ def test_all_bad_rows_are_told_the_first_of_them_with_row_and_path(image_folder)
     assert len(parts["train"]) == 1 and [row["row"] for row in bad] == list(range(2, 14)) and caught.value.rows == bad
 
 
+def test_empty_answers_beside_others_are_counted_and_the_first_are_named(image_folder, caplog):
+    answers = ["red", ["red", "", "blue"], [None, "", " "], [None, {"answer": ""}, "red"], "['red', '']"]
+    train = write_jsonl(image_folder / "train.jsonl", [ROW])
+    path = write_jsonl(image_folder / "gaps.jsonl", [{**ROW, "answer": answer} for answer in answers])
+    for part in ("train", "validation", "test"):
+        caplog.clear()
+        files = {"train_file": train, f"{part}_file": path, "on_bad_example": "skip"}
+        prepare_datasets(arguments(image_folder, **files), scores_test=True)
+        (message,) = [text for text in caplog.messages if "empty answers" in text]
+        assert f"{path}: 4 empty answers in 3 of 5 questions, beside those of other people, are left out" in message
+        assert f"line 2 ({image_folder}/0.png): ['red', '', 'blue']. If they mean something" in message
+
+
+def test_empty_answers_of_a_part_that_is_not_scored_are_not_told(image_folder, caplog):
+    path = write_jsonl(image_folder / "gaps.jsonl", [{**ROW, "answer": ["red", ""]}, {**ROW, "answer": None}])
+    prepare_datasets(arguments(image_folder, test_file=path))
+    assert "it is predicted, not scored" in caplog.text and "empty answers" not in caplog.text
+
+
 def test_booleans_are_yes_and_no_where_asked_for_else_words_with_a_warning(image_folder, caplog):
     path = write_jsonl(image_folder / "bool.jsonl", [{**ROW, "answer": a} for a in (True, [False, True], "False")])
     parts, *_ = prepare_datasets(arguments(image_folder, train_file=path))

@@ -76,6 +76,15 @@ def test_the_summary_is_that_of_all_rows(shards):
     assert summary.answers == {"red": 7, "green": 7, "blue": 6, "yes": 7, "no": 13}
 
 
+def test_empty_answers_beside_others_are_counted_once_in_a_stream(caplog):
+    image = {"bytes": png("red"), "path": None}
+    table = {"image": [image] * 3, "question": ["q?"] * 3, "answer": [["red", ""], ["red", "blue"], [None, "red"]]}
+    rows = StreamedRows(DataArguments(), stream=datasets.Dataset.from_dict(table).to_iterable_dataset())
+    assert len(list(rows)) == len(list(rows)) == 3
+    (message,) = [text for text in caplog.messages if "empty answers" in text]
+    assert "the stream: 2 empty answers in 2 of 3 questions" in message and "first are in ['red', '']" in message
+
+
 @pytest.mark.parametrize("files, rows", [(4, 10), (1, 40)])
 def test_processes_read_row_groups_of_their_own_and_all_of_them(shards, files, rows):
     pattern = shards(files, rows, row_group_size=10)
