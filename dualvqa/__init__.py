@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 # Imported when they are asked for: `import dualvqa` takes no time, and who only answers questions loads no trainer.
 HOMES = {
+    "dualvqa.deployment.answerer": ["Answerer"],
     "dualvqa.deployment.ensemble": ["EnsembleModel", "EnsemblePipeline", "load_ensemble"],
     "dualvqa.deployment.onnx_export": ["export_onnx"],
     "dualvqa.deployment.onnx_pipeline": ["load_onnx_pipeline"],

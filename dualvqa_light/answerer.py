@@ -1,6 +1,9 @@
 """One callable from a batch of columns to a batch of columns, for whatever runs one: datasets, Ray Data, a server."""
 
 from .pipeline import LightPipeline
+from .steps import Steps
+
+ERRORS = ("column", "raise")
 
 
 class Answerer:
@@ -12,17 +15,44 @@ class Answerer:
     dataset.map(answer, batched=True)
     ```
 
+    This one reads exported folders; `dualvqa.Answerer`, which needs torch, saved ones as well, and gives the same columns.
+
     Args:
         folder: what `dualvqa export` wrote; or a pipeline, light or not, that is there already.
         keep: columns of the batch that are given back beside the answers, for runners that don't keep them.
         batch_size: how many images are encoded together.
         options: of every call: `top_k`, `question_type`, `abstain`, `truncation`, `timeout`.
         pipeline: arguments of [`LightPipeline`], such as `threads` or `image_sources`.
+        errors: "column" gives a row that can't be answered its message in the column `error`, and the other rows their
+            answers; "raise" raises it.
+
+    Raises:
+        ValueError: no such folder, or an argument of another range.
     """
 
-    def __init__(self, folder, keep=(), batch_size=32, options=None, pipeline=None):
-        self.pipe = folder if callable(folder) else LightPipeline(folder, **(pipeline or {}))
-        self.keep, self.options = tuple(keep), {"batch_size": batch_size, **(options or {})}
+    # Of what kind each column is, a list where its cells are lists. Where a whole batch is None nobody could tell.
+    COLUMNS = {
+        "answer": "string",
+        "score": "float64",
+        "question_type": "string",
+        "best_guess": "string",
+        "unfamiliar": "bool",
+        "answers": ["string"],
+        "scores": ["float64"],
+        "error": "string",
+    }
+
+    def __init__(self, folder, keep=(), batch_size=32, options=None, pipeline=None, errors="column"):
+        if errors not in ERRORS:
+            raise ValueError(f"errors must be one of {', '.join(ERRORS)}; found {errors!r}")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number from 1, found {batch_size!r}")
+        self.pipe = folder if callable(folder) else self.open(folder, **(pipeline or {}))
+        self.keep, self.batch_size, self.options, self.errors = tuple(keep), batch_size, dict(options or {}), errors
+
+    def open(self, folder, **pipeline):
+        """The pipeline of a folder."""
+        return LightPipeline(folder, **pipeline)
 
     def __call__(self, batch):
         """
@@ -31,12 +61,13 @@ class Answerer:
                 [`LightPipeline`].
 
         Returns:
-            A dict of lists, the columns always the same: `answer` (None where it was withheld), `score`,
-            `question_type`, `best_guess`, `unfamiliar`, and `answers` and `scores`, the best `top_k` of each question;
-            and those to `keep`.
+            A dict of lists, the columns always the same, `COLUMNS`: `answer` (None where it was withheld), `score`,
+            `question_type`, `best_guess`, `unfamiliar`; `answers` and `scores`, the best `top_k` of each question;
+            `error`, None but for rows that can't be answered, whose other columns are None, False or empty; and those
+            to `keep`.
 
         Raises:
-            ValueError: a column is missing, they differ in length, or a row can't be answered; see the pipeline.
+            ValueError: a column is missing, they differ in length, or with errors="raise" a row can't be answered.
         """
         missing = [name for name in ("image", "question", *self.keep) if name not in batch]
         if missing:
@@ -45,18 +76,39 @@ class Answerer:
         if len(images) != len(questions):
             raise ValueError(f"expected as many images as questions, found {len(images)} and {len(questions)}")
         rows = [{"image": image, "question": question} for image, question in zip(images, questions)]
-        found = list(self.pipe(rows, **self.options)) if rows else []
-        guesses = [[item.get("best_guess", item["answer"]) for item in best] for best in found]
+        steps, found = Steps(self.pipe), []
+        for start in range(0, len(rows), self.batch_size):
+            found += steps.answer_rows(rows[start : start + self.batch_size], self.options)
+        if self.errors == "raise":
+            for error in found:
+                if isinstance(error, ValueError):
+                    raise error
+        cells = [bad(best) if isinstance(best, ValueError) else good(best) for best in found]
         return {
             **{name: batch[name] for name in self.keep},
-            "answer": [best[0]["answer"] for best in found],
-            "score": [best[0]["score"] for best in found],
-            "question_type": [best[0]["question_type"] for best in found],
-            "best_guess": [guess[0] for guess in guesses],
-            "unfamiliar": [best[0].get("unfamiliar", False) for best in found],
-            "answers": guesses,
-            "scores": [[item["score"] for item in best] for best in found],
+            **{name: [row[name] for row in cells] for name in self.COLUMNS},
         }
+
+
+def good(best):
+    """The columns of a question from its answers, best first."""
+    guesses = [item.get("best_guess", item["answer"]) for item in best]
+    return {
+        "answer": best[0]["answer"],
+        "score": best[0]["score"],
+        "question_type": best[0]["question_type"],
+        "best_guess": guesses[0],
+        "unfamiliar": best[0].get("unfamiliar", False),
+        "answers": guesses,
+        "scores": [item["score"] for item in best],
+        "error": None,
+    }
+
+
+def bad(error):
+    """The columns of a row that can't be answered."""
+    nothing = dict.fromkeys(("answer", "score", "question_type", "best_guess"))
+    return {**nothing, "unfamiliar": False, "answers": [], "scores": [], "error": str(error)}
 
 
 def as_text(question):

@@ -1,18 +1,25 @@
 """Answers to all rows of a data file, with datasets: python examples/datasets_map.py EXPORTED rows.jsonl answers.jsonl
 
-Each row has `image`, a path or URL, and `question`; the columns with the answer are added to it.
+Each row has `image`, a path or URL, and `question`; the columns with the answer are added to it. A row that can't be
+answered has its message in `error`.
 """
 
 import sys
 
-from datasets import load_dataset
+from datasets import Features, List, Value, load_dataset
 
 from dualvqa_light import Answerer
 
+# Said beforehand: a first batch in which nothing goes wrong has no `error` to tell the kind of that column from.
+KINDS = {
+    name: List(Value(kind[0])) if isinstance(kind, list) else Value(kind) for name, kind in Answerer.COLUMNS.items()
+}
 
-def answered(rows, folder):
+
+def answered(rows, folder, batch_size=256):
     """A data set -> the same with the columns of [`Answerer`]."""
-    return rows.map(Answerer(folder, options={"top_k": 3}), batched=True, batch_size=256)
+    answer = Answerer(folder, options={"top_k": 3})
+    return rows.map(answer, batched=True, batch_size=batch_size, features=Features({**rows.features, **KINDS}))
 
 
 if __name__ == "__main__":

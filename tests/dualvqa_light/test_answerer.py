@@ -12,14 +12,28 @@ from PIL import Image
 
 from dualvqa_light import Answerer
 
-COLUMNS = {"answer", "score", "question_type", "best_guess", "unfamiliar", "answers", "scores"}
+COLUMNS = set(Answerer.COLUMNS)
 
 
 class Fixed:
     """A pipeline that gives each row the same answers, and remembers what it was called with."""
 
-    def __call__(self, rows, **options):
-        self.rows, self.options = rows, options
+    def __init__(self):
+        self.rows, self.batches = [], []
+
+    def __call__(self):
+        """A pipeline can be called."""
+
+    def read(self, row, options):
+        if not row["question"]:
+            raise ValueError("expected a question")
+        self.rows.append(row)
+        return row
+
+    def answer(self, rows, options):
+        self.batches.append((len(rows), options.top_k))
+        if any(row["question"] == "nan?" for row in rows):
+            raise ValueError("logits that aren't finite")
         sure = {"answer": "ja", "score": 0.9, "question_type": "binary"}
         unsure = {"answer": None, "best_guess": "red", "score": 0.2, "question_type": "open_ended", "unfamiliar": True}
         return [
@@ -47,8 +61,9 @@ def test_columns_in_and_always_the_same_columns_out():
         "unfamiliar": [False, True],
         "answers": [["ja", "nein"], ["red"]],
         "scores": [[0.9, 0.1], [0.2]],
+        "error": [None, None],
     }
-    assert pipe.options == {"batch_size": 4, "top_k": 2}
+    assert pipe.batches == [(2, 2)]
     assert set(Answerer(pipe)({"image": [], "question": []})) == COLUMNS
 
 
@@ -70,6 +85,24 @@ def test_missing_columns_and_columns_of_unlike_length_are_named():
         answer({"image": ["a"], "question": [RED, RED], "id": [1, 2]})
 
 
+def test_a_row_that_cannot_be_answered_fails_alone():
+    pipe = Fixed()
+    batch = {"image": list("abcd"), "question": [RED, "", "nan?", COLOR]}
+    found = Answerer(pipe, batch_size=3)(batch)
+    assert set(found) == COLUMNS and pipe.batches == [(2, 1), (1, 1), (1, 1), (1, 1)]
+    assert found["answer"] == ["ja", None, None, None] and found["best_guess"] == ["ja", None, None, "red"]
+    assert found["error"] == [None, "expected a question", "logits that aren't finite", None]
+    assert found["answers"][1] == found["scores"][1] == [] and found["unfamiliar"] == [False, False, False, True]
+    with pytest.raises(ValueError, match="^expected a question$"):
+        Answerer(pipe, errors="raise")(batch)
+
+
+@pytest.mark.parametrize("wrong", [{"errors": "ignore"}, {"batch_size": 0}, {"batch_size": 2.0}])
+def test_an_argument_of_another_range_is_named(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be .* found"):
+        Answerer(Fixed(), **wrong)
+
+
 @pytest.mark.slow
 def test_the_example_with_datasets_adds_the_answers_of_the_pipeline(exported, pictures, tmp_path):
     folder, pipe = exported
@@ -78,11 +111,13 @@ def test_the_example_with_datasets_adds_the_answers_of_the_pipeline(exported, pi
         for number, path in enumerate(pictures)
         for question in (RED, COLOR)
     ]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    missing = {"image": str(tmp_path / "none.png"), "question": RED, "id": 9}
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, missing]))
     table = datasets.load_dataset("json", data_files=str(tmp_path / "rows.jsonl"), split="train", cache_dir=tmp_path)
-    found = example("datasets_map").answered(table, folder)
+    found = example("datasets_map").answered(table, folder, batch_size=4)  # the first two have no error
     assert set(found.column_names) == {"image", "question", "id", *COLUMNS}
-    assert found["answer"][:] == [best[0]["answer"] for best in pipe(rows)]
+    assert found["answer"][:] == [*(best[0]["answer"] for best in pipe(rows)), None]
+    assert found["error"][:-1] == [None] * 8 and "none.png: No such file" in found["error"][-1]
     decoded = datasets.Dataset.from_dict({"image": [Image.open(path) for path in pictures], "question": [RED] * 4})
     assert example("datasets_map").answered(decoded, folder)["answer"][:] == [
         best[0]["answer"] for best in pipe(pictures, RED)
