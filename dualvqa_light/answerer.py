@@ -15,7 +15,7 @@ class Answerer:
     dataset.map(answer, batched=True)
     ```
 
-    This one reads exported folders; `dualvqa.Answerer`, which needs torch, saved ones as well, and gives the same columns.
+    This one reads exported folders; `dualvqa.Answerer`, which needs torch, saved ones too, and gives the same columns.
 
     Args:
         folder: what `dualvqa export` wrote; or a pipeline, light or not, that is there already.

@@ -1,4 +1,4 @@
-"""The two steps of answering, alike for every pipeline: a row is read, by itself; then those that were read are answered.
+"""The two steps of answering, alike for every pipeline: each row is read by itself, then all of them are answered.
 
 Between the steps a row that can't be read is left out, and others are put beside it.
 """
