@@ -18,11 +18,12 @@ def description(text, home):
 
 
 def packages():
-    """Recipes and launch files lie at the top of the repository, and in the package once it is installed."""
+    """Recipes, launch files and web page lie at the top of the repository, and in the package once it is installed."""
     return [
         *find_packages(include=["dualvqa*", "modeling_dualvqa*", "processing*"]),
         "dualvqa.recipes",
         "dualvqa.launch",
+        "dualvqa.web",
     ]
 
 
@@ -30,7 +31,7 @@ config = configparser.ConfigParser()
 config.read(ROOT / "setup.cfg", encoding="utf-8")
 setup(
     packages=packages(),
-    package_dir={"dualvqa.recipes": "recipes", "dualvqa.launch": "launch"},
+    package_dir={"dualvqa.recipes": "recipes", "dualvqa.launch": "launch", "dualvqa.web": "web"},
     long_description=description((ROOT / "README.md").read_text(encoding="utf-8"), config["metadata"]["url"]),
     long_description_content_type="text/markdown",
 )

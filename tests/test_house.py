@@ -18,10 +18,11 @@ PLACES = (
     "demo",
     "examples",
     "tests",
+    "web",
     "run_vqa.py",
 )
 PACKAGES = ("dualvqa/", "dualvqa_light/", "modeling_dualvqa/", "processing/")
-SUFFIXES = (".py", ".j2", ".css", ".js")
+SUFFIXES = (".py", ".j2", ".css", ".js", ".mjs", ".html")
 
 LINES, PARAMETERS = 400, 6
 SHORTER = {"dualvqa/training/trainer.py": 300}  # bounds of their own
@@ -209,7 +210,7 @@ def misplaced_tests():
     for path in modules():
         if path.startswith(PACKAGES):
             folders.setdefault(Path(path).stem, []).append(Path(path).parts[:-1])
-    every = {name for found in folders.values() for parts in found for name in parts} | {"cli"}
+    every = {name for found in folders.values() for parts in found for name in parts} | {"cli", "web"}
     for path in modules():
         (top, *inner), name = Path(path).parts[:-1] or ("",), Path(path).name
         if top != "tests" or not name.startswith("test_"):

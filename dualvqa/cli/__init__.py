@@ -5,7 +5,7 @@ import sys
 from dualvqa.run.errors import plain_errors
 from dualvqa.run.values import hint
 
-from . import asking, runs, teaching
+from . import asking, exporting, runs, teaching
 from .info import info
 
 ABOUT = """usage: dualvqa COMMAND ...
@@ -20,7 +20,7 @@ COMMANDS = {
     "calibrate": (runs.calibrate, "FOLDER [RECIPE] [--flag ...]", "make a saved model's scores true"),
     "explain": (asking.explain, "FOLDER IMAGE QUESTION", "draw what spoke for an answer"),
     "teach": (teaching.teach, "FOLDER FILE", "add answers to a saved model's memory, or take them out"),
-    "export": (asking.export, "FOLDER OUTPUT_DIR", "write a saved model as ONNX files"),
+    "export": (exporting.export, "FOLDER OUTPUT_DIR", "write a saved model as ONNX files, or as a web page"),
     "compare": (asking.compare, "RUN RUN...", "compare evaluated runs, with tests of their differences"),
     "info": (info, "FOLDER", "what a saved folder is, learned from and reached"),
 }

@@ -1,7 +1,6 @@
-"""The commands about single questions, other formats and several runs: ask, explain, export, compare."""
+"""The commands about single questions and several runs: ask, explain, compare."""
 
 import json
-import logging
 import os
 
 from dualvqa.run.flags import Parser
@@ -107,25 +106,6 @@ def explain(argv):
     for example in found.evidence or ():
         about, similarity = example["image"] or "an image without a name", example["similarity"]
         print(f"  from the memory: {example['question']!r} {example['answer']} ({about}, similarity {similarity:.2f})")
-
-
-def export(argv):
-    """`dualvqa export FOLDER OUTPUT_DIR`"""
-    parser = new_parser("export", "Writes ONNX files, and all that answering with them needs.")
-    parser.add_argument("folder", help="a saved model")
-    parser.add_argument("output_dir", help="folder to write into")
-    parser.add_argument("--heads", nargs="+", choices=TYPES, help="both when left out")
-    parser.add_argument("--quantization", choices=["int8"])
-    parser.add_argument("--whole", action="store_true", help="besides, towers and heads together in model.onnx")
-    args = parse(parser, argv)
-    check_folder(args.folder)
-    from dualvqa.deployment.onnx_export import SEPARATE, export_onnx
-
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("dualvqa").setLevel(logging.INFO)  # of no other library: torch's exporter tells all that it does
-    hide_bars()
-    parts = (*SEPARATE, "model") if args.whole else SEPARATE
-    export_onnx(args.folder, args.output_dir, parts=parts, heads=args.heads, quantization=args.quantization)
 
 
 def compare(argv):

@@ -1,0 +1,74 @@
+"""The command that writes a saved model in another form: export."""
+
+import json
+import logging
+import os
+
+from .asking import TYPES, hide_bars, new_parser, parse
+from .folders import check_folder
+
+TARGETS = {
+    "onnx": "ONNX files, and all that answering with them needs",
+    "web": "a page that answers in the browser",
+    "transformers.js": "the files that transformers.js looks for",
+}
+
+
+def export(argv):
+    """`dualvqa export FOLDER OUTPUT_DIR`"""
+    parser = new_parser("export", "Writes a saved model in another form.")
+    parser.add_argument("folder", help="a saved model")
+    parser.add_argument("output_dir", help="folder to write into")
+    about = "; ".join(f"{name}: {text}" for name, text in TARGETS.items())
+    parser.add_argument("--to", choices=TARGETS, default="onnx", help=f"{about} (default onnx)")
+    parser.add_argument("--heads", nargs="+", choices=TYPES, help="both when left out")
+    parser.add_argument("--quantization", choices=["int8", "none"], help="default int8 for web, else none")
+    parser.add_argument("--whole", action="store_true", help="onnx: besides, towers and heads together in model.onnx")
+    parser.add_argument("--examples", help="web: a file of JSON Lines with image and question, which the page offers")
+    args = parse(parser, argv)
+    check_folder(args.folder)
+    for flag, target in (("whole", "onnx"), ("examples", "web")):
+        if getattr(args, flag) and args.to != target:
+            raise ValueError(f"--{flag} is for --to {target}; found --to {args.to}")
+    if args.to == "transformers.js" and args.quantization:
+        raise ValueError("--to transformers.js writes both, float32 and int8, so --quantization has no meaning for it")
+    examples = read_examples(args.examples) if args.examples else ()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("dualvqa").setLevel(logging.INFO)  # of no other library: torch's exporter tells all that it does
+    hide_bars()
+    quantization = args.quantization or ("int8" if args.to == "web" else "none")
+    options = {"heads": args.heads, "quantization": None if quantization == "none" else quantization}
+    if args.to == "web":
+        from dualvqa.deployment.web_export import export_web
+
+        export_web(args.folder, args.output_dir, examples=examples, **options)
+    elif args.to == "transformers.js":
+        from dualvqa.deployment.transformers_js_export import export_transformers_js
+
+        export_transformers_js(args.folder, args.output_dir, heads=args.heads)
+    else:
+        from dualvqa.deployment.onnx_export import SEPARATE, export_onnx
+
+        export_onnx(args.folder, args.output_dir, parts=(*SEPARATE, "model") if args.whole else SEPARATE, **options)
+
+
+def read_examples(path):
+    """The images of a file of JSON Lines, found from its folder, each with its questions.
+
+    Raises:
+        ValueError: there is no such file, or a line or image of it can't be read.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f"there is no file {path} with examples")
+    questions = {}
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+                image, question = os.path.join(os.path.dirname(path), row["image"]), row["question"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"line {number} of {path} has no image and question as JSON: {error!r}") from error
+            if not os.path.isfile(image):
+                raise ValueError(f"line {number} of {path}: there is no image {image}")
+            questions.setdefault(image, []).append(question)
+    return [{"image": image, "questions": asked} for image, asked in questions.items()]

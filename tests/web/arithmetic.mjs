@@ -1,0 +1,39 @@
+// Reads calls of the page's functions from its input and prints what they give, for tests in Python.
+
+import { readFileSync } from "node:fs";
+import { decode } from "../../web/decoding.js";
+import { checkedManifest } from "../../web/manifest.js";
+import { toPixels } from "../../web/preprocessing.js";
+import { encode } from "../../web/question.js";
+import { whatIsMissing } from "../../web/requirements.js";
+
+const CALLS = {
+  pixels({ width, height, data }, settings) {
+    const found = toPixels({ width, height, data: Uint8ClampedArray.from(Buffer.from(data, "base64")) }, settings);
+    return { dims: found.dims, data: Buffer.from(found.data.buffer).toString("base64") };
+  },
+  decode,
+  // A tokenizer of words that are their own ids, between 101 and 102.
+  encode(question, settings) {
+    const tokenizer = {
+      encode(text, { add_special_tokens: special = true } = {}) {
+        const ids = text.split(" ").map(Number);
+        return { ids: special ? [101, ...ids, 102] : ids };
+      },
+    };
+    return encode(tokenizer, question, settings);
+  },
+  checkedManifest,
+  whatIsMissing: (browser) => whatIsMissing(browser === "this" ? globalThis : browser),
+  withoutSimd: () => whatIsMissing({ WebAssembly: { validate: () => false } }),
+};
+
+function called([name, ...given]) {
+  try {
+    return { found: CALLS[name](...given) };
+  } catch (error) {
+    return { error: error.message };
+  }
+}
+
+console.log(JSON.stringify(JSON.parse(readFileSync(0)).map(called)));
