@@ -301,12 +301,20 @@ def result_tables(record):
             besides.append(
                 f"With the answers that it knows the open-ended accuracy can be {figures['coverage']:.1%} at most."
             )
-        own = [f"{name.replace('_', ' ')} {value:.1%}" for name, value in figures.items() if name.startswith(OWN)]
+        own = [
+            f"{name.replace('_', ' ')} {own_figure(name, figures[name])}" for name in figures if name.startswith(OWN)
+        ]
         besides += [f"The set's own figures: {', '.join(own)}."] if own else []
         if "router_accuracy" in figures and len(lines) > 2:
             besides.append(f"The model chooses the right head for {figures['router_accuracy']:.1%} of the questions.")
         blocks.append("\n".join(lines) + "\n\n" + "\n".join(besides))
     return "\n\n".join([*blocks, scores_note(record)])
+
+
+def own_figure(name, value):
+    """A public set's own figure in words: a share, but for GQA's distribution."""
+    shown = f"{value:.2f} (lower is better)" if name == "gqa_distribution" else f"{value:.1%}"
+    return f"{name.replace('_', ' ')} {shown}"
 
 
 def list_code(folder):

@@ -8,7 +8,7 @@ import numpy as np
 
 from .answers import AnswerRules, AnswerVocabulary, answer_score, question_type_of
 from .outputs import joined, named_logits, output_chunks
-from .own_scores import COLUMNS, check_people, own_scores, read_column
+from .own_scores import check_people, own_scores, read_columns
 from .processing_dualvqa import QUESTION_TYPES
 from .vqa_accuracy.vqa_accuracy import VQAAccuracy, references_of
 
@@ -91,7 +91,7 @@ class AnswerMetrics:
         self.further = further
         self.majority = majority
         self.metric = VQAAccuracy(keep_in_memory=True)
-        self.own_column = None  # what the metric needs besides: see `own_scores`
+        self.own_columns = {}  # what the metric reads besides: see `own_scores`
         self.set_references([references_of(people, row) for row, people in enumerate(answers)])
 
     def set_references(self, references):
@@ -120,14 +120,11 @@ class AnswerMetrics:
                 f"{', '.join(columns)}; use predict, or give rows with answers"
             )
         references = [references_of(people, row) for row, people in enumerate(rows["answer"][:])]
-        needed = COLUMNS.get(self.rules.metric)
-        own_column = None
-        if needed in columns:
-            own_column = read_column(self.rules.metric, rows[needed][:], "the rows that are evaluated")
-        if references == self.references and own_column == self.own_column:
+        own_columns = read_columns(self.rules.metric, rows, "the rows that are evaluated")
+        if references == self.references and own_columns == self.own_columns:
             return self
         other = copy.copy(self)
-        other.own_column = own_column
+        other.own_columns = own_columns
         other.set_references(references)
         return other
 
@@ -176,10 +173,9 @@ class AnswerMetrics:
         if len(heads) == 2:
             right = [best["question_type"] == name for best, name in zip(routed, self.types)]
             results["router_accuracy"] = float(np.mean(right))
-        if self.own_column is not None:
-            pairs = zip(routed, self.references)
-            scores = np.array([self.rules.score(best["answer"], people) for best, people in pairs])
-            results |= own_scores(self.rules, self.own_column, self.processor, outputs, scores)
+        if self.own_columns:
+            answers = [best["answer"] for best in routed]
+            results |= own_scores(self.rules, self.own_columns, self.processor, outputs, answers, self.references)
         if self.further is not None:
             results |= self.further(self.processor, outputs, self.references)
         if self.majority:

@@ -6,12 +6,18 @@ import numpy as np
 from sklearn.metrics import average_precision_score, f1_score
 
 from .answers import AnswerVocabulary, as_list
+from .gqa_scores import COLUMNS as GQA_COLUMNS
+from .gqa_scores import LISTS, gqa_left_out, gqa_scores, read_list
 from .processing_dualvqa import QUESTION_TYPES
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = {"vizwiz": "answerable", "gqa": "structural"}  # of the metrics that give more, the column that they need
-VALUES = {"vizwiz": ("0", "1"), "gqa": ("query", "verify", "logical", "choose", "compare")}  # that it may have
+COLUMNS = {"vizwiz": ("answerable",), "gqa": GQA_COLUMNS}  # of the metrics that give more, what they read for that
+VALUES = {  # that these columns may have
+    "answerable": ("0", "1"),
+    "structural": ("query", "verify", "logical", "choose", "compare"),
+    "isBalanced": ("0", "1"),
+}
 MOST_NAMED = 5  # of the rows that a message lists
 
 
@@ -25,19 +31,23 @@ def check_scored(metric, rows, source, places):
         places: [`Places`] of the rows that these were read from.
 
     Raises:
-        ValueError: see `check_people` and `read_column`.
+        ValueError: see `check_people` and `read_columns`.
     """
-    names = [places.name(row) for row in rows["row"][:]] if metric in COLUMNS else []
+    if metric not in COLUMNS:
+        return
+    names = [places.name(row) for row in rows["row"][:]]
     check_people(metric, rows["answer"][:] if metric == "gqa" else [], source, names)
-    needed = COLUMNS.get(metric)
-    if needed in rows.column_names:
-        read_column(metric, rows[needed][:], source, names)
-    elif needed:
+    columns = read_columns(metric, rows, source, names)
+    if metric == "gqa":
+        reasons = gqa_left_out(columns, len(rows))
+    else:
+        reasons = {} if columns else {"the finding of unanswerable questions": "no column answerable"}
+    if reasons:
         logger.warning(
-            "%s has no column %s: the figures that --metric %s gives besides an accuracy are left out",
+            "%s: of the figures that --metric %s gives besides an accuracy these are left out: %s",
             source,
-            needed,
             metric,
+            "; ".join(f"{figure} ({reason})" for figure, reason in reasons.items()),
         )
 
 
@@ -56,16 +66,34 @@ def check_people(metric, answers, source, names=None):
         )
 
 
-def read_column(metric, values, source, names=None):
-    """The values of a metric's column, as `VALUES` has them; others are refused."""
+def read_columns(metric, rows, source, names=None):
+    """The values of the columns that a metric reads and the rows have: name -> list.
+
+    Args:
+        names: see `check_people`.
+
+    Raises:
+        ValueError: a value that is none of `VALUES`.
+    """
+    found = {}
+    for name in COLUMNS.get(metric, ()):
+        if name in VALUES and name in rows.column_names:
+            found[name] = check_values(metric, name, rows[name][:], source, names)
+        elif name in rows.column_names:
+            found[name] = [read_list(v) if name in LISTS or v is None else str(v) for v in rows[name][:]]
+    return found
+
+
+def check_values(metric, column, values, source, names):
+    """The values of a column as `VALUES` has them; others are refused."""
     texts = [str(int(v)) if isinstance(v, (bool, float)) and v == v and v % 1 == 0 else str(v).strip() for v in values]
-    bad = [row for row, text in enumerate(texts) if text not in VALUES[metric]]
+    bad = [row for row, text in enumerate(texts) if text not in VALUES[column]]
     if bad:
         found = ", ".join(
             dict.fromkeys("a gap" if texts[row] in ("None", "nan", "") else repr(values[row]) for row in bad[:99])
         )
         raise ValueError(
-            f"--metric {metric} needs {' or '.join(VALUES[metric])} in the column {COLUMNS[metric]} of {source}, found "
+            f"--metric {metric} needs {' or '.join(VALUES[column])} in the column {column} of {source}, found "
             f"{found} in {len(bad)} of {len(values)} rows: {named(bad, names)}. Mend or rename the column, or give "
             f"another --metric"
         )
@@ -77,36 +105,33 @@ def named(rows, names):
     return shown + (", ..." if len(rows) > MOST_NAMED else "")
 
 
-def own_scores(rules, column, processor, outputs, right):
+def own_scores(rules, columns, processor, outputs, answers, references):
     """The further figures of one evaluation, by the metric.
 
     Args:
         rules: [`AnswerRules`].
-        column: the values of the metric's column in `COLUMNS`, of each row, as `read_column` gives them.
+        columns: as `read_columns` gives them.
         processor: the model's.
         outputs: `<head>_logits` -> (n, N).
-        right: (n,) how right each routed answer is.
+        answers: n texts, the routed ones.
+        references: of each row a list of texts.
 
     Returns:
         "vizwiz": `unanswerable_average_precision` and `unanswerable_f1`, of finding the questions that can't be
         answered by the probability of the answer "unanswerable" (Gurari et al. 2018, "VizWiz Grand Challenge"; F1 at
-        0.5), where both kinds are there and the model knows that answer. "gqa": `gqa_open_accuracy` of the questions
-        whose structural type is query, and `gqa_binary_accuracy` of all others (Hudson and Manning 2019, "GQA"), which
-        is not the accuracy of yes and no. Shares in [0, 1].
+        0.5), where both kinds are there and the model knows that answer. "gqa": see `gqa_scores`.
     """
-    if rules.metric == "vizwiz":
-        truth = np.array([value == "0" for value in column])
-        probability = probability_of("unanswerable", processor, outputs)
-        if probability is None or truth.all() or not truth.any():
-            logger.warning("finding unanswerable questions can't be scored: it needs both kinds, and the answer itself")
-            return {}
-        return {
-            "unanswerable_average_precision": float(average_precision_score(truth, probability)),
-            "unanswerable_f1": float(f1_score(truth, probability > 0.5, zero_division=0)),
-        }
-    opens = np.array([value == "query" for value in column])
-    kinds = {"gqa_binary_accuracy": ~opens, "gqa_open_accuracy": opens}
-    return {name: float(np.mean(right[chosen])) for name, chosen in kinds.items() if chosen.any()}
+    if rules.metric == "gqa":
+        return gqa_scores(columns, list(map(rules.compared, answers)), [rules.compared(one) for (one,) in references])
+    truth = np.array([value == "0" for value in columns["answerable"]])
+    probability = probability_of("unanswerable", processor, outputs)
+    if probability is None or truth.all() or not truth.any():
+        logger.warning("finding unanswerable questions can't be scored: it needs both kinds, and the answer itself")
+        return {}
+    return {
+        "unanswerable_average_precision": float(average_precision_score(truth, probability)),
+        "unanswerable_f1": float(f1_score(truth, probability > 0.5, zero_division=0)),
+    }
 
 
 def probability_of(answer, processor, outputs):

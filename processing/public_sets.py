@@ -36,8 +36,9 @@ class Part:
         answers: name of a further file with the answers, if there is one.
         answer_rows, answer_names: `rows` and `names` of it.
         key: the field by which questions and answers belong together.
+        beside: name of a further file, an object by the rows' `id`, whose fields are joined where it is there.
         keep: field -> values of the rows that are this part's.
-        flat: a field whose value is an object; its items become fields.
+        flat: fields whose values are objects; their items become fields.
         question, answer: the fields with these.
         extract: a field with a part of the question, by a regular expression: [field, expression].
         without: what is taken out of questions, a regular expression.
@@ -56,8 +57,9 @@ class Part:
     answer_rows: str | None = None
     answer_names: list = field(default_factory=list)
     key: str | None = None
+    beside: str | None = None
     keep: dict = field(default_factory=dict)
-    flat: str | None = None
+    flat: list = field(default_factory=list)
     question: str = "question"
     answer: str = "answer"
     extract: list = field(default_factory=list)
@@ -185,9 +187,11 @@ def read_part(tree, part, files, needs_answers):
         rows = join_answers(tree, part, files, rows, needs_answers)
     for name, values in part.keep.items():
         rows = [row for row in rows if row.get(name) in values]
-    if part.flat:
+    for name in part.flat:
         for row in rows:
-            row.update(row.pop(part.flat, None) or {})
+            row.update(row.pop(name, None) or {})
+    if part.beside:
+        join_beside(tree, part, rows)
     if part.extract:
         name, pattern = part.extract
         for row in rows:
@@ -255,6 +259,22 @@ def join_answers(tree, part, files, rows, needed):
             )
         joined.append({**row, **own, **row})
     return joined
+
+
+def join_beside(tree, part, rows):
+    """Gives rows the fields of a further file that may be there; those that it lacks go without."""
+    found = tree.files(part.beside)
+    if len(found) > 1:
+        raise ambiguous(part.beside, found)
+    if not found:
+        logger.info("there is no %s below %s: its fields are left out", part.beside, tree.root)
+        return
+    own = {row[part.id]: row for row in read_rows(found[0], Part(part.beside, id=part.id))}
+    lacking = [row[part.id] for row in rows if row[part.id] not in own]
+    if lacking:
+        logger.warning("%d of %d questions are not in %s: %s", len(lacking), len(rows), found[0], some(lacking))
+    for row in rows:
+        row.update({**own.get(row[part.id], {}), **row})
 
 
 def some(values):

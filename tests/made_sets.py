@@ -55,26 +55,44 @@ def vizwiz(folder):
         put(folder / "Annotations" / f"{part}.json", rows)
 
 
+def gqa_question(color, entailed=("05",), balanced=True, kind="query", group=None):
+    """A question as GQA has it, about the image of the color."""
+    return {
+        "semantic": [{"operation": "select", "dependencies": [], "argument": "x"}],
+        "entailed": list(entailed),
+        "equivalent": ["05"],
+        "question": "What color is it?",
+        "imageId": str(COLORS.index(color) + 2370),
+        "isBalanced": balanced,
+        "groups": {"global": group, "local": "x"},
+        "answer": color,
+        "semanticStr": "select: x",
+        "annotations": {"answer": {}, "question": {}, "fullAnswer": {}},
+        "types": {"detailed": "colorQuery", "semantic": "attr", "structural": kind},
+        "fullAnswer": f"It is {color}.",
+    }
+
+
 def gqa(folder):
+    for n in range(3):
+        draw(folder / "images" / f"{n + 2370}.jpg", n)
     for part in ("train", "val", "testdev"):
-        rows = {}
-        for n in range(3):
-            draw(folder / "images" / f"{n + 2370}.jpg", n)
-            rows[f"0{n}5"] = {
-                "semantic": [{"operation": "select", "dependencies": [], "argument": "x"}],
-                "entailed": ["05"],
-                "equivalent": ["05"],
-                "question": "What color is it?",
-                "imageId": str(n + 2370),
-                "isBalanced": True,
-                "groups": {"global": None, "local": "x"},
-                "answer": COLORS[n],
-                "semanticStr": "select: x",
-                "annotations": {"answer": {}, "question": {}, "fullAnswer": {}},
-                "types": {"detailed": "colorQuery", "semantic": "attr", "structural": "query"},
-                "fullAnswer": f"It is {COLORS[n]}.",
-            }
+        rows = {f"0{n}5": gqa_question(COLORS[n]) for n in range(3)}
         put(folder / "questions1.2" / f"{part}_balanced_questions.json", rows)
+
+
+def gqa_all(folder):
+    """Evaluated on two balanced questions, of which one entails two others."""
+    gqa(folder)
+    rows = {
+        "1": gqa_question("red", ["1", "2", "3"], group="color"),
+        "2": gqa_question("green", ["2"], kind="verify", group="color"),
+        "3": gqa_question("blue", ["3", "1"], balanced=False, group="color"),
+    }
+    for part in ("val", "testdev"):
+        put(folder / "questions1.2" / f"{part}_all_questions.json", rows)
+    choices = {name: {"valid": ["red", "green", "blue"], "plausible": ["green"]} for name in rows}
+    put(folder / "eval" / "val_choices.json", choices)
 
 
 def slake(folder):
@@ -191,6 +209,7 @@ MADE = {
     "ok_vqa": lambda folder: vqa(folder, raw=True),
     "vizwiz": vizwiz,
     "gqa": gqa,
+    "gqa_all": gqa_all,
     "slake": slake,
     "slake_en": slake,
     "slake_zh": slake,

@@ -175,6 +175,12 @@ def test_the_metric_is_named_and_scores_of_several_people_are_shares_of_agreemen
     assert f"routed {name}, all" in {result.metric_name for result in metadata(record).eval_results}
 
 
+def test_the_own_figures_of_a_set_are_shares_but_for_a_chi_square_statistic():
+    figures = {**RECORD["results"]["test"], "gqa_consistency": 0.5, "gqa_distribution": 1.25}
+    text = result_tables({**RECORD, "results": {"test": figures}})
+    assert "The set's own figures: gqa consistency 50.0%, gqa distribution 1.25 (lower is better)." in text
+
+
 def test_yes_and_no_are_the_persons_own_words(tiny_model, tmp_path):
     rules = {"yes_answers": ["Ja", "jawohl"], "no_answers": ["Nein"]}
     tiny_model(model_card={**RECORD, "answer_rules": rules}).save_pretrained(tmp_path)

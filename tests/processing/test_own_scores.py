@@ -91,7 +91,8 @@ def test_answerable_is_0_or_1_however_written(values, evaluated, tmp_path, caplo
 
 def test_it_is_said_which_figures_a_lacking_column_costs(tmp_path, caplog):
     prepared(tmp_path, "vizwiz", [{"answer": ["red"] * 10}])
-    assert "has no column answerable: the figures that --metric vizwiz gives besides an accuracy" in caplog.text
+    assert "--metric vizwiz gives besides an accuracy these are left out" in caplog.text
+    assert "the finding of unanswerable questions (no column answerable)" in caplog.text
 
 
 def test_the_score_of_gqa_refuses_several_peoples_answers(evaluated, tmp_path):

@@ -22,6 +22,7 @@ FIRST = {  # of each set the first training row, and the rows of training, valid
     "ok_vqa": ("is it red?", TEN, (4, 0, 4)),
     "vizwiz": ("What color is this?", ["red"] * 10, (3, 3, 3)),
     "gqa": ("What color is it?", "red", (3, 3, 3)),
+    "gqa_all": ("What color is it?", "red", (3, 3, 3)),
     "slake": ("Is it abnormal?", "Yes", (4, 4, 4)),
     "slake_en": ("Is it abnormal?", "Yes", (2, 2, 2)),
     "slake_zh": ("是否异常？", "是", (2, 2, 2)),
@@ -36,7 +37,14 @@ FIRST = {  # of each set the first training row, and the rows of training, valid
     "easy_vqa": ("what color is the shape?", "red", (6, 0, 6)),
     "vqa_rad": ("How many masses?", "2", (2, 0, 2)),
 }
-OF_ANOTHER = ("slake", "daquar_37", "vqa_med_2020", "vqa_med_2021", "vqa_rad")  # sets with the recipe of another
+OF_ANOTHER = (
+    "gqa_all",
+    "slake",
+    "daquar_37",
+    "vqa_med_2020",
+    "vqa_med_2021",
+    "vqa_rad",
+)  # sets with the recipe of another
 PARTS = ("train", "validation", "test")
 
 
@@ -64,9 +72,8 @@ def test_every_set_is_tested_here_has_a_recipe_and_a_section_of_the_page():
     recipes = "".join(Path(path).read_text(encoding="utf-8") for path in shipped_recipes().values())
     for name, known in public_sets().items():
         assert known["home"] in page and f"`{name}`" in page and known["known_from"] in page and parts_of(name)["train"]
-        assert (
-            f"dataset_name: {name}\n" in recipes or name in ("slake", "daquar_37") or name[:7] in ("vqa_med", "vqa_rad")
-        )
+        known_recipe = name in OF_ANOTHER or name == "vqa_med_2019"
+        assert f"dataset_name: {name}\n" in recipes or known_recipe
 
 
 @pytest.mark.parametrize(("name", "yes"), [("nlvr", "true"), ("slake_zh", "是"), ("slake", "Yes"), ("slake", "是")])
@@ -96,7 +103,17 @@ def test_further_fields_stay_and_those_that_nobody_reads_go(tmp_path):
     MADE["gqa"](tmp_path)
     row = read("gqa", tmp_path)["train"][1]
     assert row["structural"] == "query" and row["question_id"] == "015" and row["fullAnswer"] == "It is green."
+    assert row["entailed"] == '["05"]' and row["global"] is None
     assert not {"types", "semanticStr", "annotations"} & set(row)
+
+
+def test_the_further_file_of_a_set_lends_its_fields_and_what_it_lacks_is_said(tmp_path, caplog):
+    MADE["gqa_all"](tmp_path)
+    change(tmp_path / "eval" / "val_choices.json", lambda content: content.pop("2"))
+    rows = read("gqa_all", tmp_path)["validation"]
+    assert list(rows["plausible"]) == ['["green"]', None, '["green"]']
+    assert "1 of 3 questions are not in" in caplog.text and "val_choices.json: 2" in caplog.text
+    assert "validity and plausibility (1 of 3 rows have no list in valid)" in caplog.text
 
 
 def test_images_are_found_by_coco_names_elsewhere_and_by_stem(tmp_path):
