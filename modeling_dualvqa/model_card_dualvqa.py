@@ -301,9 +301,7 @@ def result_tables(record):
             besides.append(
                 f"With the answers that it knows the open-ended accuracy can be {figures['coverage']:.1%} at most."
             )
-        own = [
-            f"{name.replace('_', ' ')} {own_figure(name, figures[name])}" for name in figures if name.startswith(OWN)
-        ]
+        own = [own_figure(name, value) for name, value in figures.items() if name.startswith(OWN)]
         besides += [f"The set's own figures: {', '.join(own)}."] if own else []
         if "router_accuracy" in figures and len(lines) > 2:
             besides.append(f"The model chooses the right head for {figures['router_accuracy']:.1%} of the questions.")
