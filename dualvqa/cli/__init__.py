@@ -5,7 +5,7 @@ import sys
 from dualvqa.run.errors import plain_errors
 from dualvqa.run.values import hint
 
-from . import asking, exporting, runs, teaching
+from . import asking, exporting, runs, serving, teaching
 from .info import info
 
 ABOUT = """usage: dualvqa COMMAND ...
@@ -21,6 +21,8 @@ COMMANDS = {
     "explain": (asking.explain, "FOLDER IMAGE QUESTION", "draw what spoke for an answer"),
     "teach": (teaching.teach, "FOLDER FILE", "add answers to a saved model's memory, or take them out"),
     "export": (exporting.export, "FOLDER OUTPUT_DIR", "write a saved model as ONNX files, or as a web page"),
+    "serve": (serving.serve, "FOLDER [--flag ...]", "answer questions over HTTP"),
+    "renew": (serving.renew, "FOLDER", "give a saved model this version's code, card and handler"),
     "compare": (asking.compare, "RUN RUN...", "compare evaluated runs, with tests of their differences"),
     "info": (info, "FOLDER", "what a saved folder is, learned from and reached"),
 }
