@@ -124,7 +124,12 @@ def test_the_light_package_is_a_distribution_of_its_own_without_torch(tmp_path):
     wheel = build("wheel", source, tmp_path / "output")
     metadata = message_from_bytes(read(wheel, "METADATA"))
     assert (metadata["Name"], metadata["Version"]) == ("dualvqa-light", dualvqa.__version__)
-    needed = {re.match(r"[\w-]+", line).group() for line in metadata.get_all("Requires-Dist")}
+    required = [line.partition("; extra == ") for line in metadata.get_all("Requires-Dist")]
+    needed = {re.match(r"[\w-]+", line).group() for line, _, extra in required if not extra}
+    assert metadata.get_all("Provides-Extra") == ["serve"] and len(required) == len(needed) + 3
+    commands = configparser.ConfigParser()
+    commands.read_string(read(wheel, "entry_points.txt").decode())
+    assert dict(commands["console_scripts"]) == {"dualvqa-light": "dualvqa_light.serve:main"}
     assert needed == {"numpy", "onnxruntime", "pillow", "tokenizers"}
     with zipfile.ZipFile(wheel) as file:
         names = {name for name in file.namelist() if ".dist-info/" not in name}

@@ -2,22 +2,27 @@
 
 import os
 
+import torch
+
 import dualvqa_light
 from dualvqa_light.folder import MANIFEST
 from modeling_dualvqa import DualVQAPipeline
 
 
-def open_pipeline(folder, **options):
+def open_pipeline(folder, threads=None, **options):
     """The pipeline that answers from a folder.
 
     Args:
         folder: a saved model or its id on the Hub, which PyTorch computes; or what `dualvqa export` wrote.
+        threads: how many a computation takes; of PyTorch, each of this process; left to the library when left out.
         options: of the one that it is, such as `image_sources` and `embedding_cache_mib`, which both have.
     """
     if os.path.isfile(os.path.join(folder, MANIFEST)):
-        return dualvqa_light.LightPipeline(folder, **options)
+        return dualvqa_light.LightPipeline(folder, threads=threads, **options)
     from dualvqa.training.building import load_model  # which takes a second more
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     model, processor = load_model(folder)
     return DualVQAPipeline(model, processor, **options)
 

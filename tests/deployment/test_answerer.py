@@ -45,7 +45,10 @@ def test_rows_without_image_or_question_a_bomb_and_a_path_fail_alone(pipe, image
 def test_an_exported_folder_is_opened_by_the_light_pipeline(tmp_path, monkeypatch):
     (tmp_path / "onnx.json").write_text("{}")
     monkeypatch.setattr(dualvqa_light, "LightPipeline", lambda folder, **options: (folder, options))
-    assert answerer.open_pipeline(str(tmp_path), threads=1) == (str(tmp_path), {"threads": 1})
+    assert answerer.open_pipeline(str(tmp_path), image_sources="any") == (
+        str(tmp_path),
+        {"threads": None, "image_sources": "any"},
+    )
 
 
 def test_both_steps_have_the_options_of_a_call(pipe, images):
