@@ -52,7 +52,7 @@ def shown_difference(one, other, words_differ, places=("there", "here")):
 
 
 def check_saved_words(processor, rules, renewed=False):
-    """Refuses words for yes and no by which a saved model's answers would mean something else, and tells of new ones.
+    """Refuses words for yes and no by which a saved model's answers would mean something else, and tells of new rules.
 
     Args:
         processor: the saved model's, with the rules that it was trained by.
@@ -64,6 +64,14 @@ def check_saved_words(processor, rules, renewed=False):
             or no and is an answer of the open-ended vocabulary.
     """
     own = AnswerRules.of(processor)
+    changed = shown_difference(own, rules, words_differ=False, places=("in the saved model", "here"))
+    if changed:
+        logger.warning(
+            "answers are compared in another way than by the saved model: %s. All figures are by the latter; "
+            "temperatures and a threshold for unanswered questions that it was saved with were fitted by the former, "
+            "and `dualvqa calibrate` fits them again",
+            changed,
+        )
     if same_words(own, rules):
         return
     swapped = swapped_words(own, rules)

@@ -46,6 +46,19 @@ def test_other_words_are_told_and_the_same_are_not(german, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("given", [{"metric": "vqa"}, {"answer_language": "de"}])
+def test_another_metric_or_language_than_the_saved_models_is_told_once(given, german, caplog):
+    ((name, value),) = given.items()
+    settle_rules(DataArguments(), processor=german)
+    assert not caplog.records
+    for _ in range(2):
+        settle_rules(DataArguments(**given), processor=german)
+    (message,) = caplog.messages
+    former = {"metric": "exact", "answer_language": "en"}[name]
+    assert f"{name} {former} in the saved model" in message and f"{name} {value} here. All figures" in message
+    assert "words for yes and no" not in message and AnswerRules.of(german).yes_answers == ("Ja",)
+
+
 def test_an_answer_of_the_vocabulary_does_not_become_yes_or_no(processor):
     args = DataArguments(yes_answers=["RED"], no_answers=["blue"])
     with pytest.raises(ValueError, match="'red' is given as a word for yes or no, and is one of .* --new_answers"):
