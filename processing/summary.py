@@ -45,6 +45,10 @@ class TrainingSummary:
             return self.answers
         return self.votes[0] + self.votes[1] if with_binary else self.votes[1]
 
+    def written(self, form):
+        """A normalised answer as most people wrote it, yes and no as the model says them."""
+        return {**self.writings, **dict(zip(BINARY_ANSWERS, self.rules.shown))}.get(form, form)
+
     def counts_of(self, vocabulary, target="majority"):
         """How often each answer of a vocabulary occurs, however written."""
         forms = list(map(self.rules.form, vocabulary))

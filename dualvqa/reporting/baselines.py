@@ -4,7 +4,9 @@ from collections import Counter, defaultdict
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from processing.answers import Writings, as_list
 from processing.metrics import majority_answers
+from processing.processing_dualvqa import BINARY_ANSWERS
 from processing.vqa_accuracy.rules import ENGLISH
 
 BLOCK = 2**23  # similarities in memory at a time
@@ -47,7 +49,7 @@ class QuestionCopier:
 
 
 def baseline_answers(train, results, rules=ENGLISH):
-    """The answers of the baselines: name -> for each result a string, or None where it has none.
+    """The answers of the baselines, as they are written: name -> for each result a string, or None where it has none.
 
     `majority` knows the true question type, as `oracle` does: the most frequent training answer of that type.
     `copied` doesn't: see [`QuestionCopier`], over all training questions. `copied_same_image` chooses among the
@@ -79,7 +81,11 @@ def baseline_answers(train, results, rules=ENGLISH):
             for index, copy in zip(indices, own([results[index]["question"] for index in indices])):
                 same[index] = copy
         found["copied_same_image"] = same
-    return found
+    writings = Writings(rules)
+    for people in train["answer"][:]:
+        writings.add_all(as_list(people))
+    written = {**writings.commonest(), **dict(zip(BINARY_ANSWERS, rules.shown)), None: None}
+    return {name: [written.get(form, form) for form in forms] for name, forms in found.items()}
 
 
 def most_frequent(majority, results):

@@ -117,8 +117,9 @@ class Group:
         return self.images.mean(self.of(answerer))
 
     def macro_f1(self, answerer):
-        given = list(map(self.rules.form, self.of(answerer, "answer")))
-        return self.images.macro_f1([result["expected"] for result in self.results], given)
+        given = list(map(self.rules.compared, self.of(answerer, "answer")))
+        written = [result.get("written", result["expected"]) for result in self.results]
+        return self.images.macro_f1(list(map(self.rules.compared, written)), given)
 
     def difference(self, first, second):
         """By how much the first is more often right than the second, on the same questions."""

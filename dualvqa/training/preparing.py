@@ -145,7 +145,8 @@ class PreparingMixin:
         """question type -> the most frequent training answer: that of the training part, or, without one, of the
         training that the saved model remembers; {} where neither is known."""
         if self.train_summary:
-            return majority_answers(self.train_summary.answers.elements())
+            majority = majority_answers(self.train_summary.answers.elements())
+            return {kind: self.train_summary.written(form) for kind, form in majority.items()}
         return recorded_majority(getattr(getattr(model, "config", None), "model_card", None))
 
     def default_metrics(self, processor, rows, majority):

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from processing import AugmentationArguments, majority_answers
 from processing.answers import as_list, question_type_of
-from processing.processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
+from processing.processing_dualvqa import QUESTION_TYPES
 
 LOSSES = ("binary", "open_ended", "question_type")
 FIGURES = ("routed_", "oracle_", "majority_", "router_accuracy", "coverage", "calibration_", "abstention_")
@@ -78,12 +78,11 @@ def describe_majority(summary):
         summary: the training part's [`TrainingSummary`].
     """
     counts, sizes = summary.answers, Counter()
-    written = {**summary.writings, **dict(zip(BINARY_ANSWERS, summary.rules.shown))}
     for answer, count in counts.items():
         sizes[QUESTION_TYPES[question_type_of(answer)]] += count
     majority = majority_answers(counts.elements())
     return {
-        kind: {"answer": written.get(answer, answer), "share": round(counts[answer] / sizes[kind], 6)}
+        kind: {"answer": summary.written(answer), "share": round(counts[answer] / sizes[kind], 6)}
         for kind, answer in sorted(majority.items())
     }
 

@@ -29,7 +29,8 @@ Args:
     answer_language: whose articles and number words make no difference: "en", "de", "zh" and so on, or "none".
 Returns:
     accuracy, binary_accuracy, open_ended_accuracy: shares in [0, 1]; a type without questions is left out.
-    macro_f1, binary_macro_f1, open_ended_macro_f1: unweighted mean of F1 over the answers that occur in the references.
+    macro_f1, binary_macro_f1, open_ended_macro_f1: unweighted mean of F1 over the answers that most people gave, in the
+        form that the metric compares.
     samples, binary_samples, open_ended_samples: numbers of questions.
 """
 CITATION = """@inproceedings{antol2015vqa, title={{VQA}: Visual Question Answering}, booktitle={ICCV}, year={2015},
@@ -64,14 +65,16 @@ class VQAAccuracy(evaluate.Metric):
         rules = AnswerRules(**rules)
         answers = list(map(rules.consensus, references))
         scores = [rules.score(answer, people) for answer, people in zip(predictions, references)]
-        predictions = list(map(rules.form, predictions))
+        predictions, truths = list(map(rules.compared, predictions)), answers
+        if rules.metric != "exact":  # whose forms are those of the types
+            truths = [rules.compared(rules.as_written(people)) for people in references]
         rows = defaultdict(list)
         for row, answer in enumerate(answers):
             rows[""].append(row)
             rows[TYPES[question_type_of(answer)] + "_"].append(row)
         results = {}
         for prefix, chosen in rows.items():
-            truth = [answers[row] for row in chosen]
+            truth = [truths[row] for row in chosen]
             guesses = [predictions[row] for row in chosen]
             results[f"{prefix}accuracy"] = float(np.mean([scores[row] for row in chosen]))
             results[f"{prefix}macro_f1"] = float(

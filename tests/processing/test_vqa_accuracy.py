@@ -31,8 +31,8 @@ print(json.dumps(metric.compute(predictions=json.loads(sys.argv[2]), references=
 """
 
 
-def compute(references, predictions=PREDICTIONS):
-    return VQAAccuracy(keep_in_memory=True).compute(predictions=predictions, references=references)
+def compute(references, predictions=PREDICTIONS, **rules):
+    return VQAAccuracy(keep_in_memory=True).compute(predictions=predictions, references=references, **rules)
 
 
 @pytest.mark.slow
@@ -74,6 +74,12 @@ def test_a_question_left_unanswered_counts_as_wrong():
 def test_gaps_among_the_references_are_no_references():
     results = compute([[None, None, "red"], ["", "none", "none", "none"]], ["none", "none"])
     assert results["accuracy"] == 0.5 and compute([[None, "red"]], ["red"])["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(("metric", "f1"), [("exact", 1.0), ("vqa", 1.0), ("gqa", 0.5)])
+def test_macro_f1_compares_as_the_metric_does(metric, f1):
+    given = compute(["The dog", "cat"], ["dog", "cat"], metric=metric)
+    assert given["macro_f1"] == given["accuracy"] == f1
 
 
 @pytest.mark.parametrize("nothing", [None, "", [], [None, ""], float("nan")])
