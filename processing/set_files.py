@@ -26,7 +26,7 @@ class Tree:
     def __init__(self, root, flag="--data_dir"):
         if not os.path.isdir(root):
             raise ValueError(f"{flag} {root}: no such folder")
-        self.root, self.folders, self.names = root, {}, None
+        self.root, self.flag, self.folders = root, flag, {}
         for folder, inner, files in os.walk(root, followlinks=True):
             own = os.path.relpath(folder, root).replace(os.sep, "/")
             self.folders[own] = files
@@ -45,12 +45,27 @@ class Tree:
         return self.least_deep(path for path in found if ends_in(path, pattern))
 
     def folder(self, names):
-        """The folder whose path ends in one of some names, the first that is there; the root without any."""
+        """The folder whose path ends in one of some names, the first that is there; the root without any.
+
+        Raises:
+            ValueError: several of that name on one level have files in them.
+        """
         for name in names:
             found = self.least_deep(folder for folder in self.folders if ends_in(folder, name))
+            full = [folder for folder in found if self.has_files(os.path.relpath(folder, self.root))]
+            if len(full) > 1:
+                raise ValueError(
+                    f"the folder {name} is there {len(full)} times ({', '.join(full)}): give the one with the images "
+                    f"as --image_dir, or the folder that it is in as {self.flag}"
+                )
             if found:
-                return found[0]
+                return (full or found)[0]
         return self.root
+
+    def has_files(self, folder):
+        """Whether there are files in a folder or below it."""
+        folder = folder.replace(os.sep, "/")
+        return any(names for own, names in self.folders.items() if own == folder or own.startswith(f"{folder}/"))
 
     def least_deep(self, paths):
         paths = sorted(paths)

@@ -128,6 +128,20 @@ def test_images_are_found_by_coco_names_elsewhere_and_by_stem(tmp_path):
     assert read("nlvr", tmp_path / "nlvr")["train"][2]["image"]["path"].endswith("train/images/2/train-72-0-0.png")
 
 
+def test_two_folders_of_images_with_one_name_are_refused_where_both_have_files(tmp_path):
+    MADE["gqa"](tmp_path)
+    (tmp_path / "images").rename(tmp_path / "questions1.2" / "images")
+    (tmp_path / "copy" / "images").mkdir(parents=True)
+    assert "questions1.2/images" in read("gqa", tmp_path)["train"][0]["image"]["path"]
+    draw(tmp_path / "copy" / "images" / "2370.jpg", 5)
+    with pytest.raises(
+        ValueError, match=r"folder images is there 2 times \(.*copy/images, .*questions1.2/images\): give"
+    ):
+        read("gqa", tmp_path)
+    image_dir = str(tmp_path / "questions1.2")
+    assert "questions1.2" in read("gqa", tmp_path, image_dir=image_dir)["train"][0]["image"]["path"]
+
+
 def test_an_unanswerable_question_of_vizwiz_is_answered_so(tmp_path):
     MADE["vizwiz"](tmp_path)
     row = read("vizwiz", tmp_path)["train"][2]
