@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 RELATIVE = r"(?![a-z]+:|#)"  # a link that is no URL and no place on the page
@@ -27,9 +28,16 @@ def packages():
     ]
 
 
+class Build(build_py):
+    def find_package_modules(self, package, package_dir):
+        """The modules of a package, without the setup.py by which the light package is a distribution of its own."""
+        return [found for found in super().find_package_modules(package, package_dir) if found[1] != "setup"]
+
+
 config = configparser.ConfigParser()
 config.read(ROOT / "setup.cfg", encoding="utf-8")
 setup(
+    cmdclass={"build_py": Build},
     packages=packages(),
     package_dir={"dualvqa.recipes": "recipes", "dualvqa.launch": "launch", "dualvqa.web": "web"},
     long_description=description((ROOT / "README.md").read_text(encoding="utf-8"), config["metadata"]["url"]),

@@ -8,9 +8,15 @@ pipe(image="photo.png", question="is it blue?", top_k=3)
 ```
 """
 
-from .answerer import Answerer
-from .image_sources_dualvqa import ImageSources
-from .pipeline import LightPipeline
+import os
+
+# The modules that read images are those of processing, which are beside this folder, or copied into it when the
+# distribution dualvqa-light is built: see its setup.py.
+__path__.append(os.path.join(os.path.dirname(os.path.abspath(__path__[0])), "processing"))
+
+from .answerer import Answerer  # noqa: E402
+from .image_sources_dualvqa import ImageSources  # noqa: E402
+from .pipeline import LightPipeline  # noqa: E402
 
 __version__ = "0.1.0"  # that of dualvqa
 

@@ -20,12 +20,11 @@ class Questions:
         self.settings = settings
         path = os.path.join(folder, settings["tokenizer"])
         try:
-            self.whole, self.tokenizer = Tokenizer.from_file(path), Tokenizer.from_file(path)
+            self.tokenizer = Tokenizer.from_file(path)
         except Exception as error:  # tokenizers raises nothing more exact
             raise ValueError(f"{path} is damaged ({error}); copy the folder again, or export it again") from error
-        for tokenizer in (self.whole, self.tokenizer):
-            tokenizer.no_padding()
-            tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
         if settings["max_tokens"]:
             self.tokenizer.enable_truncation(settings["max_tokens"], direction=settings["truncation_side"])
 
@@ -39,10 +38,11 @@ class Questions:
             ValueError: it is no text, has none, is too long, or isn't Unicode.
         """
         check_question(question)
-        limit = self.settings["max_tokens"]
-        if not cut and limit and len(found := self.whole.encode(question).ids) > limit:
+        if not cut and (rest := (read := self.tokenizer.encode(question)).overflowing):
+            found = len(read.ids) + sum(part.special_tokens_mask.count(0) for part in rest)
             raise ValueError(
-                f"expected at most {limit} tokens without truncation, found {len(found)}: {question!r:.100}"
+                f"expected at most {self.settings['max_tokens']} tokens without truncation, found {found}: "
+                f"{question!r:.100}"
             )
 
     def encode(self, questions):

@@ -119,7 +119,6 @@ def open_image(source, sources=PRESETS["any"]):
         ValueError: there is no readable image, or one that is larger than allowed; the message names it.
     """
     content, name = sources.read(source), name_of(source)
-    Image.init()
     with naming(name):
         if is_dicom(content):
             image, frames = read_dicom(content, lambda size: check_size(size, sources, "it"))
@@ -127,13 +126,29 @@ def open_image(source, sources=PRESETS["any"]):
             return image
         if is_heic(content):
             learn_heic()
-        formats = [kind for kind in Image.OPEN if kind not in REFUSED_FORMATS]
-        image = Image.open(io.BytesIO(content), formats=formats)
+        image = recognise(content)
         check_size(image.size, sources, "it")
         if "frames" not in SAID:
             say_frames(name, image.format, has_more(image, content))
         image.load()
         return image
+
+
+def recognise(content):
+    """The PIL image of a file's bytes, not decoded yet.
+
+    Raises:
+        PIL.UnidentifiedImageError: no image, or of a format that is not read.
+    """
+    # Most are of the five formats that Pillow reads without forty more modules.
+    for learn in (Image.preinit, Image.init):
+        learn()
+        formats = [kind for kind in Image.OPEN if kind not in REFUSED_FORMATS]
+        try:
+            return Image.open(io.BytesIO(content), formats=formats)
+        except UnidentifiedImageError:
+            if learn is Image.init:
+                raise
 
 
 def has_more(image, content):

@@ -24,7 +24,7 @@ from dualvqa.shipped import shipped
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("dualvqa", "dualvqa_light", "modeling_dualvqa", "processing")
-OWN = ("pyproject.toml",)  # of the light package as a distribution of its own
+OWN = ("pyproject.toml", "setup.py")  # of the light package as a distribution of its own
 SOURCES = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md")
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 
@@ -119,21 +119,54 @@ def test_the_description_has_neither_relative_links_nor_images(wheel):
     assert not re.search(r"!\[[^\]]*\]\((?!https://)", prose)
 
 
-def test_the_light_package_is_a_distribution_of_its_own_without_torch(tmp_path):
-    source = shutil.copytree(ROOT / "dualvqa_light", tmp_path / "light", ignore=shutil.ignore_patterns("__pycache__"))
-    wheel = build("wheel", source, tmp_path / "output")
-    metadata = message_from_bytes(read(wheel, "METADATA"))
+@pytest.fixture(scope="session")
+def light_wheel(tmp_path_factory):
+    """The wheel that the light package's source distribution builds, away from the checkout."""
+    folder = tmp_path_factory.mktemp("light")
+    for name in ("dualvqa_light", "processing"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with tarfile.open(build("sdist", folder / "dualvqa_light", folder / "output")) as file:
+        file.extractall(folder / "elsewhere", filter="data")
+    assert {path.name for path in (folder / "dualvqa_light").iterdir()} == names_of("dualvqa_light")  # nothing was left
+    return build("wheel", next((folder / "elsewhere").iterdir()), folder / "output")
+
+
+def names_of(folder):
+    return {path.name for path in (ROOT / folder).iterdir()} - {"__pycache__"}
+
+
+def test_the_light_package_is_a_distribution_of_its_own_without_torch(light_wheel):
+    metadata = message_from_bytes(read(light_wheel, "METADATA"))
     assert (metadata["Name"], metadata["Version"]) == ("dualvqa-light", dualvqa.__version__)
     required = [line.partition("; extra == ") for line in metadata.get_all("Requires-Dist")]
     needed = {re.match(r"[\w-]+", line).group() for line, _, extra in required if not extra}
     assert metadata.get_all("Provides-Extra") == ["serve"] and len(required) == len(needed) + 3
     commands = configparser.ConfigParser()
-    commands.read_string(read(wheel, "entry_points.txt").decode())
+    commands.read_string(read(light_wheel, "entry_points.txt").decode())
     assert dict(commands["console_scripts"]) == {"dualvqa-light": "dualvqa_light.serve:main"}
     assert needed == {"numpy", "onnxruntime", "pillow", "tokenizers"}
-    with zipfile.ZipFile(wheel) as file:
-        names = {name for name in file.namelist() if ".dist-info/" not in name}
-    assert names == {f"dualvqa_light/{path.name}" for path in (ROOT / "dualvqa_light").glob("*.py")}
+    with zipfile.ZipFile(light_wheel) as file:
+        packed = {name.removeprefix("dualvqa_light/") for name in file.namelist() if ".dist-info/" not in name}
+    modules = {name for name in names_of("dualvqa_light") if name.endswith(".py")} - set(OWN)
+    assert modules < packed and packed - modules < names_of("processing")
+
+
+def test_the_light_wheel_is_imported_where_nothing_else_of_ours_nor_torch_is(light_wheel, tmp_path):
+    code = """
+import sys
+for name in ("torch", "torchvision", "transformers", "processing", "dualvqa", "modeling_dualvqa"):
+    sys.modules[name] = None
+import dualvqa_light, dualvqa_light.downloads_dualvqa, dualvqa_light.dicom_dualvqa
+print(dualvqa_light.__file__)
+"""
+    status, printed = call([sys.executable, "-c", code], tmp_path, PYTHONPATH=str(light_wheel))
+    assert status == 0 and printed.startswith(str(light_wheel)), printed
+
+
+def test_a_copy_of_the_light_folder_alone_is_not_built(tmp_path):
+    shutil.copytree(ROOT / "dualvqa_light", tmp_path / "light", ignore=shutil.ignore_patterns("__pycache__"))
+    status, printed = call([sys.executable, "-c", BUILD, "build_wheel", tmp_path], tmp_path / "light")
+    assert status == 1 and "build dualvqa-light from a whole checkout" in printed
 
 
 @pytest.mark.slow

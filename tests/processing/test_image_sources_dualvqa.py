@@ -10,7 +10,8 @@ import time
 import pytest
 from PIL import Image
 
-from processing.image_sources_dualvqa import PRESETS, ImageSources, is_public
+from processing.downloads_dualvqa import is_public
+from processing.image_sources_dualvqa import PRESETS, ImageSources
 
 ANY = PRESETS["any"]
 

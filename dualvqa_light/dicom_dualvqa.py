@@ -1,1 +1,0 @@
-../processing/dicom_dualvqa.py

@@ -1,1 +1,0 @@
-../processing/image_loading_dualvqa.py

@@ -1,1 +1,0 @@
-../processing/image_sources_dualvqa.py

@@ -1,1 +1,0 @@
-../processing/processor_checks_dualvqa.py
