@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ANSWERS, QUESTIONS, TEXT, VISION, short_run, write_images, write_jsonl
+from helpers import ANSWERS, QUESTIONS, TEXT, short_run, write_images, write_jsonl
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from towers import vision_config
 
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
 from processing import DualVQAImageProcessor, DualVQAProcessor, train_tokenizer
@@ -91,7 +92,7 @@ def tiny_config(tokenizer):
     def build(**fields):
         text = {**TEXT, "vocab_size": len(tokenizer), "max_position_embeddings": 16}
         defaults = {
-            "vision_config": dict(VISION),
+            "vision_config": vision_config("resnet"),
             "text_config": text,
             "num_answers": len(ANSWERS),
             "fusion_hidden_size": 16,

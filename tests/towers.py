@@ -14,7 +14,7 @@ VISION = {
     "ijepa": VIT,
     "swin": {**STAGES, "patch_size": 4, "embed_dim": 8, "num_heads": [2, 2], "window_size": 4},
     "convnext": {**STAGES, "hidden_sizes": [8, 16], "num_stages": 2},
-    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 24], "depths": [1, 1], "layer_type": "basic"},
     "mobilenet_v2": {"depth_multiplier": 0.25, "image_size": 32},
     "efficientnet": {
         "width_coefficient": 0.5,

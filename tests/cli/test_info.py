@@ -53,7 +53,7 @@ def test_a_folder_tells_what_it_is_and_what_it_reached(saved, capsys):
     main(["info", folder])
     shown = " ".join(capsys.readouterr().out.split())
     for said in (
-        "vision tower mobilenet_v3_small, images of 32 pixels",
+        "vision tower resnet, images of 32 pixels",
         "text tower distilbert, 1 layer fusion",
         "answers 3: red, green, blue",
         "train 1,200 questions, from a.jsonl, open-ended coverage 97.5%, most often answered no or liver",
@@ -70,7 +70,7 @@ def test_a_folder_tells_what_it_is_and_what_it_reached(saved, capsys):
 def test_a_memory_is_shown_and_counts_as_no_parameters(saved, tmp_path, capsys):
     model, folder = saved
     before, places = describe(folder)["parameters"], torch.arange(4)
-    examples = Examples(torch.randn(4, 16), torch.randn(3, 576), places % 3, places % 2, places // 2)
+    examples = Examples(torch.randn(4, 16), torch.randn(3, 24), places % 3, places % 2, places // 2)
     model.set_memory(Memory.of(model, examples))
     model.save_pretrained(folder)
     assert describe(folder)["parameters"] == before == model.parameter_counts()

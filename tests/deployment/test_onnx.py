@@ -3,8 +3,8 @@ import json
 
 import pytest
 import torch
+from helpers import MOBILENET
 from PIL import Image
-from towers import vision_config
 
 from dualvqa.cli import main
 from dualvqa.deployment.onnx_export import export_onnx
@@ -16,13 +16,12 @@ LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
 
 # An export takes as long as there are layers: those of MobileNet are exported once, otherwise a ResNet of two blocks.
-SMALL = {"vision_config": vision_config("resnet")}
 # Of a model: its fields, and the parts that are exported. Its experts' image attends back.
 EXPORTED = {
-    "attention": ({}, ("vision", "text", "heads")),
-    "cross_attention": ({"fusion_type": "cross_attention", **SMALL}, ("vision", "text", "heads", "model")),
+    "attention": ({"vision_config": MOBILENET}, ("vision", "text", "heads")),
+    "cross_attention": ({"fusion_type": "cross_attention"}, ("vision", "text", "heads", "model")),
     "experts": (
-        {"fusion_type": "cross_attention", "fusion_bidirectional": True, "fusion_num_experts": 3, **SMALL},
+        {"fusion_type": "cross_attention", "fusion_bidirectional": True, "fusion_num_experts": 3},
         ("vision", "text", "heads"),
     ),
 }
@@ -86,7 +85,7 @@ def test_files_answer_as_the_model_does(tiny_model, processor, batch, others, tm
 def test_a_memory_answers_from_the_files_as_it_does_from_the_model(
     tiny_model, processor, tmp_path, fusion, quantization
 ):
-    pipe = DualVQAPipeline(tiny_model(fusion_type=fusion, **SMALL), processor)
+    pipe = DualVQAPipeline(tiny_model(fusion_type=fusion), processor)
     colors, questions = ["red", "green", "blue", "white"], ["what color is it?", "is it red?"]
     images = [Image.new("RGB", (40, 30), color) for color in colors]
     pairs = [(image, question) for image in images[:3] for question in questions]
@@ -110,7 +109,7 @@ def test_a_memory_answers_from_the_files_as_it_does_from_the_model(
 def test_one_head_alone_from_a_saved_folder_with_images_of_the_processors_size(
     tiny_model, processor, batch, tmp_path, caplog, recwarn
 ):
-    model = tiny_model(**SMALL)
+    model = tiny_model()
     processor.image_processor.size = {"height": 48, "width": 64}
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")

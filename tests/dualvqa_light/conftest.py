@@ -5,7 +5,6 @@ import pytest
 import torch
 from helpers import COLOR, QUESTIONS, RED
 from PIL import Image
-from towers import vision_config
 
 from dualvqa.deployment.onnx_export import export_onnx
 from modeling_dualvqa import DualVQAPipeline
@@ -35,7 +34,7 @@ def exported(tmp_path_factory, tiny_model, new_processor, quick_exports):
     processor = new_processor()
     processor.calibration = copy.deepcopy(CALIBRATION)
     processor.answer_rules = {"yes_answers": ["ja"], "no_answers": ["nein"]}
-    model = tiny_model(fusion_type="cross_attention", vision_config=vision_config("resnet"))
+    model = tiny_model(fusion_type="cross_attention")
     pipe = DualVQAPipeline(model, processor)
     share_out(model, processor)
     images = [Image.new("RGB", (40, 30), color) for color in ("red", "green", "blue")]

@@ -23,7 +23,7 @@ def random_examples(count=40, images=7):
     types = torch.arange(count) % 2
     return Examples(
         questions=torch.randn(count, 16),
-        images=torch.randn(images, 576),
+        images=torch.randn(images, 24),
         image_index=torch.randint(images, (count,)),
         answers=torch.where(types == 0, torch.randint(2, (count,)), torch.randint(5, (count,))),
         types=types,
@@ -61,7 +61,7 @@ def test_the_search_finds_what_brute_force_finds(tiny_model, monkeypatch, scores
     examples = random_examples()
     memory = Memory.of(tiny_model(), examples, new_answers=2)
     assert memory.question_keys.shape[1] == (16 if many == 20_000 else 8)
-    questions, images = torch.randn(3, 16), torch.randn(2, 576)
+    questions, images = torch.randn(3, 16), torch.randn(2, 24)
     images[1] = examples.images[4]
     image_index, question_index = torch.tensor([0, 1, 1, 0]), torch.tensor([2, 0, 1, 0])
     found = memory.search(questions, images, image_index, question_index)
@@ -78,7 +78,7 @@ def test_excluded_and_hidden_examples_are_not_found(model):
     exclude = torch.zeros(3, 40, dtype=torch.bool)
     exclude[0, 11:], exclude[1, :] = True, True
     model.memory.hidden[:5] = True
-    found = model.memory.search(torch.randn(3, 16), torch.randn(3, 576), exclude=exclude)
+    found = model.memory.search(torch.randn(3, 16), torch.randn(3, 24), exclude=exclude)
     assert sorted(found.indices[0][found.types[0] >= 0].tolist()) == [5, 6, 7, 8, 9, 10]
     assert (found.types[1] == -1).all() and not set(found.indices[2].tolist()) & set(range(5))
     head = torch.randn(3, 2)
@@ -229,7 +229,7 @@ def test_of_very_many_examples_keys_are_principal_components_and_are_saved_with_
     model, examples = tiny_model(), random_examples()
     examples.questions, examples.images = (
         torch.randn(40, 4) @ torch.randn(4, 16),
-        torch.randn(7, 3) @ torch.randn(3, 576),
+        torch.randn(7, 3) @ torch.randn(3, 24),
     )
     narrow = Memory.of(model, examples, new_answers=2)
     monkeypatch.setattr("modeling_dualvqa.memory_dualvqa.MANY", 100)

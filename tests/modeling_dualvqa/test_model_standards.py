@@ -5,9 +5,8 @@ import warnings
 
 import pytest
 import torch
-from helpers import FUSIONS, LOGITS, assert_same_logits, load
+from helpers import FUSIONS, LOGITS, MOBILENET, assert_same_logits, load
 from torch import nn
-from towers import vision_config
 from transformers.utils import logging
 
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAOutput
@@ -19,9 +18,8 @@ def model(request, tiny_model):
 
 
 @pytest.fixture(params=FUSIONS)
-def traced(request, tiny_model):
-    """Tracing takes as long as there are layers: here two blocks of a ResNet; tests/deployment trace MobileNet's."""
-    return tiny_model(fusion_type=request.param, vision_config=vision_config("resnet"))
+def with_mobilenet(request, tiny_model):
+    return tiny_model(fusion_type=request.param, vision_config=MOBILENET)
 
 
 @pytest.fixture
@@ -100,10 +98,12 @@ def test_device_map_auto(model, saved, batch):
     assert_same_logits(model(**batch), again(**{name: tensor.to(again.device) for name, tensor in batch.items()}))
 
 
-def test_loads_where_memory_is_short_and_parts_stay_on_disk(model, saved, batch, tmp_path):
-    again = load(saved, device_map="auto", max_memory={"cpu": 2_000_000}, offload_folder=tmp_path / "offloaded")
+def test_loads_where_memory_is_short_and_parts_stay_on_disk(with_mobilenet, batch, tmp_path):
+    with_mobilenet.save_pretrained(tmp_path)
+    short = {"max_memory": {"cpu": 2_000_000}, "offload_folder": tmp_path / "offloaded"}
+    again = load(tmp_path, device_map="auto", **short)
     assert set(again.hf_device_map.values()) == {"cpu", "disk"}
-    assert_same_logits(model(**batch), again(**batch))
+    assert_same_logits(with_mobilenet(**batch), again(**batch))
 
 
 def test_missing_and_unexpected_weights_are_reported(model, saved):
@@ -151,7 +151,7 @@ def test_a_tuple_holds_what_the_output_holds(model, batch, labels):
 
 
 def test_hidden_states_have_the_documented_shapes(tiny_model, batch):
-    model = tiny_model(fusion_type="cross_attention", fusion_num_layers=2)
+    model = tiny_model(fusion_type="cross_attention", fusion_num_layers=2, vision_config=MOBILENET)
     assert model(**batch).text_hidden_states is None
     output = model(**batch, output_hidden_states=True)
     tokens = batch["input_ids"].shape[1]
@@ -164,7 +164,7 @@ def test_hidden_states_have_the_documented_shapes(tiny_model, batch):
 def test_attentions_of_fusion_and_text_have_the_documented_shapes(tiny_model, batch):
     tokens = batch["input_ids"].shape[1]
     for fusion, shape in {"attention": (4, 2, 2, 2), "cross_attention": (4, 2, tokens, 2)}.items():
-        model = tiny_model(fusion_type=fusion, attn_implementation="eager")
+        model = tiny_model(fusion_type=fusion, attn_implementation="eager", vision_config=MOBILENET)
         output = model(**batch, output_attentions=True)
         assert [tuple(weights.shape) for weights in output.fusion_attentions] == [shape]
         assert [tuple(weights.shape) for weights in output.text_attentions] == [(4, 2, tokens, tokens)]
@@ -172,7 +172,8 @@ def test_attentions_of_fusion_and_text_have_the_documented_shapes(tiny_model, ba
         assert output.text_attentions[0].amax(dim=(1, 2))[padding].max() == 0
 
 
-def test_attentions_of_an_implementation_without_them_are_told_and_left_out(model, batch, caplog):
+def test_attentions_of_an_implementation_without_them_are_told_and_left_out(with_mobilenet, batch, caplog):
+    model = with_mobilenet
     model.set_attn_implementation("sdpa")
     logging.warning_once.cache_clear()  # of the tests before
     output = model(**batch, output_attentions=True)
@@ -206,7 +207,8 @@ def test_hidden_states_can_be_chosen_by_number(tiny_model, batch):
 # Attention implementations
 
 
-def test_eager_equals_sdpa(model, batch):
+def test_eager_equals_sdpa(with_mobilenet, batch):
+    model = with_mobilenet
     model.set_attn_implementation("eager")
     eager = model(**batch)
     model.set_attn_implementation("sdpa")
@@ -265,7 +267,8 @@ def test_activation_checkpointing_changes_neither_gradients_nor_statistics(
         assert torch.equal(expected, found), name
 
 
-def test_activation_checkpointing_does_compute_again(model, batch, labels):
+def test_activation_checkpointing_does_compute_again(with_mobilenet, batch, labels):
+    model = with_mobilenet
     checkpoint_activations(model)
     calls = []
     for part in (model.vision_encoder.trunk.features[1], model.text_encoder.model.transformer.layer[0].attention):
@@ -287,8 +290,7 @@ def test_token_embeddings_can_be_resized(model, batch, tmp_path):
 
 
 @pytest.mark.slow
-def test_compiles_in_one_graph(traced, batch, labels):
-    model = traced
+def test_compiles_in_one_graph(model, batch, labels):
     # The graph is what is asked for; a code generator would add a minute and show nothing more.
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with torch.no_grad():
@@ -297,8 +299,7 @@ def test_compiles_in_one_graph(traced, batch, labels):
 
 
 @pytest.mark.slow
-def test_exports_with_any_number_of_questions_tokens_and_images(traced, batch):
-    model = traced
+def test_exports_with_any_number_of_questions_tokens_and_images(model, batch):
     dims = {name: torch.export.Dim(name, min=2, max=64) for name in ("questions", "images")}
     tokens = torch.export.Dim("tokens", min=2, max=16)
     shapes = {

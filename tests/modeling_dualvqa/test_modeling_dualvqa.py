@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers import MOBILENET
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import mobilenet_v3_small
@@ -22,7 +23,7 @@ def test_the_default_model_has_the_sizes_of_the_design():
 
 
 def test_outputs_have_the_documented_shapes(tiny_model, batch):
-    output = tiny_model()(**batch)
+    output = tiny_model(vision_config=MOBILENET)(**batch)
     tokens = batch["input_ids"].shape[1]
     assert output.binary_logits.shape == (4, 2)
     assert output.open_ended_logits.shape == (4, 3)
@@ -30,7 +31,7 @@ def test_outputs_have_the_documented_shapes(tiny_model, batch):
     assert output.fused_state.shape == (4, 16)
     assert output.image_embeds.shape == (3, 1, 576)
     assert output.text_embeds.shape == (4, 1, 16)
-    grid = tiny_model(fusion_type="cross_attention")
+    grid = tiny_model(fusion_type="cross_attention", vision_config=MOBILENET)
     batch["pixel_values"] = torch.randn(3, 3, 64, 64)
     output = grid(**batch)
     assert output.image_embeds.shape == (3, 1 + 2 * 2, 576)
@@ -286,19 +287,20 @@ def test_weights_of_another_network_are_refused(text_folder, tmp_path):
 
 
 def test_blocks_that_stay_whole_are_those_that_the_model_has(tiny_model):
-    assert set(tiny_model()._no_split_modules) == {"TransformerBlock", "AttentionBlock", "InvertedResidual"}
+    blocks = tiny_model(vision_config=MOBILENET)._no_split_modules
+    assert set(blocks) == {"TransformerBlock", "AttentionBlock", "InvertedResidual"}
 
 
 @pytest.mark.parametrize(("device", "last"), [("cpu", True), ("meta", False)])
 def test_the_layout_is_channels_last_on_a_cpu_alone(tiny_config, device, last):
-    encoder = build_vision_encoder(tiny_config().vision_config).eval().to(device)
+    encoder = build_vision_encoder(tiny_config(vision_config=MOBILENET).vision_config).eval().to(device)
     maps = encoder(torch.rand(2, 3, 32, 32, device=device), output_hidden_states=True).hidden_states[0]
     assert maps.is_contiguous(memory_format=torch.channels_last) == last and maps.is_contiguous() != last
 
 
 def test_batch_norm_takes_weights_of_less_precision_than_its_statistics(tiny_model):
     """So FSDP2 leaves them in mixed precision: parameters in bfloat16, buffers in float32."""
-    encoder = tiny_model(fusion_type="cross_attention").vision_encoder
+    encoder = tiny_model(fusion_type="cross_attention", vision_config=MOBILENET).vision_encoder
     images = torch.randn(2, 3, 64, 64)
     expected = encoder(images).states
     for parameter in encoder.parameters():

@@ -3,16 +3,9 @@ import shutil
 import pytest
 import yaml
 from helpers import write_images
-from towers import vision_config
 from training_helpers import long_run
 
 from dualvqa.run import main as run_vqa
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tiny_model):
-    """The same with a vision tower of two blocks: a step takes half the time of MobileNet's."""
-    return lambda **fields: tiny_model(**{"vision_config": vision_config("resnet"), **fields})
 
 
 @pytest.fixture

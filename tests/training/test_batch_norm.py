@@ -1,6 +1,6 @@
 import pytest
 import torch
-from helpers import VISION
+from helpers import MOBILENET
 from torch import nn
 from training_helpers import training_arguments as arguments
 
@@ -28,6 +28,6 @@ def test_single_values_are_normalised_by_the_running_statistics(caplog):
 
 def test_a_last_batch_with_one_image_trains(tiny_model, rows, tmp_path, caplog):
     args = arguments(tmp_path, per_device_train_batch_size=4, num_train_epochs=1)
-    trainer = DualVQATrainer(tiny_model(vision_config=dict(VISION)), args, train_dataset=rows[:5])
+    trainer = DualVQATrainer(tiny_model(vision_config=dict(MOBILENET)), args, train_dataset=rows[:5])
     assert trainer.train().global_step == 2
     assert "dataloader_drop_last=True" in caplog.text

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import ANSWERS
+from helpers import ANSWERS, MOBILENET
 from torchvision.transforms import functional as transforms
 
 from dualvqa.deployment.ensemble import EnsemblePipeline
@@ -69,7 +69,7 @@ def test_the_map_of_a_linear_model_is_what_each_place_adds_to_the_logit(tiny_mod
 
 
 def test_the_gradient_comes_through_the_pooled_vector_and_through_the_grid(tiny_model, tall, image):
-    model = scaled(tiny_model(fusion_type="cross_attention"))
+    model = scaled(tiny_model(fusion_type="cross_attention", vision_config=MOBILENET))
     inputs = tall(images=image, text=[QUESTION], return_tensors="pt")
     maps = model(**inputs, output_hidden_states=True).image_hidden_states[-1].detach().requires_grad_()
     text = model.encode_questions(inputs["input_ids"], inputs["attention_mask"])
@@ -98,7 +98,7 @@ def test_layer_cam_weighs_each_place_with_its_own_positive_gradient():
 
 
 def test_the_detail_map_is_four_times_as_fine_and_of_an_earlier_state(tiny_model, tall, image):
-    model = scaled(tiny_model(fusion_type="cross_attention"))
+    model = scaled(tiny_model(fusion_type="cross_attention", vision_config=MOBILENET))
     inputs = tall(images=image, text=[QUESTION], return_tensors="pt")
     inputs["pixel_values"].requires_grad_()
     outputs = model(**inputs, output_hidden_states=True)
@@ -311,7 +311,7 @@ def state_of(model):
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_nothing_is_left_behind_also_after_an_error(tiny_model, processor, image, monkeypatch, broken):
-    model = tiny_model(fusion_type="cross_attention", freeze_vision=True, attn_implementation="sdpa").train()
+    model = tiny_model(fusion_type="cross_attention", freeze_vision=True, vision_config=MOBILENET).train()
     next(model.vision_encoder.parameters()).requires_grad_(True)  # thawed by hand in a frozen tower
     before, random_state = state_of(model), torch.get_rng_state()
     assert len(set(before["modes"])) == len(set(before["trained"])) == 2 and before["attention"] == ["sdpa"] * 2

@@ -8,7 +8,6 @@ import torch
 from helpers import lines_of, write_jsonl
 from PIL import Image
 from safetensors.torch import load_file
-from towers import vision_config
 
 from dualvqa.deployment import onnx_export
 from dualvqa.deployment.onnx_export import export_onnx
@@ -28,7 +27,7 @@ def states():
 
 @pytest.fixture
 def model(tiny_model, states):
-    model = tiny_model(fusion_type="cross_attention", vision_config=vision_config("resnet"))
+    model = tiny_model(fusion_type="cross_attention")
     model.set_familiarity(*fit_gaussian(states))
     return model
 
