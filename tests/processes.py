@@ -56,13 +56,18 @@ def forked(function, *arguments, processes=1, environment=None):
         running = []
         for rank in map(str, range(processes)):
             variables = {**common, "RANK": rank, "LOCAL_RANK": rank} if processes > 1 else {}
-            variables |= environment or {}
-            running.append(FORKS.Process(target=work, args=(function, arguments, variables, output.name)))
-            running[-1].start()
+            running.append(begun(function, *arguments, environment={**variables, **(environment or {})}, output=output))
         for process in running:
             process.join()
         codes = [process.exitcode for process in running]
         return Ended(next((code for code in codes if code), 0), output.read().decode())
+
+
+def begun(function, *arguments, output, environment=None):
+    """A process that calls a function and prints to a file; nobody has waited for it."""
+    process = FORKS.Process(target=work, args=(function, arguments, environment or {}, output.name))
+    process.start()
+    return process
 
 
 def run_script(path, *arguments):
@@ -70,6 +75,12 @@ def run_script(path, *arguments):
     ended = forked(as_main, str(path), list(map(str, arguments)))
     assert ended.code == 0, ended.output
     return ended.output
+
+
+def as_main_of_a_group(path, arguments):
+    """The same as a shell starts it: what a terminal sends goes to it and its workers."""
+    os.setsid()
+    as_main(path, arguments)
 
 
 def as_main(path, arguments):

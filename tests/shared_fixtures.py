@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import hashlib
 import os
 import shutil
 import tempfile
@@ -34,9 +35,14 @@ datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1  # from 5 s after every pas
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items):
-    """Slow tests come first: at the end, when one process has nothing left to do, the other has little."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+def pytest_collection_modifyitems(config, items):
+    """Each process begins with its share of the slow tests: what is left at the end, and goes to and fro, is quick."""
+    processes = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    kinds = [[item for item in items if (item.get_closest_marker("slow") is None) == quick] for quick in (False, True)]
+    shares = [
+        kind[len(kind) * n // processes : len(kind) * (n + 1) // processes] for n in range(processes) for kind in kinds
+    ]
+    items[:] = [item for share in shares for item in share]
 
 
 def pytest_collection_finish():
@@ -113,7 +119,8 @@ def tiny_model(tiny_config):
 
     def build(**fields):
         model = DualVQAForQuestionAnswering(tiny_config(**fields)).train()
-        model.vision_encoder(torch.randn(8, 3, 64, 64))
+        # The same whatever the model has besides: its tower is exported once.
+        model.vision_encoder(torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
         return model.eval()
 
     return build
@@ -140,13 +147,14 @@ def labels():
 
 
 @pytest.fixture(scope="session")
-def quick_exports():
-    """The same tower is exported to ONNX once, and torch's operators are read once, which takes seconds each time."""
+def quick_exports(tmp_path_factory):
+    """The same tower is exported to ONNX once by all processes; torch's operators are read once: it takes seconds."""
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     from dualvqa.deployment import onnx_export
 
-    original, known = onnx_export.export_part, {}
+    original, folder = onnx_export.export_part, tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     towers = {onnx_export.VisionPart: "vision", onnx_export.TextPart: "text"}
 
     def export_part(part, path, size):
@@ -155,11 +163,16 @@ def quick_exports():
             return original(part, path, size)
         weights, config = getattr(part.model, f"{tower}_encoder").state_dict().values(), part.model.config
         read = config.fusion_type, config.text_pooling  # states of a grid and of tokens, or pooled vectors
-        key = tower, size, read, str(getattr(config, f"{tower}_config")), *(w.numpy().tobytes() for w in weights)
-        if key not in known:
+        key = (tower, size if tower == "vision" else None, read, str(getattr(config, f"{tower}_config")))
+        key = hashlib.sha256(repr(key).encode())
+        for tensor in weights:
+            key.update(tensor.numpy().tobytes())
+        known = folder / f"{key.hexdigest()}.onnx"
+        if not known.exists():
             original(part, path, size)
-            known[key] = path.read_bytes()
-        path.write_bytes(known[key])
+            shutil.copy(path, f"{known}.{os.getpid()}")
+            os.replace(f"{known}.{os.getpid()}", known)
+        shutil.copy(known, path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))

@@ -7,9 +7,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, TINY
 from processes import run_script
+from towers import SIZES
+from transformers import CLIPConfig
 
+from modeling_dualvqa import DualVQAConfig
 from processing import prepare_dataset
 
 
@@ -18,9 +21,19 @@ def benchmark(name, *flags):
 
 
 @pytest.mark.slow
-def test_inference_writes_a_row_for_each_model_and_both_plots(tmp_path):
-    page = tmp_path / "inference.md"
-    benchmark("inference", "--output", page, "--quick", "--rows", "ours", "CLIP ViT-B/32")
+def test_inference_writes_a_row_for_each_model_and_both_plots(tmp_path, monkeypatch):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import inference
+    import inference_models
+
+    page, known = tmp_path / "inference.md", {"vocab_size": 30_000}
+    small = {**TINY, "text_config": {**TINY["text_config"], **known}}
+    clip = CLIPConfig(text_config={**SIZES, **known}, vision_config={**SIZES, "image_size": 224, "patch_size": 32})
+    monkeypatch.setattr(inference_models, "DualVQAConfig", lambda **fields: DualVQAConfig(**{**fields, **small}))
+    monkeypatch.setattr(inference_models, "CLIPConfig", lambda: clip)
+    flags = ["--output", str(page), "--quick", "--rows", "ours", "CLIP ViT-B/32"]
+    monkeypatch.setattr(sys, "argv", ["inference.py", *flags])
+    inference.main(flags)
     text = page.read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| ours |", "| CLIP"))]
     assert len(rows) == 3  # both in the first table, ours in that of questions about one image
@@ -45,7 +58,7 @@ def test_ablation_goes_on_where_it_stopped(image_folder, tmp_path):
     files = ["--train_file", image_folder / "train.jsonl", "--image_dir", image_folder, "--image_size", 32]
     files += ["--validation_fraction", 0.25, "--do_predict", "false"]
     flags = ["--dataset", "easy_vqa", "--seeds", 1, "--budget", 2, "--output", page, "--runs", runs]
-    flags += ["--rows", "separate", "--flags", *files]
+    flags += ["--rows", "separate", "--jobs", 2, "--flags", *files]  # two runs at a time have one thread each
     benchmark("ablation", *flags)
     row = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| separate"))
     assert row.endswith("| 1 |")

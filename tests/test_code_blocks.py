@@ -20,7 +20,7 @@ import pytest
 import torchvision
 import transformers
 import yaml
-from helpers import ROOT, TEXT, write_jsonl
+from helpers import ROOT, TEXT, TINY, write_jsonl
 from made_sets import MADE
 from PIL import Image
 from transformers import AutoConfig, AutoModel
@@ -34,7 +34,6 @@ PAGES = [
 ]
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
 COLORS = ["red", "green", "blue"]
-TINY = {"fusion_hidden_size": 16, "fusion_num_attention_heads": 2}
 # What stands in the text and what is run in its place.
 SHORTER = [
     (r'(DualVQATrainingArguments\("runs/\w+")(?:, num_train_epochs=\d+)?', r'\1, max_steps=2, report_to="none"'),
@@ -112,7 +111,7 @@ def folder(tmp_path_factory):
         (folder / name).symlink_to(ROOT / name)
     MADE["vqa_v2"](folder / "FOLDER")
     save_towers(folder, [row["question"] for row in rows])
-    model, processor = build_model(whole, image_size=32, text_config=TEXT, fusion_type="cross_attention", **TINY)
+    model, processor = build_model(whole, image_size=32, fusion_type="cross_attention", **TINY)
     trainer = DualVQATrainer(
         model=model,
         processing_class=processor,

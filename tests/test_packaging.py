@@ -16,7 +16,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
-from helpers import TEXT
+from helpers import TINY
 
 import dualvqa
 from dualvqa.shipped import shipped
@@ -186,7 +186,7 @@ def test_it_trains_predicts_and_reports_from_a_folder_with_a_package_of_the_same
         "use_cpu": True,
         "disable_tqdm": True,
         "report_to": "none",
-        "config": {"fusion_hidden_size": 16, "text_config": TEXT},
+        "config": TINY,
     }
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
     (tmp_path / "processing").mkdir()

@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 import yaml
 from helpers import ROOT, write_images
+from processes import as_main_of_a_group, begun
 from training_helpers import assert_same_run, log_of, long_run
 
 from dualvqa.run import main as run_vqa
@@ -108,16 +110,16 @@ def test_a_second_interrupt_stops_at_once(recipe, interrupt, tmp_path, capsys):
 def test_a_process_that_is_stopped_from_outside_says_how_to_go_on(recipe, tmp_path, number, code):
     out = tmp_path / "out"
     flags = ["--max_steps", "100000", "--logging_steps", "1", "--dataloader_num_workers", "1"]
-    command = [sys.executable, ROOT / "run_vqa.py", recipe(), "--output_dir", out, *flags]
-    with subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+    command = [recipe(), "--output_dir", str(out), *flags]
+    with tempfile.NamedTemporaryFile("r") as output:
+        process = begun(as_main_of_a_group, str(ROOT / "run_vqa.py"), command, output=output)
         deadline = time.monotonic() + 300
-        while not names(out) and process.poll() is None and time.monotonic() < deadline:
+        while not names(out) and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.2)
         os.killpg(process.pid, number)  # as a terminal does, also to the workers
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == code, errors
+        process.join(120)
+        errors = output.read()
+    assert process.exitcode == code, errors
     assert "Traceback" not in errors and errors.count("stopping after this step") == 1
     (said,) = [line for line in errors.splitlines() if line.startswith("stopped after step")]
     assert "--resume_from_checkpoint true" in said and said.split("checkpoint ")[1].split(".")[0] in map(

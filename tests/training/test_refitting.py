@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from helpers import TEXT
+from helpers import TINY
 from helpers import data_arguments as data_of
 from safetensors.torch import load_file
 from training_helpers import training_arguments
@@ -15,8 +15,7 @@ from dualvqa.run import main as run_vqa
 from dualvqa.training import refitting
 from processing import held_out
 
-TINY = {"image_size": 32, "fusion_hidden_size": 16, "fusion_num_attention_heads": 2, "text_config": TEXT}
-PLAIN = {**TINY, "preset": "none"}
+PLAIN = {**TINY, "image_size": 32, "preset": "none"}
 CALIBRATION = {"temperatures": {"binary": 2.0, "open_ended": 1.5, "question_type": 1.0}}
 
 

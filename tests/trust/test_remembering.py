@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Sequence, Value, concatenate_datasets
-from helpers import TEXT, lines_of
+from helpers import TINY, lines_of
 from helpers import data_arguments as data_of
 from peft import LoraConfig, get_peft_model
 from training_helpers import training_arguments
@@ -19,8 +19,7 @@ from dualvqa.trust import remembering
 from dualvqa.trust.memory_fitting import FITTED
 from modeling_dualvqa.memory_examples_dualvqa import PARAMETERS
 
-TINY = {"image_size": 32, "fusion_hidden_size": 16, "fusion_num_attention_heads": 2, "text_config": TEXT}
-PLAIN = {**TINY, "preset": "none"}
+PLAIN = {**TINY, "image_size": 32, "preset": "none"}
 
 
 @pytest.fixture
