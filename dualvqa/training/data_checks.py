@@ -8,6 +8,7 @@ import os
 from processing import AnswerVocabulary, StreamedRows, held_out, question_type_of
 from processing.bad_rows import SHOWN, BadExampleError
 from processing.leakage import in_short
+from processing.wording import worded
 
 logger = logging.getLogger(__name__)
 
@@ -106,12 +107,26 @@ def check_heads(heads, summary, processor):
         )
 
 
-def check_people(summary):
-    """Warns where soft labels are asked for and every question has one answer."""
-    if sum(found.total() for found in summary.votes) == summary.answers.total():
+def check_target(data_args, summary, record):
+    """Warns where soft labels are asked for and every question has one answer, and where a saved model that learned
+    from them is to learn what most people said.
+
+    Args:
+        record: the saved model's, or None.
+    """
+    several = sum(found.total() for found in summary.votes) > summary.answers.total()
+    earlier = dict(map(tuple, (record or {}).get("settings") or [])).get("target")
+    if data_args.target == "soft" and not several:
         logger.warning(
             "no training question has the answers of several people: --target soft learns from one answer, as "
             "without it, in another loss"
+        )
+    elif data_args.target != "soft" and several and earlier:
+        kind, score = earlier.split(", ")
+        logger.warning(
+            "the saved model learned from all answers of several people, and goes on with what most of them said; to "
+            "go on as before: %s",
+            worded(f"--target {kind} --soft_score {score}"),
         )
 
 

@@ -26,7 +26,7 @@ from .auxiliary import AuxiliaryTargets
 from .data_checks import (
     answers_to_balance,
     check_heads,
-    check_people,
+    check_target,
     check_vocabulary,
     list_bad_rows,
     listing_bad_rows,
@@ -269,8 +269,7 @@ class PreparingMixin:
         model = self.accelerator.unwrap_model(self.model)
         check_vocabulary(self.train_summary, self.processing_class, model)
         check_heads(model.config.heads, self.train_summary, self.processing_class)
-        if self.data_args.target == "soft":
-            check_people(self.train_summary)
+        check_target(self.data_args, self.train_summary, model.config.model_card)
 
     def prepare_inputs(self):
         """Computes once what training would compute again and again: frozen towers, decoded images.

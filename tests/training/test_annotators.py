@@ -157,6 +157,16 @@ def test_a_collator_of_ones_own_takes_soft_labels(processor, people):
     assert batch["open_ended_labels"].shape == (16, 3) and batch["open_ended_labels"].max() == pytest.approx(0.7)
 
 
+def test_a_model_that_learned_from_soft_labels_is_not_silently_trained_on_with_majorities(make_trainer, caplog):
+    trainer = make_trainer()
+    trainer.start_record()
+    trainer.check_data()
+    assert "goes on with what most of them said" not in caplog.text
+    trainer.data_args = DataArguments()
+    trainer.check_data()
+    assert "goes on with what most of them said; to go on as before: target soft soft_score vqa" in caplog.text
+
+
 @pytest.mark.slow
 def test_a_run_trains_on_them_and_predicts(recipe, image_folder, people):
     rows = [{**row, "image": f"{n // 2}.png"} for n, row in enumerate(people)]
