@@ -4,6 +4,7 @@ import functools
 import io
 import logging
 import os
+import re
 
 from .image_loading_dualvqa import is_image_object, load_image
 from .image_sources_dualvqa import is_below
@@ -13,6 +14,9 @@ from .wording import worded
 from .written_lists import looks_like_list, read_list
 
 logger = logging.getLogger(__name__)
+
+SEPARATED = re.compile(r"[;|\n]")  # between the answers of several people in one cell; commas are in answers too
+MANY = 0.05  # of the answers, that look so
 
 
 class BadCellError(ValueError):
@@ -33,6 +37,7 @@ class RowReader:
         self.booleans = self.lists = self.no_lists = 0
         self.cells = self.gaps = self.with_gaps = 0  # of answers: read, empty ones beside others, cells with such
         self.first_gap = None  # number of the first such cell, and what it is
+        self.several, self.first_several = 0, None  # texts that look like several people's answers
 
     def image(self, value):
         """A path, or a dict with the image's bytes; of a PIL image, an array or a tensor those of a PNG of it.
@@ -75,6 +80,8 @@ class RowReader:
                 raise BadCellError(f"expected an answer's text, found {describe(value)}")
             value = value["answer"]
         if not isinstance(value, (list, tuple)):
+            if isinstance(value, str) and looks_like_several(value):
+                self.several, self.first_several = self.several + 1, self.first_several or value
             return self.one_answer(value)
         answers = [answer for answer in map(self.one_answer, value) if answer is not None]
         if answers and len(answers) < len(value):
@@ -138,6 +145,16 @@ class RowReader:
                 f"{place(first)}: " if place else "",
                 cell,
             )
+        if self.several > MANY * self.cells:
+            logger.warning(
+                "%s: %s of %s answers look like those of several people in one cell, such as %.80r, and are taken as "
+                "one answer each; if they are several, write them as a list: %.80r",
+                self.source,
+                f"{self.several:,}",
+                f"{self.cells:,}",
+                self.first_several,
+                parts_of(self.first_several),
+            )
         if self.booleans and self.args.boolean_answers != "yes_no" and self.args.rules.form("true") != "yes":
             logger.warning(
                 '%s: %d answers are true or false; they are the words "true" and "false", but for a new model of whose '
@@ -154,6 +171,21 @@ class RowReader:
                 self.source,
                 self.no_lists,
             )
+
+
+def parts_of(text):
+    """What a text has between separators."""
+    parts = SEPARATED.split(text) if SEPARATED.search(text.strip()) else text.split(",")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def looks_like_several(text):
+    """Whether a text may be several people's answers: "yes; no", or with commas one that somebody repeats."""
+    separated = bool(SEPARATED.search(text.strip()))
+    if not separated and ("," not in text or text.replace(",", "").isdigit()):  # 1,1 is a number
+        return False
+    parts = parts_of(text)
+    return len(parts) > 1 and (separated or len(set(parts)) < len(parts))
 
 
 def as_png(image):

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 
 import pytest
 from helpers import data_arguments as arguments
@@ -127,6 +128,24 @@ def test_empty_answers_of_a_part_that_is_not_scored_are_not_told(image_folder, c
     path = write_jsonl(image_folder / "gaps.jsonl", [{**ROW, "answer": ["red", ""]}, {**ROW, "answer": None}])
     prepare_datasets(arguments(image_folder, test_file=path))
     assert "it is predicted, not scored" in caplog.text and "empty answers" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["Ja; Ja", "Nein;Ja", "rot"], "2 of 3 answers look like .* 'Ja; Ja', .* as a list: \\['Ja', 'Ja'\\]"),
+        (["red|blue", "red"], "1 of 2 answers"),
+        (["red, red, blue", "red"], "as a list: \\['red', 'red', 'blue'\\]"),
+        (["red, blue", "table, chair"], None),  # several things
+        (["red;", "|", "a, b", "1,1"], None),
+        (["a; b"] + 30 * ["red"], None),
+    ],
+)
+def test_cells_that_look_like_several_peoples_answers_are_told_where_they_are_many(cells, said, image_folder, caplog):
+    path = write_jsonl(image_folder / "cells.jsonl", [{**ROW, "answer": cell} for cell in cells])
+    parts, *_ = prepare_datasets(arguments(image_folder, train_file=path, on_bad_example="skip"))
+    assert set(parts["train"]["answer"]) <= set(cells)
+    assert bool(said) == ("in one cell" in caplog.text) and re.search(said or "", caplog.text)
 
 
 def test_booleans_are_yes_and_no_where_asked_for_else_words_with_a_warning(image_folder, caplog):
