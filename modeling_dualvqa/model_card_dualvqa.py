@@ -100,7 +100,7 @@ pipe = pipeline("visual-question-answering", model="{name}", trust_remote_code=T
 
 ## Code
 
-The Python files that `trust_remote_code=True` executes:
+The Python files that `trust_remote_code=True` executes, and `handler.py`, which Inference Endpoints call:
 
 {code}"""
 

@@ -14,6 +14,7 @@ from transformers.utils import logging
 from .configuration_dualvqa import DualVQAConfig
 from .encoders_dualvqa import TorchvisionEncoder
 from .familiarity_dualvqa import Familiarity
+from .handler_dualvqa import write_handler
 from .memory_dualvqa import Memory
 from .memory_examples_dualvqa import check_weights, in_half_precision, same_weights
 from .memory_texts_dualvqa import FILE as TEXTS_FILE
@@ -162,6 +163,7 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), **entries}
             super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         if is_main_process and os.path.isfile(os.path.join(save_directory, "config.json")):  # none beside an adapter
+            write_handler(save_directory)
             write_model_card(save_directory, self.config, self.parameter_counts())
             write_texts(save_directory, self.memory)
 

@@ -40,6 +40,7 @@ SOURCES = {
 OTHER_FILES = {
     "README.md",
     "config.json",
+    "handler.py",
     "model.safetensors",
     "processor_config.json",
     "tokenizer.json",

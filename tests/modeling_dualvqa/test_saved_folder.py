@@ -158,6 +158,7 @@ def elsewhere(bare_site_packages, tiny_model, new_processor, tmp_path_factory):
     scripts = {
         "without trust": (LOAD_WITHOUT_TRUST, [str(tmp_path / "plain")]),
         "plain": (LOAD_IN_EVERY_WAY, [str(tmp_path / "plain"), image, str(tmp_path / "plain again")]),
+        "handled": (HANDLE, [str(tmp_path / "plain"), image]),
         "calibrated": (ASK, [str(tmp_path / "calibrated"), image, str(tmp_path / "calibrated again")]),
         "remembering": (TEACH, [str(tmp_path / "remembering"), images[0], str(tmp_path / "remembering again")]),
     }
@@ -233,6 +234,34 @@ def test_it_answers_where_nothing_but_transformers_is_importable(elsewhere):
     for (found,) in answers.values():
         assert found == {**expected, "score": pytest.approx(expected["score"], abs=1e-6)}
     assert contents(elsewhere.folder / "plain again") == contents(elsewhere.folder / "plain")
+
+
+# As the toolkit of Inference Endpoints finds the handler.
+HANDLE = """
+import base64, importlib.util, json, sys
+sys.dont_write_bytecode = True  # the folder is compared with another one
+folder, image = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("handler", folder + "/handler.py")
+handler = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(handler)
+endpoint = handler.EndpointHandler(folder)
+content = base64.b64encode(open(image, "rb").read()).decode()
+found = endpoint({"inputs": {"image": content, "question": "what color is it?"}, "parameters": {"top_k": 2}})
+found = json.loads(json.dumps(found))
+for place in (image, "http://localhost/a.png"):
+    try:
+        endpoint({"inputs": {"image": place, "question": "what color is it?"}})
+    except ValueError as error:
+        found.append(str(error))
+"""
+
+
+@pytest.mark.slow
+def test_its_handler_answers_there_too_and_opens_neither_files_nor_urls(elsewhere):
+    *answers, path, url = elsewhere.found["handled"]
+    expected = elsewhere.plain(image=elsewhere.image, question="what color is it?", top_k=2)
+    assert answers == [{**item, "score": pytest.approx(item["score"], abs=1e-6)} for item in expected]
+    assert "paths are not allowed here" in path and "URLs are not allowed here" in url
 
 
 ASK = """
