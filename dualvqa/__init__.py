@@ -14,6 +14,8 @@ HOMES = {
     "dualvqa.deployment.onnx_export": ["export_onnx"],
     "dualvqa.deployment.onnx_pipeline": ["load_onnx_pipeline"],
     "dualvqa.deployment.optimize": ["optimize_for_inference"],
+    "dualvqa.prediction.parts": ["merge_predictions"],
+    "dualvqa.prediction.predict": ["predict"],
     "dualvqa.training.arguments": ["DualVQATrainingArguments"],
     "dualvqa.training.auxiliary": ["AuxiliaryTargets"],
     "dualvqa.training.checkpoints": ["CheckpointError", "find_checkpoint"],

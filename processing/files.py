@@ -26,6 +26,7 @@ TABLES = (".csv", ".tsv", ".tab", ".txt")  # texts, with any separator
 LINES = (".jsonl", ".ndjson")
 KINDS = (*TABLES, ".xlsx", ".xlsm", *LINES, ".json", ".parquet", ".tar")
 OTHERS = {".xls": "save it as .xlsx or CSV", ".ods": "save it as .xlsx or CSV"}
+UNREADABLE = (pyarrow.ArrowException, ValueError, TypeError, KeyError, NotImplementedError)  # of Parquet
 DEEPEST = 100  # lists and objects in one another; Python's own limit depends on who calls
 
 
@@ -95,12 +96,13 @@ def read_json(path, content):
         if skip_space(text, end) == len(text):
             return rows_of_columns(path, table, text[start:end])
         logger.warning("%s is JSON Lines and not one JSON value; it is read as that", path)
-    return json_rows(json_lines(text))
+    return json_rows(json_lines(enumerate(text.split("\n"), 1)))
 
 
-def json_lines(text):
-    """(line, text, value) of each line that isn't blank; the error is the value of one that isn't valid."""
-    for number, line in enumerate(text.split("\n"), 1):
+def json_lines(lines):
+    """(number, text, value) of each of some (number, line) that isn't blank; the error is the value of one that isn't
+    valid."""
+    for number, line in lines:
         if line.strip(" \t\r"):
             try:
                 start = skip_space(line, 0)
@@ -261,16 +263,20 @@ class RepeatedKey:
 def read_parquet(path):
     """The rows of a Parquet file, with the `datasets` features that it may have been written with."""
     try:
-        table = pyarrow.parquet.ParquetFile(path).read()
-        table.validate(full=True)  # texts that are no UTF-8
-        index = (table.schema.pandas_metadata or {}).get("index_columns", [])
-        table = table.drop_columns([name for name in index if isinstance(name, str) and name in table.column_names])
-        for place, field in enumerate(table.schema):
-            column = known_type(table.column(place))
-            table = table.set_column(place, field.with_type(column.type), column)
-        return Dataset(InMemoryTable(table))
-    except (pyarrow.ArrowException, ValueError, TypeError, KeyError, NotImplementedError) as error:
+        return table_dataset(pyarrow.parquet.ParquetFile(path).read())
+    except UNREADABLE as error:
         raise ValueError(f"{path} is not valid parquet: {error}") from error
+
+
+def table_dataset(table):
+    """The rows of an Arrow table with types that `datasets` knows, without the index that pandas has written."""
+    table.validate(full=True)  # texts that are no UTF-8
+    index = (table.schema.pandas_metadata or {}).get("index_columns", [])
+    table = table.drop_columns([name for name in index if isinstance(name, str) and name in table.column_names])
+    for place, field in enumerate(table.schema):
+        column = known_type(table.column(place))
+        table = table.set_column(place, field.with_type(column.type), column)
+    return Dataset(InMemoryTable(table))
 
 
 def known_type(column):

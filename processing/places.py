@@ -49,6 +49,24 @@ class JoinedPlaces:
         return f"{name}, {places.name(row)}"
 
 
+class LaterPlaces:
+    """The places of rows from one of a source on.
+
+    Args:
+        places: of all its rows.
+        start: number of the first, from 0.
+    """
+
+    def __init__(self, places, start):
+        self.places, self.start = places, start
+
+    def number(self, row):
+        return self.places.number(self.start + row)
+
+    def name(self, row):
+        return self.places.name(self.start + row)
+
+
 def counted(rows):
     """The [`Places`] of rows that are counted from 1."""
     return Places(range(1, rows + 1))

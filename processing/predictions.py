@@ -49,16 +49,39 @@ def write_predictions(path, answers, row_numbers, raw):
     """
     with open(path, "w", encoding="utf-8") as file:
         for fields, best in zip(row_fields(raw, row_numbers), answers):
-            line = {name: text for name, text in fields.items() if name not in NAMES}
-            for name in filter(fields.get, NAMES):
-                place = f"source_{name}"
-                while place in line:  # of an earlier predictions file
-                    place = f"source_{place}"
-                line[place] = fields[name]
-            best_answers = [{"answer": item.get("best_guess", item["answer"]), "score": item["score"]} for item in best]
-            said = {**best[0], "top_k": best_answers}
-            line |= {name: json.dumps(value, ensure_ascii=False) for name, value in said.items()}
-            file.write("{" + ", ".join(f"{name_text(name)}: {text}" for name, text in line.items()) + "}\n")
+            file.write(json_line(with_answer(fields, said_of(best))))
+
+
+def said_of(best):
+    """What is written about a question, from what `post_process_question_answering` gives for it."""
+    best_answers = [{"answer": item.get("best_guess", item["answer"]), "score": item["score"]} for item in best]
+    return {**best[0], "top_k": best_answers}
+
+
+def with_answer(fields, said, names=NAMES):
+    """A row's own fields, and behind them what is said of it: name -> JSON text.
+
+    Args:
+        fields: name -> JSON text. One that has a name of `names` becomes `source_` + its name.
+        said: name -> value.
+    """
+    line = {name: text for name, text in fields.items() if name not in names}
+    for name in filter(fields.get, names):
+        line[own_name(name, line)] = fields[name]
+    return {**line, **{name: json.dumps(value, ensure_ascii=False) for name, value in said.items()}}
+
+
+def own_name(name, taken):
+    """A name for the field of a row that is called as one of a prediction."""
+    place = f"source_{name}"
+    while place in taken:  # of an earlier predictions file
+        place = f"source_{place}"
+    return place
+
+
+def json_line(line):
+    """A line of JSON from name -> JSON text."""
+    return "{" + ", ".join(f"{name_text(name)}: {text}" for name, text in line.items()) + "}\n"
 
 
 def name_text(name):

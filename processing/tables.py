@@ -10,6 +10,7 @@ import math
 import re
 from array import array
 from collections import Counter
+from typing import NamedTuple
 
 from .encodings import decode
 from .places import Places
@@ -51,20 +52,10 @@ def read_table(path, content, args):
         ValueError: separator or encoding can't be told, or quotes that are never closed.
     """
     text, encoding = decode(path, content, args.csv_encoding)
-    if "\0" in text:
-        raise ValueError(
-            f"{path} has zero characters in it: it is no text, or in an encoding that --csv_encoding names"
-        )
-    said, skipped = SEPARATOR_LINE.match(text), 0
-    if said:
-        text, skipped = text[said.end() :], 1
-    separator = args.csv_separator and check_separator(args.csv_separator)
     with long_cells():
-        separator = separator or (said[1] if said else find_separator(path, text))
-        rows = table_rows(path, text, separator, skipped)
-    if separator != "," or encoding != "utf-8":
-        name = SEPARATORS.get(separator, repr(separator))
-        logger.info("%s: its cells are separated by the %s, its encoding is %s", path, name, encoding)
+        form = table_form(path, text, args.csv_separator)
+        rows = form.rows(form.below(path, text[form.start :]))
+    form.tell(path, encoding)
     return rows
 
 
@@ -129,12 +120,14 @@ def records(path, text, separator, spaced=False):
     """(number, line, cells) of each row that isn't blank, from 1; in place of cells the `csv.Error` of reading them.
 
     Args:
+        text: a text, or a file that is open without translation of line ends.
         spaced: whether cells begin after a blank.
 
     Raises:
         ValueError: a quote that is never closed.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=spaced)
+    lines = io.StringIO(text, newline="") if isinstance(text, str) else text
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=spaced)
     for number in itertools.count(1):
         line = reader.line_num + 1
         try:
@@ -162,35 +155,84 @@ def long_cells():
         csv.field_size_limit(limit)
 
 
-def table_rows(path, text, separator, skipped=0):
-    """The [`JsonRows`] of a table; what is wrong with a row is a problem of it.
+class TableForm(NamedTuple):
+    """How the rows of a table are written.
+
+    Attributes:
+        separator: the character between cells.
+        spaced: whether cells begin after a blank.
+        names: the cells of the row of names.
+        ends: how many empty cells each row has at its end, beyond those that have names.
+        start: place of the first character of the row of names: a line before it may name the separator.
+    """
+
+    separator: str
+    spaced: bool
+    names: list
+    ends: int
+    start: int
+
+    @property
+    def column_names(self):
+        named = max((place for place, name in enumerate(self.names, 1) if name.strip()), default=0)
+        return unique_names(self.names[:named])
+
+    def below(self, path, text):
+        """The `records` of the table but that of the names; of a file that is open they begin at `start`."""
+        return itertools.islice(records(path, text, self.separator, self.spaced), 1, None)
+
+    def rows(self, found):
+        """The [`JsonRows`] of `records` below that of the names; what is wrong with a row is a problem of it."""
+        texts, problems, numbers, lines, columns = [], {}, array("q"), array("q"), self.column_names
+        for number, line, cells in found:
+            if isinstance(cells, csv.Error):
+                problems[len(texts)] = (
+                    f"its quotes can't be read: {cells}; quotes within a cell in quotes are written twice"
+                )
+                cells = []
+            elif problem := problem_of(cells[: len(cells) - self.ends], self.names, self.separator):
+                problems[len(texts)], cells = problem, []
+            texts.append(WRITER.encode(dict(zip(columns, cells))))
+            numbers.append(number)
+            lines.append(line + bool(self.start))
+        return JsonRows(texts, columns, True, problems, Places(numbers, "row", lines), repeated_names(self.names))
+
+    def tell(self, path, encoding):
+        """Says in the log what isn't usual."""
+        if self.separator != "," or encoding != "utf-8":
+            name = SEPARATORS.get(self.separator, repr(self.separator))
+            logger.info("%s: its cells are separated by the %s, its encoding is %s", path, name, encoding)
+
+
+def table_form(path, text, separator=None, most=None):
+    """The [`TableForm`] of a table.
 
     Args:
-        skipped: lines before the text.
+        text: of the table, or of its beginning.
+        separator: as `csv_separator` gives it; found out when left out.
+        most: rows to look at; all when left out.
+
+    Raises:
+        ValueError: it can't be told.
     """
+    if "\0" in text:
+        raise ValueError(
+            f"{path} has zero characters in it: it is no text, or in an encoding that --csv_encoding names"
+        )
+    said = SEPARATOR_LINE.match(text)
+    start = said.end() if said else 0
+    text, skipped = text[start:], bool(said)
+    separator = separator and check_separator(separator)
+    separator = separator or (said[1] if said else find_separator(path, text))
     *_, names = next(records(path, text, separator), (0, 0, []))
     if isinstance(names, csv.Error):
         raise ValueError(f"{path} line {skipped + 1}: the names of its columns can't be read: {names}")
     spaced = len(names) > 1 and all(name.startswith(" ") for name in names[1:])
-    found = records(path, text, separator, spaced)
-    *_, names = next(found, (0, 0, []))
+    *_, names = next(records(path, text, separator, spaced), (0, 0, []))
     below = list(itertools.islice(records(path, text, separator, spaced), 1, LOOKED_AT))
     check_title(path, filled(names), [0 if isinstance(cells, csv.Error) else len(filled(cells)) for *_, cells in below])
-    ends = separators_at_ends(records(path, text, separator, spaced), len(names), separator)
-    named = unique_names(names[: max((place for place, name in enumerate(names, 1) if name.strip()), default=0)])
-    texts, problems, numbers, lines = [], {}, array("q"), array("q")
-    for number, line, cells in found:
-        if isinstance(cells, csv.Error):
-            problems[len(texts)] = (
-                f"its quotes can't be read: {cells}; quotes within a cell in quotes are written twice"
-            )
-            cells = []
-        elif problem := problem_of(cells[: len(cells) - ends], names, separator):
-            problems[len(texts)], cells = problem, []
-        texts.append(WRITER.encode(dict(zip(named, cells))))
-        numbers.append(number)
-        lines.append(line + skipped)
-    return JsonRows(texts, named, True, problems, Places(numbers, "row", lines), repeated_names(names))
+    rows = itertools.islice(records(path, text, separator, spaced), most)
+    return TableForm(separator, spaced, names, separators_at_ends(rows, len(names), separator), start)
 
 
 def filled(cells):

@@ -1,5 +1,6 @@
 """WebDataset: tar archives whose files of one name are a row, read by the library datasets."""
 
+import contextlib
 import re
 import tarfile
 
@@ -16,8 +17,15 @@ def read_archive(path):
     Raises:
         ValueError: it is no WebDataset.
     """
-    try:
+    with unreadable_archive(path):
         return with_column_names(load_dataset("webdataset", data_files=path, split="train"))
+
+
+@contextlib.contextmanager
+def unreadable_archive(path):
+    """What goes wrong with an archive, as an error of ours."""
+    try:
+        yield
     except (OSError, ValueError, tarfile.TarError, DatasetsError, pyarrow.ArrowException) as error:
         cause = error.__cause__ or error
         raise ValueError(f"{path} can't be read as a WebDataset: {cause}") from error

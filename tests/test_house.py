@@ -45,6 +45,7 @@ LAYERS = (
     ("dualvqa.reporting",),
     ("dualvqa.trust",),
     ("dualvqa.deployment",),
+    ("dualvqa.prediction",),
     ("dualvqa.training",),
     ("modeling_dualvqa", "processing", "dualvqa_light", "dualvqa.siblings", "dualvqa.shipped"),
 )

@@ -5,7 +5,7 @@ import sys
 from dualvqa.run.errors import plain_errors
 from dualvqa.run.values import hint
 
-from . import asking, exporting, runs, serving, teaching
+from . import asking, exporting, predicting, runs, serving, teaching
 from .info import info
 
 ABOUT = """usage: dualvqa COMMAND ...
@@ -16,7 +16,8 @@ COMMANDS = {
     "train": (runs.train, "[RECIPE] [--flag value ...]", "train a model on your data, or with a shipped recipe"),
     "ask": (asking.ask, "FOLDER IMAGE QUESTION...", "answer questions about an image"),
     "evaluate": (runs.evaluate, "FOLDER [RECIPE] [--flag ...]", "measure a saved model, and write a report"),
-    "predict": (runs.predict, "FOLDER [RECIPE] [--flag ...]", "answer the questions of a file"),
+    "predict": (predicting.predict, "FOLDER DATA --output FILE", "answer the questions of a file of any size"),
+    "merge": (predicting.merge, "OUTPUT", "put the parts of predict --shard together"),
     "calibrate": (runs.calibrate, "FOLDER [RECIPE] [--flag ...]", "make a saved model's scores true"),
     "explain": (asking.explain, "FOLDER IMAGE QUESTION", "draw what spoke for an answer"),
     "teach": (teaching.teach, "FOLDER FILE", "add answers to a saved model's memory, or take them out"),

@@ -23,6 +23,15 @@ def check_folder(folder):
     return folder
 
 
+def check_answering(folder):
+    """A saved model's folder or Hub id, or what `dualvqa export` wrote.
+
+    Raises:
+        ValueError: see `check_folder`.
+    """
+    return folder if os.path.isfile(os.path.join(folder, "onnx.json")) else check_folder(folder)
+
+
 def check_image(image):
     """
     Raises:

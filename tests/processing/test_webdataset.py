@@ -7,6 +7,8 @@ from helpers import data_arguments
 
 from processing import DataArguments, prepare_datasets
 from processing.files import read_file
+from processing.row_streams import open_rows
+from processing.rows import row_fields
 
 
 def archive(path, image_folder, rows):
@@ -44,6 +46,18 @@ def test_files_of_one_name_are_a_row(image_folder, tmp_path, row, as_file):
     expected = prepare_datasets(data_arguments(image_folder))[0]["train"]
     assert train["image_key"][:] == [expected["image_key"][0], expected["image_key"][2]]
     assert "json" not in row or train["organ.name"][0] == "lung"
+
+
+def test_an_archive_is_read_a_few_rows_at_a_time_as_it_is_whole(image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("processing.row_streams.PIECE", 2)
+    rows = [{"json": json.dumps({"question": f"is it {n}?", "organ": {"name": "lung"}})} for n in range(5)]
+    path = archive(tmp_path / "a.tar", image_folder, rows)
+    stream, whole = open_rows(path, DataArguments()), read_file(path)
+    assert stream.count() == len(whole) == 5 and stream.column_names == whole.column_names
+    pieces = list(stream.pieces(1))
+    assert [piece.first for piece in pieces] == [1, 3]
+    found = [row for piece in pieces for row in row_fields(piece.rows, range(len(piece.rows)))]
+    assert found == list(row_fields(whole, range(1, 5)))
 
 
 def test_an_archive_that_is_none_is_named(tmp_path):

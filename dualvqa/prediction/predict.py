@@ -1,0 +1,177 @@
+"""The questions of a file of any size -> a file of answers that grows row by row."""
+
+import contextlib
+import dataclasses
+import itertools
+import logging
+import os
+from dataclasses import dataclass
+
+from processing import DataArguments
+from processing.predictions import said_of, with_answer
+from processing.row_streams import PassingRows, open_rows
+from processing.wording import python_words
+
+from .answering import answered, open_answers
+from .columns import SAID, output_columns
+from .outputs import output_kind
+from .parts import part_path, part_rows, read_shard
+from .questions import check_columns, read_questions
+from .rate import Rate
+from .record import Record, changed_fields, data_digest, held
+
+logger = logging.getLogger(__name__)
+
+SETTINGS = "top_k", "question_type", "batch_size"  # that must be the same to go on
+HOPELESS = 256  # rows, none of which can be answered, at which a run gives up before it has written any
+
+
+@dataclass
+class PredictionArguments:
+    """How questions are answered, and which of them.
+
+    Args:
+        shard: "3/16" for the third of sixteen parts of the rows.
+        top_k: answers of each question.
+        question_type: "binary" or "open_ended" chooses the head; the model does when left out.
+        batch_size: questions that are answered together; they alone decide an answer's numbers, to the last bit.
+        workers: threads that read images; of the machine when left out.
+        device: of PyTorch, such as "cuda:1"; a GPU if there is one when left out.
+    """
+
+    shard: str | None = None
+    top_k: int = 5
+    question_type: str | None = None
+    batch_size: int = 128
+    workers: int | None = None
+    device: str | None = None
+
+    def __post_init__(self):
+        if self.shard is not None:
+            read_shard(self.shard)
+        for name in ("top_k", "batch_size", "workers"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} must be a whole number, at least 1; found {value!r}")
+        if self.question_type not in (None, "binary", "open_ended"):
+            raise ValueError(f"question_type must be binary or open_ended, found {self.question_type!r}")
+        self.workers = self.workers or min(8, os.cpu_count() or 1)
+
+    def answers(self, model, sources):
+        options = {"top_k": self.top_k, "question_type": self.question_type}
+        return open_answers(model, sources, self.device, options)
+
+
+@python_words
+def predict(model, data, output, data_args=None, **settings):
+    """Answers the questions of a file into another, which grows while the file is read, and goes on after a kill.
+
+    ```python
+    predict("runs/mine", "questions.jsonl", "answers.jsonl", data_args=DataArguments(image_dir="photos"))
+    ```
+
+    Memory doesn't grow with the rows. Started again with the same arguments it goes on behind the last row that it
+    wrote. Each row of the output has the fields of its own, and the answers as `write_predictions` writes them; one
+    that can't be answered has `error` in their place.
+
+    Args:
+        model: a saved folder or its id on the Hub, or what `dualvqa export` wrote; or a `DualVQAPipeline`.
+        data: a file, a pattern of files, a list of them; or rows in Python, a generator too: see `open_rows`.
+        output: the file to write, JSON Lines, CSV or Parquet by its name.
+        data_args: [`DataArguments`] with all else about the data: `image_dir`, `image_column` and so on.
+        **settings: fields of [`PredictionArguments`], such as `shard="3/16"`, which writes a part of the rows to
+            `part_path(output, 3, 16)`.
+
+    Returns:
+        A dict with the `output`, its `rows`, how many of them are `bad`, and those `answered` by this call with
+        `seconds` and `per_second`.
+
+    Raises:
+        ValueError: the output is of another model, of other data or settings; none of the first rows can be answered;
+            or a file or setting that can't be used.
+    """
+    settings, output = PredictionArguments(**settings), os.fspath(output)
+    data_args = DataArguments() if data_args is None else dataclasses.replace(data_args)
+    kind, stream = output_kind(output), open_rows(data, data_args)
+    if settings.shard:
+        if isinstance(stream, PassingRows):
+            raise ValueError("--shard needs rows whose number is known, and those of a generator are not")
+        output = part_path(output, *read_shard(settings.shard))
+    answers = settings.answers(model, data_args.image_sources)
+    data_args.remembered_columns = answers.columns
+    for file in stream.files:
+        check_columns(file, data_args)
+    with held(output):
+        return write_answers(kind, output, stream, answers, data_args, settings)
+
+
+def write_answers(kind, output, stream, answers, data_args, settings):
+    of = {
+        "model": answers.digest,
+        "data": data_digest(stream),
+        "settings": {**changed_fields(data_args), **{name: getattr(settings, name) for name in SETTINGS}},
+        "part": {"shard": settings.shard},
+    }
+    record = Record(output, of)
+    values = record.values
+    if values["whole"]:
+        logger.info("%s is whole: there is nothing to do", output)
+        return summary(output, values, Rate(values["rows"]))
+    total = stream.count()
+    start, stop = part_rows(total, settings.batch_size, *read_shard(settings.shard)) if settings.shard else (0, total)
+    columns = values.get("columns") or (output_columns(stream) if kind.is_table else None)
+    if values["rows"]:
+        logger.info("%s has %d rows already: going on behind them", output, values["rows"])
+    rate = Rate(None if stop is None else stop - start, values["rows"])
+    questions = read_questions(stream, data_args, start + values["rows"], stop)
+    batches = answered(answers, questions, settings.batch_size, settings.workers)
+    batches = begun(batches, values["rows"] > values["bad"])
+    first = next(batches, [])
+    record.write(columns=columns)
+    with contextlib.closing(kind(output, columns, values["state"])) as file:
+        for rows in itertools.chain([first], batches):
+            record.add(*file.write([line_of(*row) for row in rows]))
+            rate.add(len(rows))
+        record.add(*file.finish(), whole=True)
+    rate.tell_end(output, record.values["bad"])
+    return summary(output, record.values, rate)
+
+
+def begun(batches, hopeful):
+    """The same batches, from the first on in which a question can be answered, with those before it.
+
+    Args:
+        hopeful: whether one was answered before.
+
+    Raises:
+        ValueError: there is none among the first `HOPELESS` rows: mostly something is wrong with all of them.
+    """
+    waiting = []
+    for rows in batches:
+        waiting += rows
+        hopeful = hopeful or any(problem is None for *_, problem in rows)
+        if not hopeful and len(waiting) >= HOPELESS:
+            break
+        if hopeful:
+            yield waiting
+            waiting = []
+    if waiting:
+        problem = waiting[0][-1]
+        raise ValueError(f"none of the first {len(waiting)} rows can be answered; the first: {problem}")
+
+
+def line_of(question, best, problem):
+    """A row of the output, name -> JSON text."""
+    said = {"answer": None, "error": problem} if problem else said_of(best)
+    return with_answer(question.fields, said, SAID)
+
+
+def summary(output, values, rate):
+    return {
+        "output": output,
+        "rows": values["rows"],
+        "bad": values["bad"],
+        "answered": rate.answered,
+        "seconds": rate.seconds,
+        "per_second": rate.per_second,
+    }

@@ -1,0 +1,200 @@
+"""predict: a file of questions becomes a file of answers row by row, in parts, and goes on where it stopped."""
+
+import json
+
+import pandas
+import pytest
+import torch
+from helpers import write_jsonl
+from PIL import Image
+
+from dualvqa import merge_predictions, predict
+from dualvqa.prediction import outputs
+from modeling_dualvqa import DualVQAPipeline
+from processing import DataArguments
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_model, new_processor):
+    return DualVQAPipeline(tiny_model(), new_processor())
+
+
+@pytest.fixture
+def rows(image_folder):
+    """23 questions with fields of their own, several about one image behind one another."""
+    asked = "is it red?", "what color is it?"
+    return [
+        {"image": f"{n // 3 % 8}.png", "question": asked[n % 2], "n": n, "x": n / 2, "score": "own"} for n in range(23)
+    ]
+
+
+@pytest.fixture
+def asked(pipe, image_folder, tmp_path):
+    """Predicts into a file of that name, and gives its path."""
+
+    def ask(data, name="out.jsonl", **settings):
+        args = DataArguments(image_dir=str(image_folder))
+        return predict(pipe, data, tmp_path / name, args, batch_size=4, **settings)
+
+    return ask
+
+
+def lines(path):
+    return [json.loads(line) for line in open(path, encoding="utf-8")]
+
+
+def test_rows_keep_their_fields_and_get_the_answers_of_the_pipeline(asked, pipe, rows, image_folder):
+    found = asked(write_jsonl(image_folder / "rows.jsonl", rows), top_k=2)
+    assert found["rows"] == found["answered"] == 23 and found["bad"] == 0 and found["per_second"] > 0
+    for row, line in zip(rows, lines(found["output"]), strict=True):
+        best = pipe(str(image_folder / row["image"]), row["question"], top_k=2)
+        assert (line["answer"], line["question_type"]) == (best[0]["answer"], best[0]["question_type"])
+        assert line["score"] == pytest.approx(best[0]["score"], abs=1e-5) and len(line["top_k"]) == 2
+        assert line["n"] == row["n"] and line["source_score"] == "own"
+
+
+@pytest.mark.parametrize("end", ["jsonl", "csv", "parquet"])
+def test_the_parts_together_are_the_file_of_one_run(asked, rows, image_folder, tmp_path, monkeypatch, end):
+    monkeypatch.setattr(outputs, "PART", 5)
+    file = write_jsonl(image_folder / "rows.jsonl", rows)
+    whole = asked(file, f"whole.{end}")["output"]
+    for number in (2, 3, 1):
+        part = asked(file, f"out.{end}", shard=f"{number}/3")
+        assert part["rows"] == (8, 8, 7)[number - 1] and part["output"].endswith(f"out-{number:05}-of-00003.{end}")
+        if number != 1:
+            with pytest.raises(ValueError, match="of one number|is missing: run that part"):
+                merge_predictions(f"{tmp_path}/out.{end}" if number == 3 else f"{tmp_path}/other.{end}")
+    assert merge_predictions(f"{tmp_path}/out.{end}") == 23
+    with open(whole, "rb") as one, open(tmp_path / f"out.{end}", "rb") as other:
+        assert one.read() == other.read()
+
+
+def test_tables_have_the_columns_of_all_rows_with_their_types(asked, rows, image_folder, monkeypatch):
+    monkeypatch.setattr(outputs, "PART", 5)
+    rows[-1]["late"] = [1, "a\nb"]
+    rows[3]["image"] = "none.png"
+    file = write_jsonl(image_folder / "rows.jsonl", rows)
+    table = pandas.read_parquet(asked(file, "out.parquet")["output"])
+    assert table["n"].tolist() == list(range(23)) and table["x"].dtype == float and len(table["top_k"][0]) == 2
+    assert table["late"].tolist()[-1] == '[1, "a\\nb"]' and table["source_score"].tolist() == ["own"] * 23
+    assert table["error"][3].startswith("line 4: ") and "none.png" in table["error"][3]
+    cells = pandas.read_csv(asked(file, "out.csv")["output"])
+    assert cells["answer"].isna().tolist() == [number == 3 for number in range(23)]
+    assert cells["n"].tolist() == list(range(23)) and json.loads(cells["top_k"][0])[0]["answer"] == cells["answer"][0]
+
+
+def test_a_bad_row_has_the_reason_and_spoils_none_beside_it(asked, rows, image_folder):
+    rows[4]["image"], rows[7]["question"] = "none.png", ""
+    file = write_jsonl(image_folder / "rows.jsonl", rows)
+    with open(file, "a", encoding="utf-8") as text:
+        text.write('{"image": "1.png"\n[1]\n{"image": "1.png", "question": "is it red?"}\n')
+    found = asked(file)
+    assert (found["rows"], found["bad"]) == (26, 4)
+    written = lines(found["output"])
+    assert [number for number, line in enumerate(written) if "error" in line] == [4, 7, 23, 24]
+    assert "none.png" in written[4]["error"] and "empty question" in written[7]["error"]
+    assert written[23]["error"].startswith("line 24: it is not valid JSON") and written[4]["answer"] is None
+    assert written[25]["answer"]
+
+
+def test_a_run_whose_first_rows_are_all_bad_writes_nothing(asked, rows, image_folder, tmp_path):
+    for row in rows:
+        row["image"] = "none.png"
+    file = write_jsonl(image_folder / "rows.jsonl", rows)
+    with pytest.raises(ValueError, match="none of the first 23 rows can be answered; the first: .*none.png"):
+        asked(file)
+    write_jsonl(image_folder / "rows.jsonl", [{**row, "image": "0.png"} for row in rows])
+    assert not list(tmp_path.glob("out*")) and asked(file)["bad"] == 0
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("end", ["jsonl", "csv", "parquet"])
+def test_a_run_that_was_stopped_goes_on_behind_what_it_has_written(asked, rows, image_folder, monkeypatch, end):
+    monkeypatch.setattr(outputs, "PART", 8)
+    file = write_jsonl(image_folder / "rows.jsonl", rows)
+    whole = asked(file, f"whole.{end}")["output"]
+    questions, preprocess = [], DualVQAPipeline.preprocess
+
+    def stopping(self, inputs, **options):
+        questions.extend(inputs["question"])
+        if len(questions) > 20:
+            raise Stopped
+        return preprocess(self, inputs, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(DualVQAPipeline, "preprocess", stopping)
+        patch.setattr("dualvqa.prediction.answering.READ_AHEAD", 1)
+        asked(file, f"out.{end}")
+    path = image_folder / f"out.{end}"
+    if end != "parquet":
+        with open(path, "ab") as torn:
+            torn.write(b'{"image": "3.p')
+    record = json.loads((image_folder / f"out.{end}.record.json").read_text())
+    assert 0 < record["rows"] < 23 and not record["whole"]
+    found = asked(file, f"out.{end}")
+    assert found["rows"] == 23 and found["answered"] == 23 - record["rows"]
+    assert path.read_bytes() == open(whole, "rb").read()
+    assert asked(file, f"out.{end}")["answered"] == 0
+
+
+def test_it_goes_on_with_the_same_model_data_and_settings_only(asked, rows, image_folder, tiny_model, processor):
+    file = write_jsonl(image_folder / "rows.jsonl", rows)
+    output = asked(file)["output"]
+    with pytest.raises(ValueError, match=r"begun with other settings \(top_k 5 then, 2 now\)"):
+        asked(file, top_k=2)
+    args = DataArguments(image_dir=str(image_folder))
+    torch.manual_seed(1)
+    with pytest.raises(ValueError, match="begun with another model"):
+        predict(DualVQAPipeline(tiny_model(), processor), file, output, args, batch_size=4)
+    write_jsonl(image_folder / "rows.jsonl", rows[:-1])
+    with pytest.raises(ValueError, match="begun with other data"):
+        asked(file)
+    (image_folder / "mine.csv").write_text("my notes")
+    with pytest.raises(ValueError, match="mine.csv is there already, without its record"):
+        asked(file, "mine.csv")
+    with pytest.raises(ValueError, match="expected an output ending in .jsonl, .csv, .parquet; found"):
+        asked(file, "mine.txt")
+    with pytest.raises(ValueError, match="shard as part/parts, such as 3/16, from 1/16 to 16/16; found '0/4'"):
+        asked(file, "other.jsonl", shard="0/4")
+
+
+def test_first_answers_are_written_before_the_last_image_is_read(asked, rows, image_folder, monkeypatch):
+    read, preprocess = [], DualVQAPipeline.preprocess
+
+    def recording(self, inputs, **options):
+        path = image_folder / "out.jsonl"
+        read.append(len(lines(path)) if path.exists() else 0)
+        return preprocess(self, inputs, **options)
+
+    monkeypatch.setattr(DualVQAPipeline, "preprocess", recording)
+    monkeypatch.setattr("dualvqa.prediction.answering.READ_AHEAD", 1)
+    asked(write_jsonl(image_folder / "rows.jsonl", rows))
+    assert read[0] == 0 and read[-1] >= 8
+
+
+def test_memory_does_not_grow_with_the_rows_of_a_generator(asked, monkeypatch):
+    monkeypatch.setattr("processing.row_streams.PIECE", 16)
+    image, alive = Image.new("RGB", (16, 16)), []
+
+    class Row(dict):
+        alive = 0
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            Row.alive += 1
+            alive.append(Row.alive)
+
+        def __del__(self):
+            Row.alive -= 1
+
+    def made():
+        return (Row(image=image, question="is it red?", n=number) for number in range(160))
+
+    assert asked(made())["rows"] == 160 and max(alive) < 80
+    with pytest.raises(ValueError, match="begun with other data .which can be read only once"):
+        asked(made())
+    with pytest.raises(ValueError, match="needs rows whose number is known"):
+        asked(made(), "other.jsonl", shard="1/2")
