@@ -22,7 +22,7 @@ def export(argv):
     about = "; ".join(f"{name}: {text}" for name, text in TARGETS.items())
     parser.add_argument("--to", choices=TARGETS, default="onnx", help=f"{about} (default onnx)")
     parser.add_argument("--heads", nargs="+", choices=TYPES, help="both when left out")
-    parser.add_argument("--quantization", choices=["int8", "none"], help="default int8 for web, else none")
+    parser.add_argument("--quantization", choices=["float16", "int8", "none"], help="default int8 for web, else none")
     parser.add_argument("--whole", action="store_true", help="onnx: besides, towers and heads together in model.onnx")
     parser.add_argument("--examples", help="web: a file of JSON Lines with image and question, which the page offers")
     args = parse(parser, argv)

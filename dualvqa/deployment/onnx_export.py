@@ -3,7 +3,6 @@
 import copy
 import json
 import logging
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -16,11 +15,12 @@ from processing import DualVQAProcessor
 from processing.image_processing_dualvqa import made_size
 
 from .description import describe
+from .onnx_weights import make_smaller
 from .optimize import optimize_for_inference
 
 logger = logging.getLogger(__name__)
 
-QUANTIZATIONS = (None, "int8")
+QUANTIZATIONS = (None, "float16", "int8")
 LONGEST = 512  # tokens of a text tower whose positions are relative, as T5's
 
 
@@ -112,8 +112,9 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
         processor: saved beside the files when given; a pipeline needs it.
         parts: which of "vision", "text", "heads" and "model", the three in one file.
         heads: which of the model's heads, all when left out. With one of them there is no router.
-        quantization: "int8" for 8-bit weights of matrix products and word embeddings; activations are quantised as they
-            come.
+        quantization: "float16" for weights that are stored in half the bytes and computed with in float32; "int8" for
+            8-bit weights of matrix products and word embeddings, activations quantised as they come, and float16 for
+            the others.
 
     Raises:
         ValueError: a part, head or quantisation that doesn't exist.
@@ -141,8 +142,8 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
         logger.info("exporting %s", name)
         path = output_dir / f"{name}.onnx"
         export_part(PARTS[name](model, heads), path, image_size(model, processor))
-        if quantization == "int8":
-            quantize_file(path)
+        if quantization is not None:
+            make_smaller(path, quantization)
         files |= {file.name: file_hash(file) for file in sorted(output_dir.glob(f"{path.name}*"))}  # also its data
     model.config.heads, described = heads, {}
     model.config.save_pretrained(output_dir)
@@ -223,34 +224,3 @@ def sample_inputs(part, size):
             found["image_embeds"] = model.encode_images(found["pixel_values"])
             found["text_embeds"] = model.encode_questions(found["input_ids"], mask)
     return {name: found[name] for name in part.inputs}
-
-
-def is_exact(node):
-    """Whether a node of a graph computes the novelty, or searches the memory."""
-    scopes = [item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"]
-    return any("familiarity" in name for name in node.input) or any("model.memory'" in scope for scope in scopes)
-
-
-def quantize_file(path):
-    """Makes the weights of a file 8-bit, in place, but for those of the novelty and the keys of the memory.
-
-    The limit of the one is exact, and what tells the other's examples from each other is small.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    nodes = onnx.load(path).graph.node
-    exact = [node.name for node in nodes if is_exact(node)]
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        quantized = Path(folder, path.name)
-        quantize_dynamic(
-            path,
-            quantized,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-            nodes_to_exclude=exact,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            # Without VNNI instructions, sums of two 8-bit products can overflow.
-            reduce_range=not torch.cpu._is_vnni_supported(),
-        )
-        quantized.replace(path)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dualvqa_light.folder import MANIFEST, file_hash
 
-from .onnx_export import export_onnx, quantize_file
+from .onnx_export import export_onnx
+from .onnx_weights import make_smaller
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def export_transformers_js(model, output_dir, heads=None):
         shutil.move(Path(folder, "model.onnx"), whole)
         shutil.copytree(folder, output_dir, dirs_exist_ok=True)
     shutil.copy(whole, quantized)
-    quantize_file(quantized)
+    make_smaller(quantized, "int8")
     del manifest["files"]["model.onnx"]
     manifest["files"] |= {f"onnx/{path.name}": file_hash(path) for path in (whole, quantized)}
     (output_dir / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -157,7 +157,7 @@ def test_int8_files_are_near_and_smaller(tiny_model, batch, tmp_path):
     [
         ({"parts": ("vision", "tail")}, "parts must be of vision, text, heads, model; found vision, tail"),
         ({"heads": ["both"]}, "heads must be of binary, open_ended; found both"),
-        ({"quantization": "int4"}, "quantization must be of None, int8; found int4"),
+        ({"quantization": "int4"}, "quantization must be of None, float16, int8; found int4"),
     ],
 )
 def test_what_does_not_exist_is_named(tiny_model, tmp_path, wrong, message):
