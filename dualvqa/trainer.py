@@ -126,6 +126,8 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
         """
         self.check_held_out("calibrate()")
         self.check_trained("its scores mean nothing", "calibrate()")
+        if "validation" in self.parts():
+            self.tell_of("validation", self.parts()["validation"])
         return self.calibration_parts(settings.fit_familiarity)
 
     def write_predictions(self, rows, path="predictions.jsonl", top_k=5, source=None):

@@ -286,12 +286,15 @@ def test_answers_of_one_kind_train_their_head_and_the_other_is_warned_about(data
 
 
 @pytest.mark.slow
-def test_a_saved_folder_is_loaded_evaluated_and_calibrated(make_trainer, data, arguments, tmp_path):
+def test_a_saved_folder_is_loaded_evaluated_and_calibrated(make_trainer, data, arguments, tmp_path, caplog):
     make_trainer().train()
     model, processor = load_model(tmp_path / "run")
     args = DualVQATrainingArguments(str(tmp_path / "later"), report_to="none", use_cpu=True)
     trainer = DualVQATrainer(model=model, processing_class=processor, args=args, eval_dataset=data["test"])
-    assert "calibration_rows" in trainer.calibrate()
+    assert "calibration_rows" in trainer.calibrate() and "was trained on about" not in caplog.text
+    trainer = DualVQATrainer(model=model, processing_class=processor, args=args, eval_dataset=data["train"])
+    trainer.evaluate()
+    assert "validation: the model was trained on about 100 % of these 24 questions (24 of 24 that" in caplog.text
     assert load_model(tmp_path / "later")[1].calibration["temperatures"]
 
 

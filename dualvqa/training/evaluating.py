@@ -77,7 +77,7 @@ class EvaluatingMixin:
         order, bound = self.evaluation_order(rows), compute_metrics
         if hasattr(compute_metrics, "for_rows") and (description == "Evaluation" or has_answers(rows)):
             bound = self.compute_metrics = compute_metrics.for_rows(rows)
-            self.tell_of_words(part_name(metric_key_prefix), rows)
+            self.tell_of(part_name(metric_key_prefix), rows)
 
         def metrics_of(found):
             if self.is_in_train:
@@ -124,12 +124,14 @@ class EvaluatingMixin:
         output.metrics.update({f"{metric_key_prefix}_{task}_loss": part.item() for task, part in parts.items()})
         return output
 
-    def tell_of_words(self, part, rows):
-        """Warns, once for each part, of answers that look like yes and no and that the model can't give."""
+    def tell_of(self, part, rows):
+        """Warns, once for each part, of answers that look like yes and no and that the model can't give, and of
+        questions that it was trained on."""
         if part != "train" and self.complete and is_canonical(rows) and part not in self.told:
             self.told.add(part)
             if "answer" in rows.column_names:
                 tell_of_scored(part, rows["answer"][:], self.processing_class)
+                self.tell_of_trained(part, rows)
 
     def answer_metrics(self, prediction):
         """Our figures of the rows that are evaluated, for a `compute_metrics` that adds its own to them.

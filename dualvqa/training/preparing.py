@@ -250,7 +250,7 @@ class PreparingMixin:
             leakages = {name: self.leakage(rows) for name, rows in parts.items() if name != "train"}
             report_data(parts, self.train_summary, self.processing_class, leakages, self.says_yes_and_no())
             for name, rows in parts.items():
-                self.tell_of_words(name, rows)
+                self.tell_of(name, rows)
             if trains:
                 report_parameters(self.accelerator.unwrap_model(self.model))
         self.described = True

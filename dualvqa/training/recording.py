@@ -7,6 +7,7 @@ from pathlib import Path
 
 from processing import AnswerRules, AnswerVocabulary, StreamedRows, held_out, leakage_report, question_type_of
 from processing.python_rows import is_canonical
+from processing.trained_rows import sketch_of, trained_share
 
 from .building import Start
 from .failures import model_is_kept, named
@@ -77,7 +78,26 @@ class RecordingMixin:
         ]
         start = getattr(model, "start", None) or Start(continued_from=model.name_or_path or None)
         record = run_record(start, self.args, self.data_args, data)
-        model.config.model_card = {**record, "answer_rules": self.processing_class.answer_rules}
+        record["answer_rules"], train = self.processing_class.answer_rules, dict(parts).get("train")
+        if train is not None and not isinstance(train, StreamedRows):
+            record["trained_on"] = sketch_of(train, (model.config.model_card or {}).get("trained_on"))
+        model.config.model_card = record
+
+    def tell_of_trained(self, part, rows):
+        """Warns where the model was trained on rows that are to judge it."""
+        card = getattr(self.accelerator.unwrap_model(self.model).config, "model_card", None) or {}
+        told, trained = trained_share(rows, card["trained_on"]) if card.get("trained_on") else (0, 0)
+        if trained:
+            logger.warning(
+                "%s: the model was trained on about %d %% of these %s questions (%d of %d that can be told, by image "
+                "and words): figures, temperatures and a threshold from them promise nothing of new questions; give "
+                "others",
+                part,
+                max(1, round(100 * trained / told)),
+                f"{len(rows):,}",
+                trained,
+                told,
+            )
 
     def described_part(self, name, rows):
         """What the card says of an evaluated part; see `describe_part`."""
