@@ -39,6 +39,8 @@ SHORTER = [
     (r'(DualVQATrainingArguments\("runs/\w+")(?:, num_train_epochs=\d+)?', r'\1, max_steps=2, report_to="none"'),
     (r'(text="distilbert-base-uncased")(?!, image_size|, num)', r"\1, image_size=32"),
     (r"folder or repo id", "runs/mine"),
+    (r"(build_model\(rows, column_mapping=columns)\)", rf"\1, image_size=32, text_config={TEXT})"),
+    (r"n_trials=3", "n_trials=2"),
 ]
 SHORT_RUN = (
     "--max_steps 2 --report_to none --use_cpu --disable_tqdm --per_device_train_batch_size 8 --image_size 32 "
