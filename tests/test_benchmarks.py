@@ -255,3 +255,33 @@ def test_ways_to_hold_out_are_tabled_from_finished_runs(tmp_path, monkeypatch):
     (tmp_path / "image_1/config.json").write_text(json.dumps({"model_card": {"memory": None}}))
     with pytest.raises(SystemExit, match="image_1: too few questions are held out to fit a memory's parameters"):
         held_out.main()
+
+
+def test_the_page_of_the_light_runtime_reaches_or_misses_each_goal():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from light_page import goals_of, page
+
+    starts = {"import torch, transformers": ([4.0, 5.0, 3.0], [700]), "PyTorch fp32": ([6.0], [800])}
+    starts |= {"light int8": ([1.0], [200]), "light fp32": ([1.5], [300])}
+    model = {
+        "rows": 500,
+        "equality": {"fp32": {"same": 499, "apart": 0.0004}},
+        "bytes": {"fp32": 2**20},
+        "latency": {"1": {"onnxruntime int8": [0.02], "OpenVINO int8": [0.03, 0.01, 0.01]}},
+        "starts": {name: {"seconds": seconds, "peak": peak} for name, (seconds, peak) in starts.items()},
+    }
+    installed = {"light": 100 * 2**20, "full": 4000 * 2**20, "gpu": 3000 * 2**20}
+    reached = [row[-1] for row in goals_of({"easy-VQA": model}, installed)]
+    assert reached == ["0.25", "0.25", "0.50", "499 of 500", "0.00040", "0.025"]
+    text = page({"easy-VQA": model}, installed)
+    assert "light / full is 0.100." in text and "fastest (OpenVINO int8)" in text
+
+
+def test_an_installed_size_has_all_that_is_needed_and_nothing_of_an_extra(tmp_path):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from installed import needs, sizes
+
+    found = sizes(needs("dualvqa-light"))
+    assert {"numpy", "onnxruntime", "pillow", "tokenizers"} <= set(found) and "torch" not in found
+    assert found["numpy"] > 2**20
+    assert any(line.startswith("torch>") for line in needs("dualvqa"))
