@@ -7,7 +7,7 @@
 #   docker run --rm -p 8000:8000 -v ./runs/mine_onnx:/model:ro dualvqa-light
 FROM python:3.12-slim AS server
 
-# Modules of the light package are links into processing/: both keep their places.
+# Building the light package takes the modules that read images from processing/.
 WORKDIR /build
 COPY constraints.txt ./
 COPY processing processing

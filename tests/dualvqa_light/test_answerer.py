@@ -1,5 +1,6 @@
 """One callable from a batch of columns to a batch of columns, and the examples around it."""
 
+import asyncio
 import importlib.util
 import json
 from pathlib import Path
@@ -139,3 +140,24 @@ def test_the_example_with_ray_gives_batches_of_arrays_to_a_class_made_in_each_wo
     found = example("ray_data").answered(Table(), folder)
     assert set(found) == {"question_id", *COLUMNS} and list(found["question_id"]) == [0, 1, 2, 3]
     assert found["answer"] == [best[0]["answer"] for best in pipe(pictures, COLOR)]
+
+
+def test_the_example_with_ray_serve_answers_requests_together_and_a_bad_one_alone():
+    """Ray isn't installed for this: the class is called directly."""
+    deployed = object.__new__(example("ray_serve").Answers)
+    deployed.answerer, pipe = Answerer(pipe := Fixed()), pipe
+
+    class Request:
+        def __init__(self, row):
+            self.row = row
+
+        async def json(self):
+            return [self.row]
+
+    rows = [{"image": "a", "question": RED}, {"image": "b"}, {"image": "c", "question": COLOR}]
+    good, bad, unsure = asyncio.run(deployed.answer(rows))
+    assert good["answer"] == "ja" and bad["error"] == "expected a question" and unsure["best_guess"] == "red"
+    assert pipe.batches == [(2, 1)]
+    assert set(good) == COLUMNS and json.loads(json.dumps(good)) == good
+    (same,) = asyncio.run(deployed(Request(rows[0])))
+    assert same == good
