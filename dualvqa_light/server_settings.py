@@ -94,5 +94,5 @@ def add_flags(parser):
 
 def read_flags(parsed):
     """What was parsed -> [`ServerSettings`]."""
-    names = [spec.name for spec in dataclasses.fields(ServerSettings)]
-    return ServerSettings(**{name: getattr(parsed, name) for name in names})
+    found = {spec.name: getattr(parsed, spec.name) for spec in dataclasses.fields(ServerSettings)}
+    return ServerSettings(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
