@@ -216,14 +216,16 @@ def test_eager_equals_sdpa(with_mobilenet, batch):
 
 
 @pytest.mark.slow
-def test_the_attention_implementation_is_set_as_a_whole_or_by_part(saved):
+def test_the_attention_implementation_is_set_as_a_whole_or_by_part(with_mobilenet, tmp_path):
+    with_mobilenet.save_pretrained(tmp_path)
+
     def found(model):
         return model.config._attn_implementation, model.config.text_config._attn_implementation
 
-    assert found(load(saved, attn_implementation="eager")) == ("eager", "eager")
-    assert found(load(saved, attn_implementation="sdpa")) == ("sdpa", "sdpa")
-    assert found(load(saved, attn_implementation={"": "eager", "text_config": "sdpa"})) == ("eager", "sdpa")
-    assert found(load(saved, attn_implementation={"text_config": "eager"})) == ("sdpa", "eager")
+    assert found(load(tmp_path, attn_implementation="eager")) == ("eager", "eager")
+    assert found(load(tmp_path, attn_implementation="sdpa")) == ("sdpa", "sdpa")
+    assert found(load(tmp_path, attn_implementation={"": "eager", "text_config": "sdpa"})) == ("eager", "sdpa")
+    assert found(load(tmp_path, attn_implementation={"text_config": "eager"})) == ("sdpa", "eager")
 
 
 # Computing
