@@ -91,3 +91,9 @@ def memory_note(memory, record):
         " A memory profits from rewordings: where the same was asked in training about the same image, it copies the "
         "answer. Figures of such questions say nothing of new images."
     )
+
+
+def own_figure(name, value):
+    """A public set's own figure in words: a share, but for GQA's distribution."""
+    shown = f"{value:.2f} (lower is better)" if name == "gqa_distribution" else f"{value:.1%}"
+    return f"{name.replace('_', ' ')} {shown}"

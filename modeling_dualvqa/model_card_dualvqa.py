@@ -25,7 +25,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .card_notes_dualvqa import WAYS, memory_note, metric_name, refit_note, scores_note, yes_and_no
+from .card_notes_dualvqa import WAYS, memory_note, metric_name, own_figure, refit_note, scores_note, yes_and_no
 
 TASK = "visual-question-answering"
 OWN_TAGS = [TASK, "dualvqa", "custom_code"]
@@ -307,12 +307,6 @@ def result_tables(record):
             besides.append(f"The model chooses the right head for {figures['router_accuracy']:.1%} of the questions.")
         blocks.append("\n".join(lines) + "\n\n" + "\n".join(besides))
     return "\n\n".join([*blocks, scores_note(record)])
-
-
-def own_figure(name, value):
-    """A public set's own figure in words: a share, but for GQA's distribution."""
-    shown = f"{value:.2f} (lower is better)" if name == "gqa_distribution" else f"{value:.1%}"
-    return f"{name.replace('_', ' ')} {shown}"
 
 
 def list_code(folder):

@@ -1,13 +1,17 @@
 """What a run says on the terminal: what it reached, as a sentence and a small table."""
 
-from modeling_dualvqa.card_notes_dualvqa import metric_name
+from modeling_dualvqa.card_notes_dualvqa import metric_name, own_figure
 from processing import question_type_of
 from processing.answers import as_list
 from processing.leakage import in_short
 from processing.vqa_accuracy.rules import ENGLISH
 
 TYPES = {"yes/no": "binary_", "open-ended": "open_ended_", "all": ""}
-WAYS = {"routed": "the model chooses the head", "oracle": "the true type does", "majority": "most frequent answer"}
+WAYS = {
+    "routed": "what the model says by itself",
+    "oracle": "what it says when told if it is a yes/no question",
+    "majority": "always the most frequent answer",
+}
 PARTS = {"eval": "validation part", "test": "test part"}
 HEADS = {"binary": "yes/no", "open_ended": "open-ended", "question_type": "router"}
 OWN = ("unanswerable_", "gqa_")  # see processing/own_scores.py
@@ -128,7 +132,7 @@ def accuracy_lines(part, figures, counts, said):
         lines.append(
             f"  coverage: with this vocabulary the open-ended accuracy can be {figures['coverage']:.1%} at most"
         )
-    own = [f"{name.replace('_', ' ')} {value:.1%}" for name, value in figures.items() if name.startswith(OWN)]
+    own = [own_figure(name, value) for name, value in figures.items() if name.startswith(OWN)]
     lines += [f"  besides: {', '.join(own)}"] if own else []
     if "router_accuracy" in figures:
         lines.append(f"  router: right for {figures['router_accuracy']:.1%} of the questions")

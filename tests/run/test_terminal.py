@@ -33,7 +33,8 @@ def test_an_evaluation_is_a_sentence_and_a_table(capsys):
         "  yes/no         90.0%     90.0%     50.0%           2",
         "  open-ended     60.0%     67.5%     20.0%           1",
         "  all            80.0%     82.5%     40.0%           3",
-        "  routed: the model chooses the head, oracle: the true type does, majority: most frequent answer",
+        "  routed: what the model says by itself, oracle: what it says when told if it is a yes/no question, majority: "
+        "always the most frequent answer",
         "  coverage: with this vocabulary the open-ended accuracy can be 95.5% at most",
         "  router: right for 97.5% of the questions",
     ]
@@ -53,6 +54,11 @@ def test_a_score_is_named_and_agreement_is_not_called_a_share_of_right_answers(a
     assert lines[0] == f"Validation part: {said}; always the most frequent answer: 40.0%."
 
 
+def test_the_own_figures_of_a_set_are_shares_but_for_a_chi_square_statistic():
+    lines = figure_lines("eval", {**FIGURES, "eval_gqa_validity": 0.9, "eval_gqa_distribution": 1.25})
+    assert "  besides: gqa validity 90.0%, gqa distribution 1.25 (lower is better)" in lines
+
+
 def test_how_the_questions_were_held_out_is_said_in_short_and_then_in_numbers():
     mixed = "50.0% of the images, 20.0% of the questions in some wording and 10.0% word for word are in training"
     lines = figure_lines("eval", FIGURES, way=mixed)
@@ -68,7 +74,7 @@ def test_a_model_with_one_head_and_without_training_answers_has_what_it_has():
         "                routed",
         "  yes/no         50.0%",
         "  all            50.0%",
-        "  routed: the model chooses the head",
+        "  routed: what the model says by itself",
         "  abstention: 25.0% of the questions answered",
     ]
 
