@@ -1,0 +1,91 @@
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from chromium import CHROMIUM
+from helpers import QUESTIONS
+from picture_files import photo, write_pictures
+from towers import vision_config
+
+from dualvqa.deployment.onnx_export import quantize_file
+from dualvqa.deployment.web_export import export_web
+from dualvqa.deployment.web_packages import fetched
+from dualvqa.shipped import shipped
+from dualvqa_light.folder import file_hash
+
+TEMPERATURES = {"binary": 0.5, "open_ended": 2.0, "question_type": 1.5}
+ASKED = [*QUESTIONS, "Qu'est-ce que c'est, 2 x RED?", "is it red? " * 30]
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory, tiny_model, new_processor):
+    """A saved model whose router gives questions to both heads, and some of whose answers are unfamiliar."""
+    torch.manual_seed(0)
+    processor = new_processor()
+    processor.tokenizer.model_max_length = 16
+    model = tiny_model(fusion_type="cross_attention", vision_config=vision_config("resnet"))
+    with torch.no_grad():
+        read = processor(text=QUESTIONS, return_tensors="pt", padding=True)
+        output = model(**read, pixel_values=torch.randn(4, 3, 32, 32))
+        binary, open_ended = output.question_type_logits.T
+        model.question_type_head.bias[1] -= (open_ended - binary).quantile(0.5)
+    energy = -output.open_ended_logits.logsumexp(dim=-1)
+    processor.calibration = {
+        "temperatures": TEMPERATURES,
+        "abstention": {"threshold": 0.3},
+        "familiarity": {"open_ended_energy": energy.quantile(0.5).item()},
+    }
+    folder = tmp_path_factory.mktemp("saved")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sites(tmp_path_factory, saved, quick_exports):
+    """Quantisation -> a page with the model, and beside it pictures and questions for scenarios."""
+    if CHROMIUM is None:
+        pytest.skip("the page is tried in Chromium: not installed")
+    try:
+        fetched(shipped("web"))
+    except (ValueError, subprocess.SubprocessError) as error:
+        pytest.skip(f"the page's packages could not be fetched: {error}")
+    folder = tmp_path_factory.mktemp("sites")
+    photo(120, 80).save(folder / "example.jpg")
+    examples = [{"image": folder / "example.jpg", "questions": QUESTIONS[:2]}]
+    plain, int8 = folder / "plain", folder / "int8"
+    export_web(saved, plain, quantization=None, examples=examples)
+    names = write_pictures(plain / "pictures")
+    (plain / "pictures.json").write_text(json.dumps(names))
+    (plain / "questions.json").write_text(json.dumps(ASKED))
+    shutil.copytree(plain, int8)
+    quantize(int8 / "model")
+    return {None: plain, "int8": int8}
+
+
+def quantize(folder):
+    """What an export with 8-bit weights writes, without tracing the model a second time."""
+    manifest = json.loads((folder / "onnx.json").read_text())
+    for path in folder.glob("*.onnx"):
+        quantize_file(path)
+        manifest["files"][path.name] = file_hash(path)
+    (folder / "onnx.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def site(sites, tmp_path):
+    """One of them to be changed."""
+    return shutil.copytree(sites[None], tmp_path / "site")
+
+
+@pytest.fixture(scope="session")
+def deep_grey(tmp_path_factory):
+    """A grey PNG of 16 bits."""
+    from PIL import Image
+
+    path = tmp_path_factory.mktemp("deep") / "deep.png"
+    Image.fromarray((np.arange(600).reshape(20, 30) * 100).astype(np.uint16)).save(path)
+    return path
