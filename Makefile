@@ -7,10 +7,14 @@ DEMO := runs/easy_vqa
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
-.PHONY: demo test test-quick docs clean
+.PHONY: demo web test test-quick docs clean
 
 demo: $(DEMO)/sheet.png
 	$(BIN)/python demo/ask.py $(DEMO)
+
+# The demo's model as a page that answers in the browser; Node.js is needed to fetch two packages, once.
+web: $(DEMO)/predictions.jsonl | $(VENV)/installed-web
+	$(BIN)/python demo/web.py $(DEMO) build/web
 
 # A half-written target is deleted, so that the next call makes it again.
 .DELETE_ON_ERROR:

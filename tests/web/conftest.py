@@ -5,11 +5,11 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from chromium import CHROMIUM
 from helpers import QUESTIONS
 from picture_files import photo, write_pictures
 from towers import vision_config
 
+from benchmarks.chromium import CHROMIUM
 from dualvqa.deployment.onnx_export import quantize_file
 from dualvqa.deployment.web_export import export_web
 from dualvqa.deployment.web_packages import fetched

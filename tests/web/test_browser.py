@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
-from chromium import Network, run
 
+from benchmarks.chromium import Network, run
 from dualvqa_light import LightPipeline
 
 pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("quantization", [None, "int8"])
@@ -16,7 +18,7 @@ def test_its_answers_are_those_of_the_light_runtime(sites, quantization):
     site = sites[quantization]
     names, questions = (json.loads((site / f"{name}.json").read_text()) for name in ("pictures", "questions"))
     pipe = LightPipeline(site / "model", threads=1)
-    found = run(site, "answers_scenario.js")
+    found = run(site, HERE / "answers_scenario.js")
     kinds = set()
     for name, one in zip(names, found, strict=True):
         assert "error" not in one, (name, one)
@@ -36,7 +38,7 @@ def test_its_answers_are_those_of_the_light_runtime(sites, quantization):
 
 def test_a_person_can_use_it_and_nothing_stops_it(site, deep_grey):
     shutil.copy(deep_grey, site / "pictures")
-    found = run(site, "page_scenario.js")
+    found = run(site, HERE / "page_scenario.js")
     assert found["before a picture"] == "Choose a picture first."
     assert found["suggestions"] == ["what color is it?", "is it red?"]
     assert found["suggested"][0] == "is it red?"
@@ -56,7 +58,7 @@ def test_a_person_can_use_it_and_nothing_stops_it(site, deep_grey):
 
 
 def test_it_answers_without_a_network_once_it_was_loaded(site):
-    found = run(site, "offline_scenario.js")
+    found = run(site, HERE / "offline_scenario.js")
     assert found["online"] == found["offline"] != ""
     assert found["from the network"] == []
 
@@ -74,7 +76,7 @@ def test_a_model_that_does_not_come_is_told_and_can_be_tried_again(site, trouble
     network = Network()
     for name, value in trouble.items():
         setattr(network, name, value)
-    found = run(site, "trouble_scenario.js", network)
+    found = run(site, HERE / "trouble_scenario.js", network)
     assert message in found["message"]
     assert found["answer"] != ""
     assert found["heads.onnx was asked for"] <= 1  # what came whole is kept

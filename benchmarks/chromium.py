@@ -12,7 +12,6 @@ from urllib.parse import urlparse
 
 from dualvqa.deployment.web_server import PageHandler, page_server
 
-HERE = Path(__file__).parent / "web"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     "--headless",
@@ -40,7 +39,7 @@ def handler(network):
         def do_GET(self):
             name = urlparse(self.path).path.rpartition("/")[2]
             network.asked.append(name)
-            scenarios = {"scenario.js": network.scenario, "user.js": HERE / "user.js"}
+            scenarios = {"scenario.js": network.scenario, "user.js": network.scenario.parent / "user.js"}
             if network.offline:
                 self.close_connection = True
                 self.connection.close()
@@ -97,15 +96,16 @@ def served(folder, network):
         server.server_close()
 
 
-def run(folder, scenario, network=None, seconds=90):
-    """What a scenario, a JavaScript module of tests/web, sends back; it is run in a browser with an empty profile.
+def run(folder, scenario, network=None, seconds=120):
+    """What a scenario, a JavaScript module, sends back; it is run in a browser with an empty profile.
 
     Args:
         folder: what is served.
+        scenario: path of the module; user.js beside it is served too.
         network: [`Network`], how it is served.
     """
     network = network or Network()
-    network.scenario = HERE / scenario
+    network.scenario = Path(scenario)
     with served(folder, network) as address, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"{address}scenario.html"]
         browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
