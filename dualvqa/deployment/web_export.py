@@ -14,7 +14,8 @@ from dualvqa_light.folder import MANIFEST, file_hash, read_manifest
 from dualvqa_light.image_loading_dualvqa import load_image
 from dualvqa_light.questions import Questions
 
-from .onnx_export import export_onnx
+from .onnx_export import QUANTIZATIONS, export_onnx
+from .onnx_weights import make_smaller
 from .web_packages import fetched
 
 logger = logging.getLogger(__name__)
@@ -51,25 +52,38 @@ def export_web(model, output_dir, quantization="int8", heads=None, examples=()):
     Raises:
         ValueError: see `export_onnx`; npm is missing, or a page can't read this model's images or questions.
     """
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(f"quantization must be of {', '.join(map(str, QUANTIZATIONS))}; found {quantization}")
     output_dir, page = Path(output_dir), shipped("web")
     packages = fetched(page)
     output_dir.mkdir(parents=True, exist_ok=True)
     shutil.copytree(page, output_dir, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_SERVED))
     shutil.copytree(packages, output_dir / "vendor", dirs_exist_ok=True)
-    write_model(model, output_dir / "model", quantization=quantization, heads=heads)
+    write_model(model, output_dir / "model", quantization, heads)
     check_readable(output_dir)
     write_json(output_dir / "examples.json", write_examples(output_dir, examples))
     write_json(output_dir / "files.json", {name: file_hash(output_dir / name) for name in page_files(output_dir)})
     logger.info("a page in %s; to see it: python -m http.server --directory %s", output_dir, output_dir)
 
 
-def write_model(model, folder, **options):
+def write_model(model, folder, quantization, heads):
     """What `export_onnx` writes, as far as a page reads it."""
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as whole:
-        export_onnx(model, whole, **options)
+        export_onnx(model, whole, heads=heads)
         for name in (MANIFEST, *read_manifest(whole)["files"]):
             shutil.move(Path(whole, name), folder / name)
+    if quantization is not None:
+        quantize(folder, quantization)
+
+
+def quantize(folder, quantization):
+    """Makes the weights of an exported folder smaller, for whatever machine its visitors have."""
+    manifest = read_manifest(folder)
+    for path in sorted(folder.glob("*.onnx")):
+        make_smaller(path, quantization, portable=True)
+        manifest["files"][path.name] = file_hash(path)
+    write_json(folder / MANIFEST, {**manifest, "quantization": quantization})
 
 
 def page_files(folder):

@@ -10,11 +10,9 @@ from picture_files import photo, write_pictures
 from towers import vision_config
 
 from benchmarks.chromium import CHROMIUM
-from dualvqa.deployment.onnx_export import quantize_file
-from dualvqa.deployment.web_export import export_web
+from dualvqa.deployment.web_export import export_web, quantize
 from dualvqa.deployment.web_packages import fetched
 from dualvqa.shipped import shipped
-from dualvqa_light.folder import file_hash
 
 TEMPERATURES = {"binary": 0.5, "open_ended": 2.0, "question_type": 1.5}
 ASKED = [*QUESTIONS, "Qu'est-ce que c'est, 2 x RED?", "is it red? " * 30]
@@ -62,17 +60,8 @@ def sites(tmp_path_factory, saved, quick_exports):
     (plain / "pictures.json").write_text(json.dumps(names))
     (plain / "questions.json").write_text(json.dumps(ASKED))
     shutil.copytree(plain, int8)
-    quantize(int8 / "model")
+    quantize(int8 / "model", "int8")  # as an export does, without tracing the model a second time
     return {None: plain, "int8": int8}
-
-
-def quantize(folder):
-    """What an export with 8-bit weights writes, without tracing the model a second time."""
-    manifest = json.loads((folder / "onnx.json").read_text())
-    for path in folder.glob("*.onnx"):
-        quantize_file(path)
-        manifest["files"][path.name] = file_hash(path)
-    (folder / "onnx.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture
