@@ -10,7 +10,7 @@ LARGE = 1000  # values; smaller tensors are biases, scales and norms, which are 
 LARGEST_HALF = 65504.0  # of float16
 
 
-def make_smaller(path, quantization, portable=False):
+def make_smaller(path, quantization):
     """Rewrites the weights of an ONNX file in place, but for those of the novelty and the keys of the memory.
 
     The limit of the one is exact, and what tells the other's examples from each other is small.
@@ -18,8 +18,6 @@ def make_smaller(path, quantization, portable=False):
     Args:
         quantization: "int8" for 8-bit weights of matrix products and word embeddings and float16 for others, those of
             convolutions among them; "float16" for all. What is stored as float16 is computed in float32.
-        portable: whether the file will be run elsewhere, where sums of 8-bit products may overflow: weights then keep 7
-            of the 8 bits. Of browsers that holds on every machine.
     """
     import onnx
 
@@ -27,7 +25,7 @@ def make_smaller(path, quantization, portable=False):
     exact = [node for node in model.graph.node if is_exact(node)]
     kept = {name for node in exact for name in node.input}
     if quantization == "int8":
-        quantize_products(path, [node.name for node in exact], portable)
+        quantize_products(path, [node.name for node in exact])
         model = onnx.load(path)
     store_as_float16(model.graph, kept)
     onnx.save(model, path)
@@ -39,7 +37,7 @@ def is_exact(node):
     return any("familiarity" in name for name in node.input) or any("model.memory'" in scope for scope in scopes)
 
 
-def quantize_products(path, excluded, portable=False):
+def quantize_products(path, excluded):
     """Makes weights of matrix products and word embeddings 8-bit, but for the nodes of some names.
 
     Convolutions of 8 bits are slower on CPUs than those of float32.
@@ -56,7 +54,7 @@ def quantize_products(path, excluded, portable=False):
             per_channel=True,
             weight_type=QuantType.QInt8,
             # Without VNNI instructions, sums of two 8-bit products can overflow.
-            reduce_range=portable or not torch.cpu._is_vnni_supported(),
+            reduce_range=not torch.cpu._is_vnni_supported(),
         )
         quantized.replace(path)
 

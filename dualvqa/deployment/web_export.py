@@ -78,10 +78,10 @@ def write_model(model, folder, quantization, heads):
 
 
 def quantize(folder, quantization):
-    """Makes the weights of an exported folder smaller, for whatever machine its visitors have."""
+    """Makes the weights of an exported folder smaller, as an export with this quantisation does."""
     manifest = read_manifest(folder)
     for path in sorted(folder.glob("*.onnx")):
-        make_smaller(path, quantization, portable=True)
+        make_smaller(path, quantization)
         manifest["files"][path.name] = file_hash(path)
     write_json(folder / MANIFEST, {**manifest, "quantization": quantization})
 
