@@ -15,7 +15,11 @@ SETTINGS = {"keep": ["question_id"], "pipeline": {"threads": 1}}
 def answered(table, folder, workers=2):
     """A Ray data set -> the same rows with the columns of [`Answerer`] in place of image and question."""
     return table.map_batches(
-        Answerer, fn_constructor_args=[folder], fn_constructor_kwargs=SETTINGS, batch_size=256, concurrency=workers
+        Answerer,
+        fn_constructor_args=[folder],
+        fn_constructor_kwargs=SETTINGS,
+        batch_size=256,
+        concurrency=(1, workers),  # `workers` from the start may leave no CPU to the tasks that read the table
     )
 
 
