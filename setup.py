@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+SHIPPED = ("recipes", "launch", "web", "space")
 RELATIVE = r"(?![a-z]+:|#)"  # a link that is no URL and no place on the page
 
 
@@ -19,12 +20,10 @@ def description(text, home):
 
 
 def packages():
-    """Recipes, launch files and web page lie at the top of the repository, and in the package once it is installed."""
+    """Recipes, launch files and pages lie at the top of the repository, and in the package once it is installed."""
     return [
         *find_packages(include=["dualvqa*", "modeling_dualvqa*", "processing*"]),
-        "dualvqa.recipes",
-        "dualvqa.launch",
-        "dualvqa.web",
+        *(f"dualvqa.{name}" for name in SHIPPED),
     ]
 
 
@@ -39,7 +38,7 @@ config.read(ROOT / "setup.cfg", encoding="utf-8")
 setup(
     cmdclass={"build_py": Build},
     packages=packages(),
-    package_dir={"dualvqa.recipes": "recipes", "dualvqa.launch": "launch", "dualvqa.web": "web"},
+    package_dir={f"dualvqa.{name}": name for name in SHIPPED},
     long_description=description((ROOT / "README.md").read_text(encoding="utf-8"), config["metadata"]["url"]),
     long_description_content_type="text/markdown",
 )

@@ -1,10 +1,10 @@
-"""The recipes, launch files and web page that come with the package."""
+"""The recipes, launch files, web page and Space that come with the package."""
 
 from pathlib import Path
 
 
 def shipped(folder):
-    """The path of "recipes", "launch" or "web": in the package once it is installed, beside it in a checkout.
+    """The path of "recipes", "launch", "web" or "space": in the package once it is installed, beside it in a checkout.
 
     Raises:
         FileNotFoundError: the package was installed without them.

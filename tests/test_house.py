@@ -18,6 +18,7 @@ PLACES = (
     "demo",
     "examples",
     "tests",
+    "space",
     "web",
     "run_vqa.py",
 )
@@ -37,7 +38,7 @@ LONG_SIGNATURES = {
 # Each may import itself and what stands in the lines after its own, and nothing else of the project.
 LAYERS = (
     ("tests",),
-    ("run_vqa", "benchmarks", "demo", "examples"),
+    ("run_vqa", "benchmarks", "demo", "examples", "space"),
     ("dualvqa",),  # its __init__.py: the public names
     ("dualvqa.cli",),
     ("dualvqa.run",),
@@ -211,7 +212,7 @@ def misplaced_tests():
     for path in modules():
         if path.startswith(PACKAGES):
             folders.setdefault(Path(path).stem, []).append(Path(path).parts[:-1])
-    every = {name for found in folders.values() for parts in found for name in parts} | {"cli", "web"}
+    every = {name for found in folders.values() for parts in found for name in parts} | {"cli", "web", "space"}
     for path in modules():
         (top, *inner), name = Path(path).parts[:-1] or ("",), Path(path).name
         if top != "tests" or not name.startswith("test_"):

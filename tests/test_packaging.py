@@ -47,7 +47,7 @@ def wheel(tmp_path_factory):
     """The wheel that the source distribution builds, from a copy: a folder build/ of before would get into it."""
     folder = tmp_path_factory.mktemp("package")
     source, output = folder / "source", folder / "output"
-    for name in (*PACKAGES, "recipes", "launch", "web"):
+    for name in (*PACKAGES, "recipes", "launch", "space", "web"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in SOURCES:
         shutil.copy(ROOT / name, source / name)
@@ -85,7 +85,7 @@ def test_every_file_of_the_packages_is_installed(installed):
 
 
 def test_recipes_launch_files_and_the_web_page_are_in_the_package(installed):
-    for folder in ("recipes", "launch", "web"):
+    for folder in ("recipes", "launch", "space", "web"):
         names = {path.name for path in (ROOT / folder).iterdir()}
         assert names and names == {path.name for path in (installed / "dualvqa" / folder).iterdir()}
         code = f"from dualvqa.shipped import shipped; print(shipped({folder!r}))"

@@ -10,8 +10,13 @@ from .folders import check_folder
 TARGETS = {
     "onnx": "ONNX files, and all that answering with them needs",
     "web": "a page that answers in the browser",
+    "space": "a Gradio Space",
     "transformers.js": "the files that transformers.js looks for",
 }
+
+# Flags that not every target has.
+OPTIONS = {"whole": ("onnx",), "examples": ("web", "space"), "heads": ("onnx", "web", "transformers.js")}
+OPTIONS |= {"quantization": ("onnx", "web")}
 
 
 def export(argv):
@@ -24,14 +29,12 @@ def export(argv):
     parser.add_argument("--heads", nargs="+", choices=TYPES, help="both when left out")
     parser.add_argument("--quantization", choices=["float16", "int8", "none"], help="default int8 for web, else none")
     parser.add_argument("--whole", action="store_true", help="onnx: besides, towers and heads together in model.onnx")
-    parser.add_argument("--examples", help="web: a file of JSON Lines with image and question, which the page offers")
+    parser.add_argument("--examples", help="web, space: JSON Lines with image and question, which the page offers")
     args = parse(parser, argv)
     check_folder(args.folder)
-    for flag, target in (("whole", "onnx"), ("examples", "web")):
-        if getattr(args, flag) and args.to != target:
-            raise ValueError(f"--{flag} is for --to {target}; found --to {args.to}")
-    if args.to == "transformers.js" and args.quantization:
-        raise ValueError("--to transformers.js writes both, float32 and int8, so --quantization has no meaning for it")
+    for flag, targets in OPTIONS.items():
+        if getattr(args, flag) and args.to not in targets:
+            raise ValueError(f"--{flag} is for --to {' and '.join(targets)}; found --to {args.to}")
     examples = read_examples(args.examples) if args.examples else ()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dualvqa").setLevel(logging.INFO)  # of no other library: torch's exporter tells all that it does
@@ -42,6 +45,10 @@ def export(argv):
         from dualvqa.deployment.web_export import export_web
 
         export_web(args.folder, args.output_dir, examples=examples, **options)
+    elif args.to == "space":
+        from dualvqa.deployment.space_export import export_space
+
+        export_space(args.folder, args.output_dir, examples=examples)
     elif args.to == "transformers.js":
         from dualvqa.deployment.transformers_js_export import export_transformers_js
 

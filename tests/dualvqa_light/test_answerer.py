@@ -127,7 +127,7 @@ def test_the_example_with_datasets_adds_the_answers_of_the_pipeline(exported, pi
 
 @pytest.mark.slow
 def test_the_example_with_ray_gives_batches_of_arrays_to_a_class_made_in_each_worker(exported, pictures):
-    """Ray isn't installed for this: what it does with the class is done here by hand."""
+    """Ray is too large for the tests: what it does with the class is done here by hand."""
     folder, pipe = exported
 
     class Table:
