@@ -25,10 +25,12 @@ def module(folder):
     return found
 
 
-@pytest.fixture
-def space(tiny_model, processor, tmp_path):
+@pytest.fixture(scope="module")
+def space(tiny_model, new_processor, tmp_path_factory):
+    """What was exported, with an example; it is read only."""
+    tmp_path = tmp_path_factory.mktemp("space")
     tiny_model(fusion_type="cross_attention").save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
+    new_processor().save_pretrained(tmp_path / "model")
     Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
     rows = [{"image": "red.png", "question": question} for question in ("is it red?", "what color is it?")]
     (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -37,7 +39,7 @@ def space(tiny_model, processor, tmp_path):
     return tmp_path / "space"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def app(space):
     return module(space)
 
@@ -62,14 +64,14 @@ def test_what_is_doubtful_is_said_and_what_people_write_is_text(app):
     assert "<script>" not in page and "&lt;i&gt;? → green (50% of the vote)" in page
 
 
-def test_what_cannot_be_asked_is_named_and_paths_are_not_read(app, tiny_model, processor, tmp_path):
+def test_what_cannot_be_asked_is_named_and_paths_are_not_read(app, tmp_path):
     pipe, image = app.load(), Image.new("RGB", (40, 30), "red")
     for picture, text, message in (
         (None, "is it red?", "Choose a picture first"),
         (image, " \n", "Ask a question"),
         (image, "a?\n" * 9, "at most 8 questions at once; these are 9"),
         (image, "a" * 501, "may have 500 letters"),
-        (str(tmp_path / "red.png"), "is it red?", "files are not read here"),
+        (str(tmp_path / "red.png"), "is it red?", "paths are not allowed here"),
     ):
         with pytest.raises(ValueError, match=message):
             app.answer(pipe, picture, text)
