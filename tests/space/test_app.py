@@ -87,7 +87,7 @@ def test_the_page_answers_over_its_api_and_takes_no_path_of_its_own_disk(space):
     environment |= {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(space / "uploads")}
     server = subprocess.Popen([sys.executable, "app.py"], cwd=space, env=environment)
     try:
-        for _ in range(120):
+        for _ in range(360):
             try:
                 urllib.request.urlopen("http://127.0.0.1:7972/config", timeout=5)
                 break
