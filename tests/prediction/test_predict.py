@@ -75,7 +75,11 @@ def test_tables_have_the_columns_of_all_rows_with_their_types(asked, rows, image
     rows[3]["image"] = "none.png"
     file = write_jsonl(image_folder / "rows.jsonl", rows)
     table = pandas.read_parquet(asked(file, "out.parquet")["output"])
-    assert table["n"].tolist() == list(range(23)) and table["x"].dtype == float and len(table["top_k"][0]) == 2
+    assert (
+        table["n"].tolist() == list(range(23))
+        and table["x"].dtype == float
+        and {2, 3} >= set(map(len, table["top_k"].dropna()))
+    )
     assert table["late"].tolist()[-1] == '[1, "a\\nb"]' and table["source_score"].tolist() == ["own"] * 23
     assert table["error"][3].startswith("line 4: ") and "none.png" in table["error"][3]
     cells = pandas.read_csv(asked(file, "out.csv")["output"])
