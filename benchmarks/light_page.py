@@ -13,8 +13,9 @@ Written by
 {command}
 ```
 
-{machine}. Each figure is a median of calls or fresh processes in turn, with the range of their middle half. *light* is
-`dualvqa_light` on onnxruntime; its forms are those of `dualvqa export --quantization`.
+{machine}.
+Each figure is a median of calls or fresh processes in turn, with the range of their middle half. *light* is
+`dualvqa_light` on onnxruntime; its forms are those of `dualvqa export --quantization`. OpenVINO reads the same files.
 """
 GOALS = """
 ## Goals
@@ -50,7 +51,7 @@ def goals_of(found, installed):
         for threads, cells in times.items():
             best = min(cells, key=lambda cell: median(cells[cell]))
             value = ratio(cells[best], cells["onnxruntime int8"])
-            what = f"latency of one question, fastest ({best}) / onnxruntime int8, {threads} threads"
+            what = f"latency of one question, fastest ({best}) / onnxruntime int8, threads: {threads}"
             rows.append([what, name, "≤ 0.75", f"{value:.2f}"])
         rows.append(["same best answer as the pipeline, fp32", name, "100 %", f"{same} of {model['rows']}"])
         rows.append(["largest difference of scores, fp32", name, "≤ 0.001", f"{apart:.5f}"])
@@ -71,7 +72,10 @@ def page(found, installed):
         rows = [[cell, middle(v["seconds"]), middle(v["peak"])] for cell, v in model["starts"].items()]
         text += f"\n## {name}\n\nFresh processes from start to end, one question answered but for the first row.\n\n"
         text += table(["process", "s", "peak MiB"], rows)
-        heads = ["one question, new image, ms", *(f"{count} threads" for count in model["latency"])]
+        heads = [
+            "one question, new image, ms",
+            *(f"{count} thread{'s' * (int(count) > 1)}" for count in model["latency"]),
+        ]
         cells = next(iter(model["latency"].values()))
         rows = [[cell, *(middle(t[cell], 1e3) for t in model["latency"].values())] for cell in cells]
         text += "\nFrom the image's file to the answer, neither image nor question known from before.\n\n"
