@@ -8,6 +8,7 @@ What would take long, download or push is replaced or only checked:
   and flags are there is checked.
 """
 
+import functools
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import pandas
 import pytest
 import torchvision
@@ -58,6 +60,7 @@ NOT_RUN = {
     "dualvqa-light": "serves until it is stopped: tests/dualvqa_light/test_serve.py",
     "pip": "installs",
     "git": "clones",
+    "hf": "pushes to the Hub",
     "cd": "into what is not cloned",
     "source": "an environment that is not made",
     "make": "installs, trains or runs these very tests",
@@ -105,6 +108,8 @@ def folder(tmp_path_factory):
         shutil.copy(folder / "photos/0.png", folder / f"{name}.png")
     for name in ("train", "test", "checked", "corrections"):
         write_jsonl(folder / f"{name}.jsonl", rows)
+    for name in ("questions", "examples"):
+        write_jsonl(folder / f"{name}.jsonl", [{"image": row["image"], "question": row["question"]} for row in rows])
     write_jsonl(folder / "other.jsonl", [{**row, "answer": row["answer"].replace("red", "crimson")} for row in rows])
     whole = [{**row, "image": str(folder / "photos" / row["image"])} for row in rows]
     german = pandas.DataFrame(whole).rename(columns={"image": "Ansicht", "question": "Satz", "answer": "Befund"})
@@ -162,6 +167,7 @@ def here(folder, monkeypatch):
     import dualvqa_light
     from dualvqa import DualVQATrainer
     from dualvqa.deployment import onnx_pipeline
+    from dualvqa_light import server
 
     rows = datasets.Dataset.from_list(
         [
@@ -175,6 +181,11 @@ def here(folder, monkeypatch):
     monkeypatch.setattr(onnx_pipeline, "load_onnx_pipeline", lambda folder: load_pipeline("runs/mine"))
     for module in (dualvqa_light, dualvqa_light.answerer):
         monkeypatch.setattr(module, "LightPipeline", lambda folder: load_pipeline("runs/mine"))
+    create_app = functools.partial(server.create_app, open_folder=lambda folder, **options: load_pipeline("runs/mine"))
+    monkeypatch.setattr(server, "create_app", create_app)
+    monkeypatch.setattr(  # no server listens there: tests/dualvqa_light/test_server.py asks one
+        huggingface_hub.InferenceClient, "visual_question_answering", lambda self, image, question: Path(image).stat()
+    )
     monkeypatch.setattr(DualVQATrainer, "push_to_hub", lambda self, *args, **kwargs: None)
     monkeypatch.setattr(
         torchvision.models.MobileNet_V3_Small_Weights,
@@ -248,6 +259,10 @@ def run_command(words):
 
     if words[0] in ("export", "serve"):  # see above; tests/cli/test_serving.py
         return
+    if words[0] == "merge":  # the page's command wrote one part of sixteen, and the one before it the whole
+        Path(words[1]).unlink(missing_ok=True)
+        for part in range(1, 17):
+            main(["predict", "runs/mine", "shards/*.parquet", "--output", words[1], "--shard", f"{part}/16"])
     named = [word for word in words[1:3] if word.endswith(".yaml") or (word == words[1] and word in RECIPES)]
     words = [*words, *(SMALL_DATA if named else [])]
     if words[0] == "train":

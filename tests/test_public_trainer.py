@@ -22,6 +22,7 @@ from transformers import (
 
 from dualvqa import (
     DataArguments,
+    DualVQAPipeline,
     DualVQATrainer,
     DualVQATrainingArguments,
     answers_of,
@@ -96,8 +97,10 @@ def test_the_ten_lines_leave_what_a_run_leaves(make_trainer, data, tmp_path, rec
     assert "training time" in card and "| routed |" in card
     report = json.loads((folder / "report.json").read_text())
     assert list(report["parts"]) == ["validation", "test"]
-    answer = pipeline("visual-question-answering", model=str(folder), trust_remote_code=True)
-    assert answer(image=data["test"][0]["image"], question="is it red?")[0]["answer"] in ("yes", "no", None)
+    asked = {"image": data["test"][0]["image"], "question": "is it red?"}
+    saved = pipeline("visual-question-answering", model=str(folder), trust_remote_code=True)
+    trained = DualVQAPipeline(trainer.model.eval(), trainer.processing_class)
+    assert saved(**asked) == trained(**asked) and saved(**asked)[0]["answer"] in (*COLORS, "yes", "no", None)
 
     settings = {"eval_steps": 2, "eval_strategy": "no", "save_strategy": "steps", "save_steps": 2, "calibrate": "auto"}
     run_vqa.main([recipe(**settings), "--do_eval", "--output_dir", str(tmp_path / "other")])
