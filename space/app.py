@@ -97,9 +97,10 @@ def build(pipe):
     def told(function):
         """What a person can mend is a message on the page."""
 
-        def called(picture, text):
+        def called(upload, text):
             try:
-                return function(pipe, picture, text)
+                # Its bytes, so that the pipeline decodes it: gradio would lose transparency and 16-bit greys.
+                return function(pipe, None if upload is None else Path(upload).read_bytes(), text)
             except ValueError as error:
                 raise gradio.Error(str(error), print_exception=False) from error
 
@@ -109,7 +110,7 @@ def build(pipe):
         gradio.Markdown(f"# {SETTINGS['title']}\nAsk about a picture; each line is a question of its own.")
         with gradio.Row():
             with gradio.Column(min_width=300):
-                picture = gradio.Image(type="pil", label="Picture", height=320)
+                picture = gradio.Image(type="filepath", image_mode=None, label="Picture", height=320)
                 text = gradio.Textbox(lines=2, label="Questions", placeholder="what color is it?")
                 ask = gradio.Button("Ask", variant="primary")
                 why = gradio.Button("Show what spoke for the first answer")

@@ -39,7 +39,9 @@ class TextOutput:
         self.columns, size = columns, state.get("bytes", 0)
         found = os.path.getsize(path) if os.path.exists(path) else 0
         if found < size:
-            raise ValueError(f"{path}: expected the {size} bytes that were written, found {found}; delete it")
+            raise ValueError(
+                f"{path}: expected the {size} bytes written, found {found}; delete it and start again"
+            )
         self.file = open(path, "r+b" if found else "wb")
         self.file.truncate(size)
         self.file.seek(size)
@@ -95,7 +97,7 @@ class ParquetOutput:
         for name in set(os.listdir(self.folder)) - {self.name(part) for part in range(self.parts)}:
             os.remove(os.path.join(self.folder, name))
         if len(os.listdir(self.folder)) < self.parts:
-            raise ValueError(f"{self.folder}: expected {self.parts} parts, found fewer; delete it and start again")
+            raise ValueError(f"{self.folder}: expected {self.parts} parts, found fewer; delete {path}* and start again")
         types = {name: ARROW[kind] for name, kind in columns.items()}
         types |= {name: SAID_ARROW.get(name, pyarrow.string()) for name in SAID}
         self.schema = pyarrow.schema(types.items())
@@ -123,7 +125,7 @@ class ParquetOutput:
         rows = self.write_part()[0] if self.waiting or not self.parts else []
         join_parquet([os.path.join(self.folder, self.name(part)) for part in range(self.parts)], self.path)
         shutil.rmtree(self.folder)
-        return rows, {}
+        return rows, {"bytes": os.path.getsize(self.path)}
 
     def close(self):
         pass

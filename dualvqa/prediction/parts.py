@@ -6,7 +6,7 @@ import re
 import shutil
 
 from .outputs import ParquetOutput, TableOutput, join_parquet, output_kind, written
-from .record import differences, read_record
+from .record import check_whole, differences, read_record
 
 SHARD = re.compile(r"(\d+)/(\d+)")
 
@@ -47,7 +47,7 @@ def merge_predictions(output):
         The number of rows.
 
     Raises:
-        ValueError: a part is missing or not whole, or of another run than the others; or the output is there.
+        ValueError: a part is missing, not whole, changed since, or of another run than the others; or the output is there.
     """
     kind = output_kind(output)
     if os.path.exists(output):
@@ -84,4 +84,5 @@ def checked_record(path):
     record = read_record(path)
     if not record["whole"]:
         raise ValueError(f"{path} is not whole, it has {record['rows']} rows: start its run again, and it goes on")
+    check_whole(path, record)
     return record

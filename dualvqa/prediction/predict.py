@@ -18,7 +18,7 @@ from .outputs import output_kind
 from .parts import part_path, part_rows, read_shard
 from .questions import check_columns, read_questions
 from .rate import Rate
-from .record import Record, changed_fields, data_digest, held
+from .record import Record, changed_fields, check_whole, data_digest, held
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +115,7 @@ def write_answers(kind, output, stream, answers, data_args, settings):
     record = Record(output, of)
     values = record.values
     if values["whole"]:
+        check_whole(output, values)
         logger.info("%s is whole: there is nothing to do", output)
         return summary(output, values, Rate(values["rows"]))
     total = stream.count()
@@ -125,7 +126,7 @@ def write_answers(kind, output, stream, answers, data_args, settings):
     rate = Rate(None if stop is None else stop - start, values["rows"])
     questions = read_questions(stream, data_args, start + values["rows"], stop)
     batches = answered(answers, questions, settings.batch_size, settings.workers)
-    batches = begun(batches, values["rows"] > values["bad"])
+    batches = begun(batches, values["rows"] > values["bad"], is_part=settings.shard is not None)
     first = next(batches, [])
     record.write(columns=columns)
     with contextlib.closing(kind(output, columns, values["state"])) as file:
@@ -137,11 +138,12 @@ def write_answers(kind, output, stream, answers, data_args, settings):
     return summary(output, record.values, rate)
 
 
-def begun(batches, hopeful):
+def begun(batches, hopeful, is_part):
     """The same batches, from the first on in which a question can be answered, with those before it.
 
     Args:
         hopeful: whether one was answered before.
+        is_part: whether these are a shard's, which goes on with a warning: the file of one run has such rows too.
 
     Raises:
         ValueError: there is none among the first `HOPELESS` rows: mostly something is wrong with all of them.
@@ -156,8 +158,12 @@ def begun(batches, hopeful):
             yield waiting
             waiting = []
     if waiting:
-        problem = waiting[0][-1]
-        raise ValueError(f"none of the first {len(waiting)} rows can be answered; the first: {problem}")
+        problem = f"none of the first {len(waiting)} rows can be answered; the first: {waiting[0][-1]}"
+        if not is_part:
+            raise ValueError(problem)
+        logger.warning("of this shard %s", problem)
+        yield waiting
+        yield from batches
 
 
 def line_of(question, best, problem):

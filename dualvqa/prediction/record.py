@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 
 from filelock import FileLock, Timeout
@@ -12,6 +13,8 @@ from processing.row_streams import HeldRows, PassingRows
 from processing.rows import row_fields
 
 from .outputs import written
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 BLOCK, BLOCKS = 2**20, 1024  # a file of up to a GiB is read whole for its digest, of a larger one so many blocks
@@ -39,7 +42,11 @@ class Record:
         self.path, self.output = record_path(output), output
         self.values = {"format": FORMAT, **of, "rows": 0, "bad": 0, "whole": False, "state": {}}
         if os.path.exists(self.path):
-            self.values = self.same(read_record(output), of)
+            found = self.same(read_record(output), of)
+            if os.path.exists(output) or os.path.exists(f"{output}.parts"):  # where a Parquet file grows
+                self.values = found
+            elif found["rows"]:
+                logger.warning("%s is gone, and its record has %d rows: asking all anew", output, found["rows"])
         elif os.path.exists(output):
             raise ValueError(f"{output} is there already, without its record {self.path}: give another output")
 
@@ -86,6 +93,19 @@ def read_record(output):
     if kind != FORMAT:
         raise ValueError(f"{path} is of format {kind}, this version reads format {FORMAT}")
     return found
+
+
+def check_whole(output, record):
+    """
+    Raises:
+        ValueError: the output of a whole run has another size than its run left: it was copied in part, or edited.
+    """
+    wanted, size = record["state"]["bytes"], os.path.getsize(output)
+    if size != wanted:
+        raise ValueError(
+            f"{output} was changed since it was written: expected {wanted} bytes, found {size}; copy it again, or "
+            f"delete it and start its run again"
+        )
 
 
 def differences(found, now):

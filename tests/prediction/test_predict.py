@@ -111,6 +111,36 @@ def test_a_run_whose_first_rows_are_all_bad_writes_nothing(asked, rows, image_fo
     assert not list(tmp_path.glob("out*")) and asked(file)["bad"] == 0
 
 
+def test_a_shard_of_bad_rows_is_written_and_merges(asked, rows, image_folder, tmp_path, caplog):
+    for row in rows[12:]:
+        row["image"] = "none.png"
+    file = write_jsonl(image_folder / "rows.jsonl", rows)
+    whole = asked(file, "whole.jsonl")["output"]
+    found = [asked(file, shard=f"{number}/2") for number in (1, 2)]
+    assert [part["bad"] for part in found] == [0, 11] and "none of the first 11 rows can be answered" in caplog.text
+    assert merge_predictions(f"{tmp_path}/out.jsonl") == 23
+    assert (tmp_path / "out.jsonl").read_bytes() == open(whole, "rb").read()
+
+
+@pytest.mark.parametrize("end", ["jsonl", "parquet"])
+def test_an_output_that_was_torn_is_refused_and_one_that_is_gone_is_asked_anew(asked, rows, image_folder, caplog, end):
+    file, output = write_jsonl(image_folder / "rows.jsonl", rows), image_folder / f"out.{end}"
+    for number in (1, 2):
+        part = image_folder / f"out-0000{number}-of-00002.{end}"
+        asked(file, f"out.{end}", shard=f"{number}/2")
+    content = part.read_bytes()
+    part.write_bytes(content[:-50])
+    torn = f"{part.name} was changed since it was written: expected {len(content)} bytes, found {len(content) - 50}"
+    with pytest.raises(ValueError, match=torn):
+        merge_predictions(str(output))
+    with pytest.raises(ValueError, match=torn):
+        asked(file, f"out.{end}", shard="2/2")
+    part.unlink()
+    assert not output.exists() and asked(file, f"out.{end}", shard="2/2")["answered"] == 11
+    assert "is gone, and its record has 11 rows: asking all anew" in caplog.text
+    assert part.read_bytes() == content
+
+
 class Stopped(Exception):
     pass
 

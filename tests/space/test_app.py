@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
 import yaml
 from helpers import ROOT
@@ -16,6 +17,7 @@ from PIL import Image
 
 from dualvqa.cli import main
 from modeling_dualvqa import DualVQAPipeline
+from processing.image_loading_dualvqa import load_image
 
 
 def module(folder):
@@ -50,7 +52,8 @@ def test_the_folder_says_what_the_hub_reads_and_answers_by_itself(space, app):
     assert {"torch", "transformers"} <= {line.split("==")[0] for line in open(space / "requirements.txt")}
     assert app.SETTINGS["examples"][0]["questions"] == ["is it red?", "what color is it?"]
     image = Image.open(space / app.SETTINGS["examples"][0]["image"])
-    page = app.answer(app.load(), image, "is it red?\n\n what color is it?")
+    page = app.answer(pipe := app.load(), image, "is it red?\n\n what color is it?")
+    assert page == app.answer(pipe, open(image.filename, "rb").read(), "is it red?\n\n what color is it?")
     assert page.count("<section>") == 2 and "<h3>what color is it?</h3>" in page and "width:" in page
     with pytest.raises(SystemExit, match="--heads is for --to onnx and web and transformers.js; found --to space"):
         main(["export", str(space / "model"), str(space / "other"), "--to", "space", "--heads", "binary"])
@@ -77,6 +80,22 @@ def test_what_cannot_be_asked_is_named_and_paths_are_not_read(app, tmp_path):
             app.answer(pipe, picture, text)
     assert isinstance(pipe, DualVQAPipeline)
     assert len(app.explanation(pipe, image, "is it red?").axes) > 2
+
+
+@pytest.mark.slow  # seconds of importing gradio
+def test_an_upload_is_read_as_any_other_image_is(app, tmp_path, monkeypatch):
+    gradio = pytest.importorskip("gradio", reason="gradio isn't installed: pip install dualvqa[space]")
+    seen, told = [], []
+    monkeypatch.setattr(gradio, "on", lambda *args, **_: told.append(args[1:3]))
+    monkeypatch.setattr(app, "answer", lambda pipe, picture, text: seen.append(load_image(picture)))
+    app.build(None)
+    function, (picture, _) = told[0]
+    made = Image.new("RGBA", (40, 30), (255, 0, 0, 0)), Image.fromarray(np.full((30, 40), 30000, np.uint16))
+    for number, image in enumerate(made):
+        image.save(tmp_path / f"{number}.png")
+        upload = gradio.data_classes.ImageData(path=str(tmp_path / f"{number}.png"), orig_name="mine.png")
+        function(picture.preprocess(upload), "is it red?")
+        assert seen[number].tobytes() == load_image(tmp_path / f"{number}.png").tobytes()
 
 
 def called(body):
