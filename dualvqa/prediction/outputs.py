@@ -39,9 +39,7 @@ class TextOutput:
         self.columns, size = columns, state.get("bytes", 0)
         found = os.path.getsize(path) if os.path.exists(path) else 0
         if found < size:
-            raise ValueError(
-                f"{path}: expected the {size} bytes written, found {found}; delete it and start again"
-            )
+            raise ValueError(f"{path}: expected the {size} bytes written, found {found}; delete it and start again")
         self.file = open(path, "r+b" if found else "wb")
         self.file.truncate(size)
         self.file.seek(size)

@@ -47,7 +47,7 @@ def merge_predictions(output):
         The number of rows.
 
     Raises:
-        ValueError: a part is missing, not whole, changed since, or of another run than the others; or the output is there.
+        ValueError: a part is missing, not whole, changed since, or of another run than others; or the output is there.
     """
     kind = output_kind(output)
     if os.path.exists(output):
