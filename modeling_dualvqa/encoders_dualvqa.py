@@ -19,8 +19,11 @@ from torch import nn
 from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers import initialization as init
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.utils import logging
 
 from .configuration_dualvqa import TorchvisionEncoderConfig
+
+logger = logging.get_logger(__name__)
 
 # The first child of a torchvision classifier that no longer gives a feature map.
 CLASSIFIER_PARTS = ("avgpool", "flatten", "classifier", "fc", "head", "heads")
@@ -338,9 +341,17 @@ def given(tensors, which=True):
 def build_transformers_model(config):
     """The bare model of `config` with weights at random, without a pooler that nothing would train."""
     model_class = model_class_of(config)
+    # What is asked of a whole model is written to its towers' configurations, and a tower without it raises.
+    if config._attn_implementation == "sdpa" and not model_class._supports_sdpa:
+        tell_kept_attention(model_class.__name__, "eager", "sdpa")
+        config._attn_implementation = "eager"
     takes_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     # Not AutoModel.from_config: under ZeRO-3 it would spread this part over the processes before the rest is built.
     return model_class(config, **({"add_pooling_layer": False} if takes_pooler else {}))
+
+
+def tell_kept_attention(name, kept, wanted):
+    logger.warning(f"the tower {name} has no {wanted} attention and keeps {kept}; everything else takes {wanted}")
 
 
 def model_class_of(config):

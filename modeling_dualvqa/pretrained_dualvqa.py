@@ -12,7 +12,7 @@ from transformers import initialization as init
 from transformers.utils import logging
 
 from .configuration_dualvqa import DualVQAConfig
-from .encoders_dualvqa import TorchvisionEncoder
+from .encoders_dualvqa import TorchvisionEncoder, tell_kept_attention
 from .familiarity_dualvqa import Familiarity
 from .handler_dualvqa import write_handler
 from .memory_dualvqa import Memory
@@ -65,6 +65,22 @@ class DualVQAPreTrainedModel(PreTrainedModel):
     def is_gradient_checkpointing(self):
         """As in transformers 5.23, without its warning of the name: PEFT asks by it, which no user can change."""
         return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
+
+    def set_attn_implementation(self, attn_implementation, **kwargs):
+        """As in transformers, and a name for the whole model leaves a tower as it is that has no such attention.
+
+        A tower that is named itself, `{"vision_config": "sdpa"}`, raises a ValueError then, as in transformers.
+        """
+        towers = {"vision_config": self.vision_encoder, "text_config": self.text_encoder}
+        wanted = attn_implementation
+        if isinstance(wanted, str) and wanted == "sdpa":
+            attn_implementation = {"": wanted, **dict.fromkeys(towers, wanted)}
+            for key, encoder in towers.items():
+                tower = getattr(encoder, "model", None)  # torchvision's have none
+                if tower is not None and not tower._supports_sdpa:
+                    attn_implementation[key] = tower.config._attn_implementation
+                    tell_kept_attention(type(tower).__name__, attn_implementation[key], wanted)
+        super().set_attn_implementation(attn_implementation, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import FUSIONS, LOGITS, MOBILENET, assert_same_logits, load
 from torch import nn
+from towers import vision_config
 from transformers.utils import logging
 
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAOutput
@@ -226,6 +227,20 @@ def test_the_attention_implementation_is_set_as_a_whole_or_by_part(with_mobilene
     assert found(load(tmp_path, attn_implementation="sdpa")) == ("sdpa", "sdpa")
     assert found(load(tmp_path, attn_implementation={"": "eager", "text_config": "sdpa"})) == ("eager", "sdpa")
     assert found(load(tmp_path, attn_implementation={"text_config": "eager"})) == ("sdpa", "eager")
+
+
+def test_a_tower_without_an_attention_keeps_its_own_and_the_rest_takes_it(tiny_model, batch, tmp_path, caplog):
+    model = tiny_model(vision_config=vision_config("resnet"), attn_implementation="eager")
+    model.save_pretrained(tmp_path)
+    model.set_attn_implementation("sdpa")
+    loaded = load(tmp_path, attn_implementation="sdpa")
+    assert caplog.text.count("the tower ResNetModel has no sdpa attention and keeps eager") == 2
+    for changed in (model, loaded):
+        parts = changed.config, changed.config.text_config, changed.config.vision_config
+        assert [config._attn_implementation for config in parts] == ["sdpa", "sdpa", "eager"]
+        assert changed(**batch).binary_logits.isfinite().all()
+    with pytest.raises(ValueError, match="ResNetModel"):
+        model.set_attn_implementation({"vision_config": "sdpa"})
 
 
 # Computing

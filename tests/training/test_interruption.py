@@ -127,11 +127,25 @@ def test_a_process_that_is_stopped_from_outside_says_how_to_go_on(recipe, tmp_pa
     )
 
 
-@pytest.mark.slow
-def test_before_training_nothing_is_kept_and_there_is_no_traceback(recipe, tmp_path):
+SLOW_LIBRARY = """
+import time
+print("imported", flush=True)
+try:
+    time.sleep(120)
+except KeyboardInterrupt:
+    raise ImportError("what a library makes of it")
+"""
+
+
+def test_while_libraries_are_imported_nothing_is_kept_and_there_is_no_traceback(recipe, tmp_path):
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries" / "accelerate.py").write_text(SLOW_LIBRARY)
     command = [sys.executable, ROOT / "run_vqa.py", recipe(), "--output_dir", tmp_path / "out"]
-    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(1)
+    options = {"env": {**os.environ, "PYTHONPATH": str(tmp_path / "libraries")}, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(list(map(str, command)), **pipes, **options) as process:
+        assert process.stdout.readline() == "imported\n"
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors.strip()) == (130, "interrupted")
+    assert not (tmp_path / "out").exists()
