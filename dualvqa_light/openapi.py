@@ -120,7 +120,8 @@ PAGE = """<!doctype html>
 <title>DualVQA over HTTP</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
-pre { background: #f4f4f4; padding: .8rem; overflow: auto } td { padding-right: 1rem; vertical-align: top }
+pre { background: #f4f4f4; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere }
+td { padding-right: 1rem; vertical-align: top }
 input { margin: .2rem 0; max-width: 100% }
 </style>
 <h1>DualVQA over HTTP</h1>

@@ -95,6 +95,10 @@ async def from_form(body, headers, max_questions):
     image, questions = form.get("image"), form.getlist("question")
     if not all(isinstance(question, str) for question in questions):
         raise HTTPException(422, "expected question as a text, found a file")
+    if isinstance(image, str) and (not image.isascii() or "\0" in image):  # neither base64 nor a URL
+        raise HTTPException(
+            422, "expected image as a file, or as base64 text; found a text field of other letters (curl: image=@a.png)"
+        )
     row = {
         "image": image if image is None or isinstance(image, str) else image.file.read(),
         "question": questions if len(questions) > 1 else (questions or [None])[0],

@@ -1,5 +1,7 @@
 """An RGB image -> the pixels that the vision tower reads, as the manifest's `image` says."""
 
+import math
+
 import numpy as np
 from PIL import Image
 
@@ -21,6 +23,7 @@ def to_pixels(image, settings):
         float32 (1, 3, H, W).
     """
     if settings["resize"]:
+        image = without_ends(image, settings["resize"], settings["crop"])
         size = resized_to(image.size, settings["resize"])
         image = image if size == image.size else image.resize(size, RESAMPLING[settings["resample"]])
     if settings["crop"]:
@@ -29,6 +32,21 @@ def to_pixels(image, settings):
     std = np.asarray(settings["std"], np.float32) / np.float32(settings["scale"])
     values = (np.asarray(image, np.float32) - mean) / std  # (H, W, 3)
     return np.ascontiguousarray(values.transpose(2, 0, 1))[None]
+
+
+def without_ends(image, wanted, cut):
+    """A very long image without most of what a crop cuts off: resized whole, a strip would take gigabytes."""
+    if not cut or "shortest_edge" not in wanted:
+        return image
+    width, height = image.size
+    short = min(width, height)
+    length, seen = (height, cut["height"]) if height > width else (width, cut["width"])
+    kept = max(short, 8 * math.ceil(seen * short / wanted["shortest_edge"]))  # with plenty on both sides
+    kept += (length - kept) % 2  # the same on both sides
+    if kept >= length:
+        return image
+    start = (length - kept) // 2
+    return image.crop((0, start, width, start + kept) if height > width else (start, 0, start + kept, height))
 
 
 def resized_to(size, wanted):

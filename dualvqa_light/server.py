@@ -16,6 +16,8 @@ import re
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -30,6 +32,8 @@ from .server_settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 JSON, FORM = "application/json", "multipart/form-data"
+EXPOSED = ["X-Request-ID", "Retry-After"]  # headers that pages of other origins may read
+WHAT_THERE_IS = "POST /answer; GET /health, /ready, /docs and /openapi.json"
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -74,9 +78,17 @@ class Server:
             Route("/docs", self.docs),
         ]
         handlers = {HTTPException: refused, ClientDisconnect: left, Exception: failed}
-        app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self.lifespan)
+        app = Starlette(
+            routes=routes, middleware=self.middleware(), exception_handlers=handlers, lifespan=self.lifespan
+        )
         app.state.server = self
         return app
+
+    def middleware(self):
+        """Lets browsers show answers to pages of the origins that are allowed; by itself there is none."""
+        origins = list(self.settings.allow_origins)
+        shown = {"allow_methods": ["GET", "POST"], "allow_headers": ["*"], "expose_headers": EXPOSED}
+        return [Middleware(CORSMiddleware, allow_origins=origins, **shown)] if origins else []
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app):
@@ -158,7 +170,10 @@ class Server:
 
 async def refused(request, error):
     """Errors as JSON: {"error": what was expected and what was found}."""
-    content = {"error": str(error.detail).encode("utf-8", "backslashreplace").decode()}
+    said = error.detail
+    if error.status_code in (404, 405):
+        said = f"expected {WHAT_THERE_IS}; found {request.method} {request.url.path[:100]}"
+    content = {"error": str(said).encode("utf-8", "backslashreplace").decode()}
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     unread = has_body and not getattr(request.state, "read", False)
     return (Refusal if unread else JSONResponse)(content, error.status_code, error.headers)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 from dataclasses import dataclass, field
 
 from .image_sources_dualvqa import ImageSources
@@ -47,6 +48,9 @@ class ServerSettings:
     )
     allow_hosts: tuple = described((), "Fetch images from URLs of these hosts alone, each name or name:port.")
     allow_folders: tuple = described((), "Read images from files below these folders of this machine.")
+    allow_origins: tuple = described(
+        (), "Web pages of these origins may ask from a browser, each as https://a.org; * for all pages (CORS)."
+    )
     url_seconds: float = described(10.0, "Seconds for the download of an image.")
     access_log: bool = described(False, "Write a line for each request.")
 
@@ -57,6 +61,9 @@ class ServerSettings:
                 raise ValueError(f"{spec.name} must be a number {'from' if least == 0 else 'above'} 0, found {value!r}")
             if spec.type is int and value != int(value):
                 raise ValueError(f"{spec.name} must be a whole number, found {value!r}")
+        for origin in self.allow_origins:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"allow_origins must be like https://a.org or https://a.org:8080, found {origin!r}")
 
     @property
     def image_sources(self):
@@ -76,6 +83,7 @@ class ServerSettings:
         return int(self.max_body_mib * 2**20)
 
 
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#*A-Z]+")  # browsers send it in small letters and without a path
 ZERO = ("port", "max_wait_ms", "threads", "embedding_cache_mib")  # may be 0
 
 

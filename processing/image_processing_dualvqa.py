@@ -120,7 +120,8 @@ def without_ends(image, size, cut):
         return image
     *_, height, width = image.shape
     length, seen = max((height, cut["height"]), (width, cut["width"]))
-    kept = 8 * math.ceil(seen * min(height, width) / short)  # pixels: the crop, with plenty on both sides
+    across = min(height, width)
+    kept = max(across, 8 * math.ceil(seen * across / short))  # pixels: the crop, with plenty on both sides
     kept += (length - kept) % 2  # the same on both sides
     return image if kept >= length else image.narrow(-2 if height > width else -1, (length - kept) // 2, kept)
 

@@ -5,6 +5,7 @@ import { resize } from "./resize.js";
 // image {width, height, data}, data RGBA of 8 bits -> {data: Float32Array, dims: [1, 3, H, W]}
 export function toPixels(image, settings) {
   if (settings.resize) {
+    image = withoutEnds(image, settings.resize, settings.crop);
     const [width, height] = resizedTo(image, settings.resize);
     image = resize(image, width, height, settings.resample);
   }
@@ -17,6 +18,25 @@ export function toPixels(image, settings) {
     for (let place = 0; place < size; place++) data[channel * size + place] = table[read(place, channel)];
   }
   return { data, dims: [1, 3, crop.height, crop.width] };
+}
+
+// A very long image without most of what a crop cuts off: resized whole, a strip would take gigabytes.
+export function withoutEnds(image, wanted, cut) {
+  if (!cut || wanted.shortest_edge === undefined) return image;
+  const { width, height } = image, tall = height > width;
+  const short = Math.min(width, height), length = Math.max(width, height);
+  const seen = tall ? cut.height : cut.width;
+  let kept = Math.max(short, 8 * Math.ceil((seen * short) / wanted.shortest_edge)); // with plenty on both sides
+  kept += (length - kept) % 2; // the same on both sides
+  if (kept >= length) return image;
+  const start = (length - kept) / 2;
+  if (tall) return { width, height: kept, data: image.data.subarray(start * width * 4, (start + kept) * width * 4) };
+  const data = new Uint8ClampedArray(kept * height * 4);
+  for (let y = 0; y < height; y++) {
+    const from = (y * width + start) * 4;
+    data.set(image.data.subarray(from, from + kept * 4), y * kept * 4);
+  }
+  return { width: kept, height, data };
 }
 
 // [width, height] that an image gets: of its shorter side, or both.

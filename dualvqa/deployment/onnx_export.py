@@ -161,7 +161,7 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
     manifest |= {"files": files, **described}
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
     (output_dir / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    logger.info("written to %s: %s", output_dir, ", ".join(name for name in files if ".onnx" in name))
+    logger.info("written: %s", ", ".join(name for name in files if ".onnx" in name))
 
 
 def check_packages():

@@ -1,5 +1,7 @@
 """Smaller weights of ONNX files: 8-bit matrix products and word embeddings, and 16-bit floats for what is left."""
 
+import contextlib
+import logging
 import math
 import tempfile
 from pathlib import Path
@@ -44,18 +46,34 @@ def quantize_products(path, excluded):
 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         quantized = Path(folder, path.name)
-        quantize_dynamic(
-            path,
-            quantized,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-            nodes_to_exclude=excluded,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            # 7 of the 8 bits: sums of two full products overflow in WebAssembly and on processors without VNNI, and the
-            # file is to answer alike wherever it is taken.
-            reduce_range=True,
-        )
+        with without_advice():
+            quantize_dynamic(
+                path,
+                quantized,
+                op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+                nodes_to_exclude=excluded,
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                # 7 of the 8 bits: sums of two full products overflow in WebAssembly and on processors without VNNI, and
+                # the file is to answer alike wherever it is taken.
+                reduce_range=True,
+            )
         quantized.replace(path)
+
+
+@contextlib.contextmanager
+def without_advice():
+    """Leaves out onnxruntime's advice, given by the root logger, to pre-process what torch's exporter made."""
+
+    def keep(record):
+        return "pre-processing before quantization" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(keep)
+    try:
+        yield
+    finally:
+        root.removeFilter(keep)
 
 
 def store_as_float16(graph, kept):

@@ -44,6 +44,13 @@ def test_a_setting_out_of_range_is_named(wrong):
         ServerSettings(**wrong)
 
 
+@pytest.mark.parametrize("origin", ["a.org", "https://a.org/", "https://a.org/page", "https://A.org", "https://*", ""])
+def test_an_origin_that_no_browser_sends_is_refused(origin):
+    with pytest.raises(ValueError, match="allow_origins must be like https://a.org"):
+        ServerSettings(allow_origins=(origin,))
+    assert settings("--allow_origins", "https://a.org", "http://localhost:3000", "*").allow_origins[2] == "*"
+
+
 def test_a_folder_that_is_none_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(serve, "serve", lambda *_: pytest.fail("served"))
     for written, said in ((None, "expected a folder that `dualvqa export` wrote"), (1, "ONNX files of format 1")):

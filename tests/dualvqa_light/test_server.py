@@ -139,6 +139,7 @@ def test_what_cannot_be_used_is_422_and_says_what_was_expected(client, content, 
         ([("image", (None, RED64)), ("image", (None, RED64))], 422, "expected image once, found it 2 times"),
         ([("image", RED), ("top_k", (None, "1")), ("top_k", (None, "2"))], 422, "expected top_k once"),
         ({"image": RED, "question": (None, "a"), "top_k": (None, "many")}, 422, "found the text 'many'"),
+        ({"image": (None, RED), "question": (None, "a")}, 422, "found a text field of other letters (curl: image=@"),
         ({"question": ("a.txt", b"a"), "image": (None, RED64)}, 422, "expected question as a text, found a file"),
         ({"image": RED, "path": (None, "/etc/passwd")}, 422, "found 'path'"),
         ([("image", RED), *[("question", (None, "a"))] * 9], 400, "Too many fields"),
@@ -180,13 +181,32 @@ def test_a_body_that_is_too_large_is_413_by_its_length_and_as_it_comes(client, m
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
 def test_other_methods_are_405(client, method):
-    assert client.request(method, "/answer").status_code == 405
+    found = client.request(method, "/answer")
+    assert found.status_code == 405 and found.headers["allow"] == "POST"
+    assert method == "HEAD" or found.json()["error"].endswith(f"/docs and /openapi.json; found {method} /answer")
 
 
-def test_unknown_paths_are_404_as_json(client):
+def test_unknown_paths_are_404_and_say_what_there_is(client):
     for path in ("/", "/../../etc/passwd", "/answer/..%2f..%2fetc/passwd", "/docs/x"):
         found = client.get(path)
-        assert found.status_code == 404 and found.json() == {"error": "Not Found"}
+        assert found.status_code == 404
+        assert found.json()["error"].startswith("expected POST /answer; GET /health, /ready, /docs and")
+    assert client.get("/").json()["error"].endswith("; found GET /")
+
+
+ORIGIN, OTHER = "https://a.org", "https://b.org"
+
+
+def test_pages_of_other_origins_see_answers_only_where_they_are_allowed(client):
+    assert "access-control-allow-origin" not in client.post("/answer", json=ROW, headers={"Origin": ORIGIN}).headers
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-request-id"}
+    with TestClient(create_app("folder", ServerSettings(allow_origins=(ORIGIN,)), Echo)) as opened:
+        for origin, status, shown in ((ORIGIN, 200, ORIGIN), (OTHER, 400, None)):
+            before = opened.options("/answer", headers={"Origin": origin, **asked})
+            assert before.status_code == status and before.headers.get("access-control-allow-origin") == shown
+            for content in (ROW, {}):  # errors as well: a page is to tell what is wrong
+                found = opened.post("/answer", json=content, headers={"Origin": origin})
+                assert found.headers.get("access-control-allow-origin") == shown
 
 
 def test_an_error_of_ours_is_500_and_says_nothing_of_the_inside(client):
@@ -221,6 +241,7 @@ def test_an_answer_that_takes_too_long_is_504(monkeypatch):
 def test_the_page_needs_nothing_from_elsewhere_and_the_document_says_what_is_understood(client):
     page, document = client.get("/docs"), client.get("/openapi.json").json()
     assert page.headers["content-type"].startswith("text/html") and "https://" not in page.text
+    assert "white-space: pre-wrap" in page.text  # on a phone the schema isn't cut at the edge
     answer = document["paths"]["/answer"]["post"]
     assert set(answer["responses"]) == {"200", *openapi.ERRORS}
     assert set(openapi.PARAMETERS) == set(payload.PARAMETERS)

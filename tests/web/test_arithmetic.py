@@ -61,6 +61,17 @@ def test_pixels_are_those_of_pillow_to_the_last_bit():
         np.testing.assert_array_equal(data, pixels)
 
 
+def test_of_a_very_long_image_only_the_same_part_is_resized():
+    rng = np.random.default_rng(0)
+    settings = {**NORMALISATION, "resize": SIZES[1][0], "resample": "bicubic", "crop": SIZES[1][1]}
+    for width, height in ((100_000, 1), (1, 50_001), (901, 3), (4, 701)):
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        (found,) = called(["pixels", given(image), settings])
+        data = np.frombuffer(base64.b64decode(found["data"]), np.float32).reshape(found["dims"])
+        # Pillow may resize columns before rows, which rounds otherwise.
+        np.testing.assert_allclose(data, to_pixels(image, settings), atol=0.02)
+
+
 @pytest.mark.parametrize("heads", [("binary",), ("open_ended",), ("binary", "open_ended")], ids="+".join)
 @pytest.mark.parametrize("calibration", [None, CALIBRATION], ids=["plain", "calibrated"])
 def test_answers_are_those_of_the_light_runtime(heads, calibration):
