@@ -17,6 +17,8 @@ export function resize(image, width, height, resample) {
   if (resample === "nearest") return nearest(image, width, height);
   const filter = FILTERS[resample];
   if (!filter) throw new Error(`This page doesn't know the interpolation ${resample}.`);
+  const strip = image.height > 100 * image.width && height < image.height; // whose columns Pillow takes first
+  if (strip) image = resizeColumns(image, height, filter);
   const wide = image.width === width ? image : resizeRows(image, width, filter);
   return wide.height === height ? wide : resizeColumns(wide, height, filter);
 }

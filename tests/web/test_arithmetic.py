@@ -48,7 +48,7 @@ def given(image):
 def test_pixels_are_those_of_pillow_to_the_last_bit():
     rng = np.random.default_rng(0)
     calls, expected = [], []
-    for width, height in ((45, 35), (17, 61), (7, 5), (24, 32)):
+    for width, height in ((45, 35), (17, 61), (7, 5), (24, 32), (3, 301), (300, 2)):
         image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
         for resample in RESAMPLING:
             for resize, crop in SIZES:
