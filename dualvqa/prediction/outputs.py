@@ -66,6 +66,9 @@ class TextOutput:
         """Writes what waits, and gives what `write` gives."""
         return self.write([])
 
+    def clear(self):
+        """Removes what only a run that goes on needs, once the record says that the output is whole."""
+
     def close(self):
         self.file.close()
 
@@ -122,8 +125,10 @@ class ParquetOutput:
     def finish(self):
         rows = self.write_part()[0] if self.waiting or not self.parts else []
         join_parquet([os.path.join(self.folder, self.name(part)) for part in range(self.parts)], self.path)
-        shutil.rmtree(self.folder)
         return rows, {"bytes": os.path.getsize(self.path)}
+
+    def clear(self):
+        shutil.rmtree(self.folder)
 
     def close(self):
         pass

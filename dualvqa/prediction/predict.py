@@ -134,6 +134,7 @@ def write_answers(kind, output, stream, answers, data_args, settings):
             record.add(*file.write([line_of(*row) for row in rows]))
             rate.add(len(rows))
         record.add(*file.finish(), whole=True)
+        file.clear()
     rate.tell_end(output, record.values["bad"])
     return summary(output, record.values, rate)
 

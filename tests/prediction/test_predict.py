@@ -10,6 +10,7 @@ from PIL import Image
 
 from dualvqa import merge_predictions, predict
 from dualvqa.prediction import outputs
+from dualvqa.prediction.record import Record
 from modeling_dualvqa import DualVQAPipeline
 from processing import DataArguments
 
@@ -172,6 +173,25 @@ def test_a_run_that_was_stopped_goes_on_behind_what_it_has_written(asked, rows, 
     assert found["rows"] == 23 and found["answered"] == 23 - record["rows"]
     assert path.read_bytes() == open(whole, "rb").read()
     assert asked(file, f"out.{end}")["answered"] == 0
+
+
+@pytest.mark.parametrize("end", ["jsonl", "parquet"])
+def test_a_run_that_was_stopped_before_its_record_says_whole_goes_on(asked, rows, image_folder, monkeypatch, end):
+    monkeypatch.setattr(outputs, "PART", 8)
+    file, add = write_jsonl(image_folder / "rows.jsonl", rows), Record.add
+    whole = asked(file, f"whole.{end}")["output"]
+
+    def stopping(self, rows, state, whole=False):
+        if whole:
+            raise Stopped
+        add(self, rows, state)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Record, "add", stopping)
+        asked(file, f"out.{end}")
+    assert asked(file, f"out.{end}")["answered"] == (0 if end == "jsonl" else 7)
+    assert (image_folder / f"out.{end}").read_bytes() == open(whole, "rb").read()
+    assert not list(image_folder.glob("*.parts"))
 
 
 def test_it_goes_on_with_the_same_model_data_and_settings_only(asked, rows, image_folder, tiny_model, processor):
