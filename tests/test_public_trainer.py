@@ -85,10 +85,9 @@ def test_the_ten_lines_leave_what_a_run_leaves(make_trainer, data, tmp_path, rec
     monkeypatch.setattr(trainer, "upload", lambda folder, *args, **options: pushed.append(folder))
     trainer.hub_model_id = "someone/mine"
     trainer.push_to_hub(blocking=False)
+    assert pushed == [str(tmp_path / "run")]
     folder = tmp_path / "run"
-    assert pushed == [str(folder)]
-    assert metrics["eval_routed_accuracy"] >= 0 and metrics["eval_coverage"] == 1.0
-    assert figures["calibration_rows"] == 104
+    assert metrics["eval_routed_accuracy"] >= 0 and metrics["eval_coverage"] == 1.0 == figures["calibration_rows"] / 104
     lines = lines_of(folder / "predictions.jsonl")
     assert len(lines) == 104 and lines[0]["source_answer"] == "red" and len(lines[0]["top_k"]) == 2
     card = (folder / "README.md").read_text()
