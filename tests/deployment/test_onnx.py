@@ -115,7 +115,7 @@ def test_one_head_alone_from_a_saved_folder_with_images_of_the_processors_size(
     processor.save_pretrained(tmp_path / "model")
     main(["export", str(tmp_path / "model"), str(tmp_path / "onnx"), "--heads", "binary"])
     assert not [record for record in caplog.records if record.name.startswith("onnx")]  # no exporter's own log
-    assert "onnx: vision.onnx, text.onnx, heads.onnx" in caplog.text
+    assert "written: vision.onnx, text.onnx, heads.onnx" in caplog.text
     assert not [warning for warning in recwarn if "axis name" in str(warning.message)]
     batch["pixel_values"] = torch.randn(3, 3, 48, 64)
     found = OnnxModel.from_pretrained(tmp_path / "onnx")(**batch)

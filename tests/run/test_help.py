@@ -39,7 +39,7 @@ def test_a_flag_is_shown_with_its_choices_its_range_and_its_default(monkeypatch)
     assert "recipes" not in page and "easy_vqa, vqa_rad" in page
 
 
-@pytest.mark.parametrize("command", OF_COMMAND)
+@pytest.mark.parametrize("command", sorted(OF_COMMAND.keys() - {"predict"}))  # whose --help is of its other form
 def test_a_command_without_training_shows_the_flags_that_it_has_a_use_for(capsys, command):
     main([command, "--help"])
     lines = capsys.readouterr().out.splitlines()

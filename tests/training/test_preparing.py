@@ -13,7 +13,7 @@ from processing import AnswerRules
 
 def test_training_forgets_the_memory_of_the_weights_before(tiny_model, processor, rows, tmp_path, caplog):
     model, places = tiny_model(), torch.arange(4)
-    examples = Examples(torch.randn(4, 16), torch.randn(4, 16), places, places % 2, torch.tensor([0, 0, 1, 1]))
+    examples = Examples(torch.randn(4, 16), torch.randn(4, 24), places, places % 2, torch.tensor([0, 0, 1, 1]))
     processor.memory_answers = ["mauve"]
     model.set_memory(Memory.of(model, examples, new_answers=1))
     arguments = training_arguments(tmp_path, max_steps=1, per_device_train_batch_size=8)
