@@ -40,6 +40,7 @@ def test_a_model_is_trained_evaluated_asked_for_predictions_and_calibrated(recip
     assert (out / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.slow
 def test_a_test_part_with_some_answers_is_not_evaluated_and_one_without_any_neither(trained, image_folder, write_csv):
     def refused(file):
         with pytest.raises(SystemExit) as caught:

@@ -54,6 +54,7 @@ def test_rows_keep_their_fields_and_get_the_answers_of_the_pipeline(asked, pipe,
         assert line["n"] == row["n"] and line["source_score"] == "own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["jsonl", "csv", "parquet"])
 def test_the_parts_together_are_the_file_of_one_run(asked, rows, image_folder, tmp_path, monkeypatch, end):
     monkeypatch.setattr(outputs, "PART", 5)
@@ -123,6 +124,7 @@ def test_a_shard_of_bad_rows_is_written_and_merges(asked, rows, image_folder, tm
     assert (tmp_path / "out.jsonl").read_bytes() == open(whole, "rb").read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["jsonl", "parquet"])
 def test_an_output_that_was_torn_is_refused_and_one_that_is_gone_is_asked_anew(asked, rows, image_folder, caplog, end):
     file, output = write_jsonl(image_folder / "rows.jsonl", rows), image_folder / f"out.{end}"

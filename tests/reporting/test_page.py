@@ -50,6 +50,7 @@ def test_questions_answers_and_names_are_shown_as_text(page):
     assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &#34;&lt;b&gt;&#34;") > 20
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_other_file(page):
     linked = re.findall(r"""(?:src|href)=["']?([^"' >]*)""", page) + re.findall(r"url\(([^)]*)\)", page)
     assert linked and all(link.startswith(("data:", "#")) for link in linked)

@@ -48,6 +48,7 @@ def values(rows, answerer, field="correct"):
     return np.array([row["answers"][answerer][field] for row in rows])
 
 
+@pytest.mark.slow
 def test_the_rows_are_those_of_the_part(report, parts):
     _, rows = report
     assert [row["row"] for row in rows] == parts["validation"]["row"][:]

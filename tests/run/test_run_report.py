@@ -133,6 +133,7 @@ def test_a_blind_collator_gives_mean_pixels_and_the_same_labels(processor, image
         torch.testing.assert_close(blind[name], tensor)
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_takes_nothing_away(recipe, tmp_path, monkeypatch, caplog):
     def fail(*args, **kwargs):
         raise RuntimeError("no space")

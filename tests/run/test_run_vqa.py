@@ -116,6 +116,7 @@ def test_flags_override_the_recipe_and_config_settings_merge(recipe):
     assert fields["text_config"] == {**TINY["text_config"], "n_layers": 2}
 
 
+@pytest.mark.slow
 def test_bad_rows_can_be_left_out_and_are_listed(recipe, image_folder, tmp_path):
     rows = lines_of(image_folder / "train.jsonl")
     write_jsonl(image_folder / "train.jsonl", [{**rows[0], "image": "gone.png"}, *rows[1:]])
@@ -127,6 +128,7 @@ def test_bad_rows_can_be_left_out_and_are_listed(recipe, image_folder, tmp_path)
     assert bad["row"] == 1 and bad["image"].endswith("gone.png") and "unreadable" in bad["problem"]
 
 
+@pytest.mark.slow
 def test_long_questions_are_counted(recipe, caplog):
     run_vqa.main([recipe(), "--max_question_length", "4"])
     assert "questions are longer than 4 tokens and are cut" in caplog.text
@@ -188,6 +190,7 @@ def test_a_model_of_yes_and_no_alone(recipe, image_folder, tmp_path):
     assert "eval_routed_binary_accuracy" in results and "eval_coverage" not in results
 
 
+@pytest.mark.slow
 def test_tensorboard_has_losses_weights_rates_and_throughput(recipe, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -204,6 +207,7 @@ def test_tensorboard_has_losses_weights_rates_and_throughput(recipe, tmp_path):
     assert first["loss"] == pytest.approx(parts, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_class_weights_come_from_the_training_answers(recipe):
     trainer = run_vqa.main([recipe(), "--class_weighting", "inverse", "--validation_fraction", "0"]).trainer
     # 8 images are red, green, blue in turn: 3, 3 and 2 of them
@@ -212,6 +216,7 @@ def test_class_weights_come_from_the_training_answers(recipe):
     torch.testing.assert_close(trainer.criterion.alphas["open_ended"], expected)
 
 
+@pytest.mark.slow
 def test_the_card_says_how_the_losses_were_weighed(recipe, tmp_path):
     arguments = "--task_weighting schedule --task_weighting_linear --class_weighting effective".split()
     run_vqa.main([recipe(), *arguments, "--label_smoothing_factor", "0.1"])
@@ -256,6 +261,7 @@ def test_one_head_for_all_questions(recipe, test_file, tmp_path):
         run_vqa.main([recipe(), "--single_head", "--model_name_or_path", str(out)])
 
 
+@pytest.mark.slow
 def test_yes_and_no_are_learned_by_a_single_head(recipe, image_folder):
     """Its labels are those of all questions."""
     from processing import VQACollator

@@ -86,6 +86,7 @@ def test_a_new_head_begins_with_the_answers_as_likely_as_they_are(make_trainer):
     assert bias["red"] == pytest.approx(21 / 80) and bias["teal"] == pytest.approx(12 / 80)
 
 
+@pytest.mark.slow
 def test_training_follows_with_class_weights_balance_and_images_together(make_trainer):
     trainer = make_trainer(class_weighting="effective", balanced_sampling=0.5, questions_per_image=2)
     assert trainer.answer_counts == [21, 21, 14, 12, 12]
@@ -115,6 +116,7 @@ def test_a_model_of_one_head_learns_its_own_questions(make_trainer, heads):
     assert trainer.compute_loss(trainer.model.train(), batch) > 0
 
 
+@pytest.mark.slow
 def test_soft_labels_that_are_ready_made_give_the_same_gradients_however_the_batch_is_cut(tiny_model, rows, tmp_path):
     model = tiny_model(fusion_dropout=0.0, head_dropout=0.0, freeze_vision=True, freeze_text=True)
     for module in model.modules():

@@ -26,6 +26,7 @@ def test_single_values_are_normalised_by_the_running_statistics(caplog):
         norm(one)
 
 
+@pytest.mark.slow
 def test_a_last_batch_with_one_image_trains(tiny_model, rows, tmp_path, caplog):
     args = arguments(tmp_path, per_device_train_batch_size=4, num_train_epochs=1)
     trainer = DualVQATrainer(tiny_model(vision_config=dict(MOBILENET)), args, train_dataset=rows[:5])

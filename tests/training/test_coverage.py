@@ -8,6 +8,7 @@ from helpers import TINY, lines_of
 from dualvqa import DualVQATrainer, DualVQATrainingArguments, build_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric, ceiling", [("exact", 2 / 3), ("vqa", 0.6)])
 def test_log_figures_and_card_agree_on_what_ten_people_allow(image_folder, tmp_path, caplog, metric, ceiling):
     """Eight of ten say what the vocabulary lacks, two what it has."""

@@ -130,6 +130,7 @@ def test_weights_that_are_finite_but_too_large_to_compute_with_are_not_saved(tra
     assert not list(tmp_path.glob("checkpoint-*")) and not (tmp_path / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_logits_that_are_not_finite_in_an_evaluation_end_the_run(trainer, rows, monkeypatch):
     own = trainer(save_strategy="no")
     own.args.eval_strategy, own.args.eval_steps = "steps", 1

@@ -23,6 +23,7 @@ def copies(model):
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
+@pytest.mark.slow
 def test_matched_parameters_stay_as_they_are_and_the_others_move(model, rows, tmp_path):
     before = copies(model)
     settings = {"weight_decay": 0.5, "learning_rate": 1e-2, "max_steps": 3, "freeze_parameters": LOWER}
@@ -33,6 +34,7 @@ def test_matched_parameters_stay_as_they_are_and_the_others_move(model, rows, tm
     assert any("layer.1." in name for name in before.keys() - still)
 
 
+@pytest.mark.slow
 def test_activation_checkpointing_below_a_trained_layer_keeps_its_gradients(model, rows, tmp_path):
     before = copies(model)
     settings = {"max_steps": 1, "learning_rate": 1e-2, "freeze_parameters": LOWER, "activation_checkpointing": True}

@@ -96,6 +96,7 @@ def test_a_signal_during_an_evaluation_stops_after_it(recipe, interrupt, tmp_pat
     assert state["log_history"][-1]["eval_loss"] > 0 and state["log_history"][-1]["step"] == 6
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_stops_at_once(recipe, interrupt, tmp_path, capsys):
     interrupt(4, "begin_step")
     interrupt(4, "compute_loss")

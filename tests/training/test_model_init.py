@@ -45,11 +45,13 @@ def moved(model, start):
     return {name for name, tensor in model.named_parameters() if not torch.equal(before[name], tensor)}
 
 
+@pytest.mark.slow
 def test_what_is_frozen_stands_still_in_a_model_that_the_trainer_builds(train, build):
     names = moved(train(freeze_parameters="text_encoder").model, build())
     assert names and not [name for name in names if name.startswith("text_encoder")]
 
 
+@pytest.mark.slow
 def test_mgda_reads_the_fused_state_of_a_model_that_the_trainer_builds(train):
     trainer = train(task_weighting="mgda")
     first, second = (entry["binary_weight"] for entry in trainer.state.log_history[:2])
@@ -57,6 +59,7 @@ def test_mgda_reads_the_fused_state_of_a_model_that_the_trainer_builds(train):
     assert not trainer.model.fusion._forward_hooks
 
 
+@pytest.mark.slow
 def test_auxiliary_heads_are_those_of_the_model_that_the_trainer_builds(train, rows):
     for number, row in enumerate(rows):
         row["auxiliary_labels"] = torch.tensor([number % 2])
@@ -126,6 +129,7 @@ def test_a_search_trains_with_what_each_trial_tries(build, rows, tmp_path, monke
     trainer.train()  # as one does with the best values
 
 
+@pytest.mark.slow
 def test_a_value_of_a_search_that_does_not_do_is_refused_before_its_training(train):
     trainer = train()
     trainer.args.binary_loss_weight = -1.0
@@ -133,6 +137,7 @@ def test_a_value_of_a_search_that_does_not_do_is_refused_before_its_training(tra
         trainer.train()
 
 
+@pytest.mark.slow
 def test_a_value_of_a_search_that_needs_the_answers_of_the_rows_is_refused_without_them(train):
     trainer = train()
     trainer.args.balanced_sampling = 0.5

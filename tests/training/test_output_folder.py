@@ -77,6 +77,7 @@ def test_what_an_earlier_model_has_answered_stays_and_is_named(tmp_path, caplog)
     assert told in caplog.text and (tmp_path / "predictions.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_end_names_the_checkpoint_and_keeps_the_model_before(
     tiny_model,
     rows,
@@ -98,6 +99,7 @@ def test_a_full_disk_at_the_end_names_the_checkpoint_and_keeps_the_model_before(
     assert (tmp_path / "model.safetensors").read_text() == "before"
 
 
+@pytest.mark.slow
 def test_a_full_disk_after_the_model_is_saved_says_where_it_is(recipe, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -108,6 +110,7 @@ def test_a_full_disk_after_the_model_is_saved_says_where_it_is(recipe, tmp_path,
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_changes_no_time(tiny_model, rows, tmp_path, monkeypatch):
     now = [1e9]
 
@@ -134,6 +137,7 @@ def test_a_lock_that_cannot_be_taken_is_named(tmp_path, make):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full")
 def test_a_disk_that_is_full_after_training_is_told_with_the_file(recipe, tmp_path):
     folder = tmp_path / "out"

@@ -96,6 +96,7 @@ def test_fields_that_are_given_win_and_pooled_vectors_keep_their_fusion():
     assert preset.model_fields({"fusion_type": "gated", "fusion_pooling": "mean"})["fusion_type"] == "gated"
 
 
+@pytest.mark.slow
 def test_a_model_built_in_python_has_its_preset_and_says_so(image_folder, caplog):
     rows, read = str(image_folder / "train.jsonl"), {"data_args": DataArguments(image_dir=str(image_folder))}
     tiny = {**read, "image_size": 32, "fusion_hidden_size": 16, "fusion_num_attention_heads": 2}

@@ -109,6 +109,7 @@ def test_it_ends_after_the_steps_of_the_best_state_in_the_schedule_of_all(make_t
     assert [entry["learning_rate"] for entry in rates if "loss" in entry] == pytest.approx([1e-2, 1e-2 * 2 / 3])
 
 
+@pytest.mark.slow
 def test_a_refit_that_is_killed_leaves_the_first_model(trained, monkeypatch, tmp_path):
     before = contents_of_model(tmp_path / "run")
 

@@ -60,6 +60,7 @@ def test_a_run_of_adapters_goes_on_from_its_checkpoint(train, tmp_path):
             train(checkpoint, lora=lora)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_whole_model_is_not_one_of_adapters(train, tmp_path):
     train(max_steps=2)
     with pytest.raises(ValueError, match="holds the whole model, and this run trains adapters"):
@@ -168,6 +169,7 @@ def test_what_is_named_as_a_checkpoint_and_is_no_folder_is_passed_over(tmp_path,
     assert "checkpoint-3 is passed over" in caplog.text and "checkpoint-4 is passed over" in caplog.text
 
 
+@pytest.mark.slow
 def test_another_optimizer_is_refused_by_name(train, tmp_path):
     train(max_steps=2)
     message = "has the state of the optimizer AdamW, and this run has SGD. Give optim as before"

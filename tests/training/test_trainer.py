@@ -329,6 +329,7 @@ def test_a_model_with_one_head_is_trained_and_evaluated_with_its_labels_alone(ti
     assert stock["eval_rows"] == ROWS and stock["eval_loss"] > 0
 
 
+@pytest.mark.slow
 def test_a_batch_with_some_of_the_labels_is_refused_by_name(tiny_model, rows, tmp_path):
     lacking = [{name: value for name, value in row.items() if name != "question_type_labels"} for row in rows]
     trainer = DualVQATrainer(tiny_model(), arguments(tmp_path, max_steps=1), train_dataset=lacking)

@@ -79,6 +79,7 @@ def test_images_that_the_tower_does_not_tell_apart_are_counted():
     assert remembering.images_alike(keys.half()) == (2, 6)
 
 
+@pytest.mark.slow
 def test_a_question_never_finds_itself_while_fitting(make_trainer, caplog, monkeypatch):
     own = make_trainer().parts()
     both = concatenate_datasets([own["validation"], own["train"].select(range(9))])
@@ -111,6 +112,7 @@ def test_a_calibration_is_dropped_with_what_it_was_of(make_trainer, caplog):
         assert trainer.processing_class.calibration is None
 
 
+@pytest.mark.slow
 def test_few_held_out_questions_leave_the_usual_parameters(make_trainer, caplog, tmp_path):
     validation = make_trainer().parts()["validation"]
     trainer = make_trainer(validation=validation.select(range(20)))
@@ -120,6 +122,7 @@ def test_few_held_out_questions_leave_the_usual_parameters(make_trainer, caplog,
     assert "wasn't fitted: the parameters are the usual ones" in (tmp_path / "run" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_embeddings_of_frozen_towers_give_the_same_memory(make_trainer):
     frozen = {**PLAIN, "freeze_vision": True, "freeze_text": True}
     off = {"random_crop_scale": 1.0, "color_jitter": 0.0}
