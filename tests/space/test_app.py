@@ -109,7 +109,8 @@ def called(body):
 @pytest.mark.slow
 def test_the_page_answers_over_its_api_and_takes_no_path_of_its_own_disk(space):
     pytest.importorskip("gradio", reason="gradio isn't installed: pip install dualvqa[space]")
-    client = pytest.importorskip("gradio_client")
+    import gradio_client as client  # which gradio brings
+
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
