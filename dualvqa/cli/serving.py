@@ -17,8 +17,9 @@ def serve(argv):
 
     args = parse(serve_parser("dualvqa serve", Parser), argv)
     settings = read_flags(args)
-    if not os.path.isfile(os.path.join(args.folder, MANIFEST)):
-        check_folder(args.folder)
+    if os.path.isfile(os.path.join(args.folder, MANIFEST)):
+        return run_server(args.folder, settings)  # without importing torch
+    check_folder(args.folder)
     from dualvqa.deployment.answerer import open_pipeline
 
     hide_bars()
