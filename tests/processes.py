@@ -1,10 +1,11 @@
 """Functions in processes of their own, forked from one that has imported everything and done nothing else.
 
 A new interpreter computes for ten seconds until torch, transformers and this package are imported; a forked one starts
-at once and is as clean.
+at once and is as clean. The one that they are forked from is a fork of the test process, before its first test.
 """
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import runpy
 import socket
@@ -16,7 +17,28 @@ from typing import NamedTuple
 import torch
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["dualvqa.run.main"])
+
+
+def begin_server():
+    """Forks this process: the fork is what multiprocessing forks processes from, in place of a new interpreter."""
+    import dualvqa.run.main  # noqa: F401
+
+    listener, address = socket.socket(socket.AF_UNIX), multiprocessing.connection.arbitrary_address("AF_UNIX")
+    listener.bind(address)
+    listener.listen()
+    alive, kept_open = os.pipe()  # when all have closed the second, the server ends
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(kept_open)
+            sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__  # not those of pytest
+            forkserver.main(listener.detach(), alive, preload=[])
+        finally:
+            os._exit(0)
+    listener.close()
+    os.close(alive)
+    server = forkserver._forkserver
+    server._forkserver_address, server._forkserver_alive_fd, server._forkserver_pid = address, kept_open, pid
 
 
 class Ended(NamedTuple):

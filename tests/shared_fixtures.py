@@ -20,6 +20,7 @@ import yaml
 from helpers import ANSWERS, QUESTIONS, TEXT, short_run, write_images, write_jsonl
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from processes import begin_server
 from towers import vision_config
 
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
@@ -32,6 +33,10 @@ settings.register_profile("long", max_examples=2000, deadline=None, suppress_hea
 settings.load_profile("quick")
 torch.set_num_threads(1)
 datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1  # from 5 s after every pass over a stream, for processes that end
+
+
+def pytest_configure():
+    begin_server()
 
 
 @pytest.hookimpl(trylast=True)
