@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from dualvqa.training.building import load_model
 from dualvqa_light.folder import FORMAT, MANIFEST, file_hash
-from modeling_dualvqa import DualVQAForQuestionAnswering
-from processing import DualVQAProcessor
 from processing.image_processing_dualvqa import made_size
 
 from .description import describe
+from .older_code import tell_other_code
 from .onnx_weights import make_smaller
 from .optimize import optimize_for_inference
 
@@ -121,8 +121,8 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
         ImportError: onnx, onnxscript or onnxruntime is not installed.
     """
     if isinstance(model, (str, Path)):
-        processor = DualVQAProcessor.from_pretrained(model)
-        model = DualVQAForQuestionAnswering.from_pretrained(model)
+        tell_other_code(model)
+        model, processor = load_model(model)
     known_heads = list(model.config.heads)
     heads = list(known_heads if heads is None else heads)
     for given, known, name in (

@@ -10,6 +10,7 @@ import yaml
 from dualvqa.shipped import shipped
 from dualvqa.training.building import load_model
 
+from .older_code import tell_other_code
 from .web_export import write_examples, write_json
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def export_space(model, output_dir, examples=(), title=None):
         ValueError: there is no model.
     """
     output_dir, local = Path(output_dir), Path(model).is_dir()
+    tell_other_code(model)
     found, processor = load_model(model)
     output_dir.mkdir(parents=True, exist_ok=True)
     if local:
