@@ -89,9 +89,12 @@ def open_sessions(folder, providers=("CPUExecutionProvider",), threads=None):
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
-    return {
-        name.removesuffix(".onnx"): onnxruntime.InferenceSession(
-            os.path.join(folder, name), options, providers=list(providers), disabled_optimizers=SLOWER
-        )
-        for name in names
-    }
+    sessions = {}
+    for name in names:
+        path = os.path.join(folder, name)
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=list(providers), disabled_optimizers=SLOWER)
+        except Exception as error:  # onnxruntime's errors have no base class of their own
+            raise ValueError(f"onnxruntime can't open {path}: {error}; export the model again") from error
+        sessions[name.removesuffix(".onnx")] = session
+    return sessions

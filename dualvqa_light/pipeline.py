@@ -2,23 +2,28 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 
 import numpy as np
 
 from .cache import EmbeddingCache
 from .decoding import Decoder
+from .evidence import Evidence, check_evidence
 from .folder import MANIFEST, open_sessions, read_manifest
 from .image_loading_dualvqa import CONTENT, TEXT, embedded, load_image
 from .image_sources_dualvqa import PRESETS, ImageSources
+from .manifest_checks import check_fields, check_graphs
 from .preprocessing import to_pixels
 from .questions import Questions
 
-PARTS = ("vision", "text", "heads")
 CUT = (None, True, "longest_first", "only_first")
 TRUNCATIONS = (*CUT, False, "do_not_truncate")
+KEY_DATASET = "KeyDataset"  # transformers' column of a data set, which can't be imported here
+PADDINGS = (None, True, False, "longest", "max_length", "do_not_pad")
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,30 @@ class Options:
     truncation: object = None
     timeout: float | None = None
     batch_size: int = 1
+    num_workers: int = 0
+    padding: object = None
+    evidence: int | None = None
 
     def __post_init__(self):
-        if self.truncation not in TRUNCATIONS:
-            raise ValueError(f"truncation must be one of {TRUNCATIONS}; found {self.truncation!r}")
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number from 1, found {self.batch_size!r}")
+        for name, known in (("truncation", TRUNCATIONS), ("padding", PADDINGS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}; found {getattr(self, name)!r}")
+        for name, least in (("batch_size", 1), ("num_workers", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number from {least}, found {value!r}")
+
+    @classmethod
+    def of(cls, given):
+        """
+        Raises:
+            TypeError: an option that there isn't.
+        """
+        known = [spec.name for spec in fields(cls)]
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise TypeError(f"unknown options: {', '.join(unknown)}; there are {', '.join(known)}")
+        return cls(**{name: value for name, value in given.items() if value is not None})
 
 
 class LightPipeline:
@@ -71,11 +94,11 @@ class LightPipeline:
         self.settings = read_settings(folder)
         self.questions = Questions(folder, self.settings["question"])
         self.decoder = Decoder(self.settings["answers"], self.settings["calibration"])
+        texts = self.settings.get("evidence")
         self.sources = ImageSources.of(PRESETS["any"] if image_sources is None else image_sources)
         self.sessions = open_sessions(folder, providers, threads)
-        missing = [part for part in PARTS if part not in self.sessions]
-        if missing:
-            raise ValueError(f"{folder} has {', '.join(self.sessions)}, and not {missing[0]}; export that part too")
+        self.evidence = Evidence(folder, texts) if texts else None
+        check_graphs(folder, self.settings, self.sessions)
         self.image_cache = EmbeddingCache(int(embedding_cache_mib * 2**20))
         self.question_cache = EmbeddingCache(int(embedding_cache_mib * 2**20))
 
@@ -83,23 +106,30 @@ class LightPipeline:
         """
         Args:
             image: one image and `question` one question, or one of them or both a list: every question is asked about
-                every image, image by image. Without `question` dicts with `image` and `question`: one, a list, or a
-                generator of them. An image may be a path, a URL, bytes, base64 text, a PIL image or an array.
+                every image, image by image. Two columns of a data set go row by row. Without `question` dicts with
+                `image` and `question`: one, a list, or a generator of them. An image may be a path, a URL, bytes,
+                base64 text, a PIL image or an array.
             question: see above. In a dict too it may be a list.
             top_k: how many answers to give, best first; 1 when left out.
             question_type: "binary" or "open_ended" chooses the head; the model does when left out.
             abstain: False answers every question, True leaves those below the stored threshold unanswered; when left
                 out they are where there is a threshold.
+            evidence: how many of the memory's examples that spoke for an answer are given with it; none when left out.
+                Their texts must have been exported.
             batch_size: how many images are encoded together, with all their questions; 1 when left out.
+            num_workers: threads that open the images of the next batch while one is computed; none when left out.
+            padding: taken for the sake of calls of the PyTorch pipeline. Questions of a batch are padded to the
+                longest, which changes no answer.
             truncation: False refuses questions that the text tower can't read whole; they are cut when left out.
             timeout: seconds that an image's download may take.
 
         Returns:
             For each question a list of dicts `answer`, `score` (a probability) and `question_type`, and where that is
-            so `best_guess` beside an `answer` of None, and `unfamiliar`. One question gives one such list; a list in a
-            list; a generator a generator.
+            so `best_guess` beside an `answer` of None, and `unfamiliar`; with `evidence` a list of dicts `image`,
+            `question`, `answer`, `similarity` and `weight`, the example's share in the memory's vote. One question
+            gives one such list; a list in a list; a generator a generator.
         """
-        options = Options(**options)
+        options = Options.of(options)
         if question is None:
             if isinstance(image, (list, Mapping)):
                 answers = list(self.stream(image if isinstance(image, list) else [image], options))
@@ -107,6 +137,16 @@ class LightPipeline:
             if isinstance(image, (str, bytes)) or hasattr(image, "ndim") or not isinstance(image, Iterable):
                 raise ValueError(f"expected a dict with image and question, found {type(image).__name__}")
             return self.stream(image, options)
+        if is_column(image) and is_column(question):
+            if len(image) != len(question):
+                raise ValueError(f"expected as many images as questions, found {len(image)} and {len(question)}")
+            pairs = ({"image": image[row], "question": question[row]} for row in range(len(image)))
+            return self.stream(pairs, options)
+        streamed = is_column(image) or type(question).__name__ == KEY_DATASET
+        question = [question[row] for row in range(len(question))] if is_column(question) else question
+        if streamed:
+            images = image if is_column(image) or isinstance(image, (list, tuple)) else [image]
+            return self.stream(({"image": images[row], "question": question} for row in range(len(images))), options)
         several = isinstance(image, (list, tuple)), isinstance(question, (list, tuple))
         rows = [{"image": one, "question": question} for one in (image if several[0] else [image])]
         answers = list(self.stream(rows, options))
@@ -116,9 +156,19 @@ class LightPipeline:
 
     def stream(self, rows, options):
         """The answers to one row after another, computed batch by batch."""
-        rows = iter(rows)
-        while batch := list(islice(rows, options.batch_size)):
-            yield from self.answer([self.read(row, options) for row in batch], options)
+        batches = in_batches(rows, options.batch_size)
+        if not options.num_workers:
+            for batch in batches:
+                yield from self.answer([self.read(row, options) for row in batch], options)
+            return
+        waiting = deque()
+        with ThreadPoolExecutor(options.num_workers, "dualvqa-read") as pool:
+            for batch in batches:
+                waiting.append([pool.submit(self.read, row, options) for row in batch])
+                if len(waiting) > 1:
+                    yield from self.answer([item.result() for item in waiting.popleft()], options)
+            for items in waiting:
+                yield from self.answer([item.result() for item in items], options)
 
     def read(self, row, options):
         """A dict with image and question -> its questions, and its image as the embedding from before or as pixels."""
@@ -161,6 +211,8 @@ class LightPipeline:
 
     def answer(self, items, options):
         """The answers to each of some items of `read`, a list of lists where the row had several questions."""
+        if options.evidence is not None:
+            check_evidence(self.evidence, options.evidence)
         keys, places = different([item["key"] for item in items])
         first = dict(zip(reversed([item["key"] for item in items]), reversed(items)))
         questions, question_index = different([question for item in items for question in item["questions"]])
@@ -174,7 +226,10 @@ class LightPipeline:
             image_index=image_index.astype(np.int64),
             question_index=np.array(question_index, np.int64),
         )
-        best = iter(self.decoder(outputs, options.top_k, options.question_type, options.abstain))
+        best = self.decoder(outputs, options.top_k, options.question_type, options.abstain)
+        if options.evidence is not None:
+            self.evidence.add(best, outputs, self.settings["answers"], options.evidence)
+        best = iter(best)
         answers = [list(islice(best, len(item["questions"]))) for item in items]
         return [found if item["several"] else found[0] for item, found in zip(items, answers)]
 
@@ -217,7 +272,7 @@ def read_settings(folder):
     """The manifest of an exported folder that says how images and questions are read.
 
     Raises:
-        ValueError: see `read_manifest`; or it says nothing of them.
+        ValueError: see `read_manifest`; or it says nothing of them, or what can't be.
     """
     manifest = read_manifest(folder)
     for name in ("image", "question", "answers"):
@@ -227,7 +282,21 @@ def read_settings(folder):
                 f"processor, or with one that can't be described, as the export said then; answer with "
                 f"dualvqa.load_onnx_pipeline"
             )
+    check_fields(folder, manifest)
     return {"calibration": None, **manifest}
+
+
+def is_column(value):
+    """Whether something is a column of a data set, of datasets or of transformers, whose rows are read when needed."""
+    if isinstance(value, Sequence):
+        return not isinstance(value, (list, tuple, *TEXT, *CONTENT))
+    return type(value).__name__ == KEY_DATASET
+
+
+def in_batches(rows, size):
+    rows = iter(rows)
+    while batch := list(islice(rows, size)):
+        yield batch
 
 
 def different(keys):

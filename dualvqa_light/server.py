@@ -121,6 +121,10 @@ class Server:
         try:
             row = await self.row_of(request)
             answers = await self.answered(request, row)
+        except (HTTPException, ClientDisconnect):
+            raise
+        except Exception as error:  # starlette's own handler is outside of what shows answers to other origins
+            return await failed(request, error)
         finally:
             self.busy -= 1
         name = request.headers.get("x-request-id", "")

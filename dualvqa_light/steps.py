@@ -25,7 +25,7 @@ class Steps:
             ValueError: the image can't be opened, or a question can't be asked.
         """
         if self.light:
-            return self.pipe.read(row, Options(**options))
+            return self.pipe.read(row, Options.of(options))
         before, _, _ = self.pipe._sanitize_parameters(**options)
         return self.pipe.preprocess(row, **before)
 
@@ -36,7 +36,7 @@ class Steps:
             ValueError: an option that can't be followed, or logits that aren't finite.
         """
         if self.light:
-            return self.pipe.answer(items, Options(**options))
+            return self.pipe.answer(items, Options.of(options))
         _, forward, after = self.pipe._sanitize_parameters(**options)
         return self.pipe.postprocess(self.pipe.forward(self.pipe.collate(items), **forward), **after)
 

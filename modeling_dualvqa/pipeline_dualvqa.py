@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -19,7 +19,7 @@ logger = logging.get_logger(__name__)
 
 PUSH_OPTIONS = ("push_to_hub", "repo_id", "commit_message", "commit_description", "private", "token", "revision")
 PUSH_OPTIONS += ("create_pr", "tags")
-SEQUENCES = (list, tuple, KeyDataset)
+ONE = (str, bytes, bytearray, memoryview)  # an image or a question, though Python calls it a sequence
 PADDINGS = (None, True, False, "longest", "max_length", "do_not_pad")
 TRUNCATIONS = (None, True, False, "longest_first", "only_first", "do_not_truncate")
 
@@ -110,8 +110,9 @@ class DualVQAPipeline(Pipeline):
         """
         Args:
             image: one image and `question` one question, or one of them or both a list: every question is asked about
-                every image, image by image. Two columns of a data set (`KeyDataset`) go row by row. Without `question`
-                dicts with `image` and `question`: one, a list, a generator or a data set of them.
+                every image, image by image. Two columns of a data set (`KeyDataset`, or `dataset["image"]` of
+                datasets) go row by row. Without `question` dicts with `image` and `question`: one, a list, a generator
+                or a data set of them.
             question: see above. In a dict too it may be a list.
             top_k: how many answers to give, best first; 1 when left out.
             question_type: "binary" or "open_ended" chooses the head; the model does when left out.
@@ -133,19 +134,19 @@ class DualVQAPipeline(Pipeline):
         """
         if question is None:
             return [] if isinstance(image, list) and not image else super().__call__(as_stream(image), **kwargs)
-        if isinstance(image, KeyDataset) and isinstance(question, KeyDataset):
+        if is_column(image) and is_column(question):
             if len(image) != len(question):
                 raise ValueError(f"expected as many images as questions, found {len(image)} and {len(question)}")
             return super().__call__(Rows(image, question, paired=True), **kwargs)
-        images = image if isinstance(image, SEQUENCES) else [image]
-        questions = list(question) if isinstance(question, SEQUENCES) else question
+        images = image if is_several(image) else [image]
+        questions = list(question) if is_several(question) else question
         rows = Rows(images, questions)
-        if isinstance(image, KeyDataset) or isinstance(question, KeyDataset):
+        if is_column(image) or isinstance(question, KeyDataset):
             return super().__call__(rows, **kwargs)
         answers = list(super().__call__(rows, **kwargs))
         if isinstance(questions, list):
             answers = [best for of_one_image in answers for best in of_one_image]
-        return answers if isinstance(image, SEQUENCES) or isinstance(questions, list) else answers[0]
+        return answers if is_several(image) or isinstance(questions, list) else answers[0]
 
     def preprocess(self, inputs, timeout=None, truncation=True):
         if not isinstance(inputs, Mapping) or not {"image", "question"} <= set(inputs):
@@ -154,7 +155,7 @@ class DualVQAPipeline(Pipeline):
         if inputs["image"] is None:
             raise ValueError(f"expected an image for the question {inputs['question']!r:.100}, found None")
         questions = inputs["question"]
-        several = isinstance(questions, SEQUENCES)
+        several = is_several(questions)
         questions = list(questions) if several else [questions]
         if not questions:
             raise ValueError("expected a question as text or a list of some, found an empty list")
@@ -164,7 +165,7 @@ class DualVQAPipeline(Pipeline):
 
     def prepare(self, image, timeout=None):
         """An image as its key and its pixels (1, 3, H, W), or in their place the embedding from before."""
-        if isinstance(image, SEQUENCES) or getattr(image, "ndim", 3) > 3:
+        if is_several(image) or getattr(image, "ndim", 3) > 3:
             found = f"a {type(image).__name__} of {len(image)}"
             raise ValueError(f"expected one image, found {found}; give each image a row of its own")
         content, key = self.read(image, timeout), None
@@ -303,6 +304,16 @@ class DualVQAPipeline(Pipeline):
 
     def _upload_modified_files(self, *args, **kwargs):
         return self.model._upload_modified_files(*args, **kwargs)
+
+
+def is_column(value):
+    """Whether something is a column of a data set, whose rows are read when they are needed."""
+    return isinstance(value, KeyDataset) or (isinstance(value, Sequence) and not isinstance(value, (list, tuple, *ONE)))
+
+
+def is_several(value):
+    """Whether something is a list or a column of images or questions, and not one of them."""
+    return isinstance(value, (list, tuple)) or is_column(value)
 
 
 def wanted(name):

@@ -34,6 +34,7 @@ def write_pictures(folder):
         exif = Image.Exif()
         exif[ORIENTATION] = turn
         save(f"turned_{turn}.jpg", photo(90, 60, turn), exif=exif, quality=95)
+        save(f"turned_{turn}.webp", photo(90, 60, turn), exif=exif, lossless=True)
     clear = photo(64, 80, 4).convert("RGBA")
     clear.putalpha(Image.fromarray(np.linspace(0, 255, 64 * 80).reshape(80, 64).astype(np.uint8)))
     save("clear.png", clear)
@@ -43,11 +44,18 @@ def write_pictures(folder):
     save("grey_clear.png", clear.convert("LA"))
     save("palette.png", photo(70, 50, 6).quantize(32))
     save("palette_clear.gif", photo(70, 50, 6).quantize(32), transparency=3)
+    save("deep.png", deep(50, 70))
     save("bilevel.png", photo(70, 50, 7).convert("1"))
     save("cmyk.jpg", photo(80, 60, 8).convert("CMYK"), quality=95)
     save("profile.png", photo(60, 60, 9), icc_profile=wide_profile())
     save("bitmap.bmp", photo(61, 33, 10))
     return names
+
+
+def deep(width, height):
+    """Grey values of 16 bits, as a scanner measures them: none is 0 or the largest."""
+    grey = np.asarray(photo(width, height, 11).convert("L")).astype(np.uint16)
+    return Image.fromarray(grey * np.uint16(190) + np.arange(width, dtype=np.uint16) + np.uint16(3000))
 
 
 def wide_profile():

@@ -1,5 +1,8 @@
 // A file -> its picture as a person sees it: upright, in RGB, transparency over white, no colour profile applied.
 
+import { isDeepGrey, readDeepGrey } from "./deep_grey.js";
+import { turned, webpOrientation } from "./orientation.js";
+
 const LARGEST_FILE = 128 * 2 ** 20; // bytes
 const LARGEST_IMAGE = 50_000_000; // pixels; both as in Python
 const BAND = 4_000_000; // pixels: phones have no larger canvas than four times that
@@ -10,13 +13,12 @@ export async function readImage(file) {
   if (file.size > LARGEST_FILE) {
     throw new Error(`That file has ${Math.round(file.size / 2 ** 20)} MiB, too many for a picture: at most 128.`);
   }
-  if (await isDeepGrey(file)) {
-    throw new Error("That picture has grey values of 16 bits, which browsers cut to 8. Save it with 8 bits and try again.");
-  }
+  if (await isDeepGrey(file)) return readDeepGrey(file, checkPixels);
   await checkSize(file);
-  const bitmap = await decoded(file);
+  const { plain, orientation } = await withoutOrientation(file);
+  const bitmap = await decoded(plain);
   try {
-    return pixels(bitmap);
+    return turned(pixels(bitmap), orientation);
   } finally {
     bitmap.close();
   }
@@ -32,14 +34,27 @@ async function checkSize(file) {
       element.onerror = () => reject(new Error(notAnImage(file)));
       element.src = url;
     });
-    const { naturalWidth: width, naturalHeight: height } = element;
-    if (width * height > LARGEST_IMAGE) {
-      throw new Error(`That picture has ${width} × ${height} pixels, more than this page reads: make it smaller, to 50 million.`);
-    }
+    checkPixels(element.naturalWidth, element.naturalHeight);
   } finally {
     URL.revokeObjectURL(url);
     element.src = "";
   }
+}
+
+function checkPixels(width, height) {
+  if (width * height > LARGEST_IMAGE) {
+    throw new Error(`That picture has ${width} × ${height} pixels, more than this page reads: make it smaller, to 50 million.`);
+  }
+}
+
+// Some browsers turn WebP pictures as their EXIF says and others don't: none does where the file says nothing.
+async function withoutOrientation(file) {
+  const head = new Uint8Array(await file.slice(0, 12).arrayBuffer());
+  if (String.fromCharCode(...head.subarray(8)) !== "WEBP") return { plain: file, orientation: 1 };
+  const bytes = new Uint8Array(await file.arrayBuffer()), found = webpOrientation(bytes);
+  if (found === null) return { plain: file, orientation: 1 };
+  bytes[found.place] = 1;
+  return { plain: new Blob([bytes], { type: "image/webp" }), orientation: found.orientation };
 }
 
 async function decoded(file) {
@@ -72,11 +87,4 @@ function pixels(bitmap) {
     data.set(context.getImageData(0, 0, width, count).data, top * width * 4);
   }
   return { width, height, data };
-}
-
-// Whether a file is a grey PNG of 16 bits, whose darkest and brightest values Python finds and a browser loses.
-async function isDeepGrey(file) {
-  const head = new Uint8Array(await file.slice(0, 26).arrayBuffer());
-  const isPng = [137, 80, 78, 71, 13, 10, 26, 10].every((byte, place) => head[place] === byte);
-  return isPng && head[24] === 16 && head[25] === 0;
 }

@@ -16,7 +16,7 @@ TARGETS = {
 
 # Flags that not every target has.
 OPTIONS = {"whole": ("onnx",), "examples": ("web", "space"), "heads": ("onnx", "web", "transformers.js")}
-OPTIONS |= {"quantization": ("onnx", "web")}
+OPTIONS |= {"quantization": ("onnx", "web"), "evidence": ("onnx",)}
 
 
 def export(argv):
@@ -29,6 +29,8 @@ def export(argv):
     parser.add_argument("--heads", nargs="+", choices=TYPES, help="both when left out")
     parser.add_argument("--quantization", choices=["float16", "int8", "none"], help="default int8 for web, else none")
     parser.add_argument("--whole", action="store_true", help="onnx: besides, towers and heads together in model.onnx")
+    about = "onnx: besides, the texts of the memory's examples, which the light runtime shows as evidence"
+    parser.add_argument("--evidence", action="store_true", help=about)
     parser.add_argument("--examples", help="web, space: JSON Lines with image and question, which the page offers")
     args = parse(parser, argv)
     check_folder(args.folder)
@@ -54,9 +56,13 @@ def export(argv):
 
         export_transformers_js(args.folder, args.output_dir, heads=args.heads)
     else:
+        from dualvqa.deployment.evidence_export import read_evidence, without_evidence, write_evidence
         from dualvqa.deployment.onnx_export import SEPARATE, export_onnx
 
+        evidence = read_evidence(args.folder) if args.evidence else without_evidence(args.output_dir)
         export_onnx(args.folder, args.output_dir, parts=(*SEPARATE, "model") if args.whole else SEPARATE, **options)
+        if evidence is not None:
+            write_evidence(evidence, args.output_dir)
 
 
 def read_examples(path):

@@ -54,7 +54,7 @@ class TextPart(nn.Module):
 class PooledHeadsPart(nn.Module):
     """Embeddings of U images and V questions and the (B,) rows that ask them -> the logits of the heads.
 
-    Of a model with familiarity the novelty (B,) too.
+    Of a model with familiarity the novelty (B,) too, and of one with a memory `MEMORY` (B, k).
     """
 
     inputs = {"image_embeds": ("images",), "text_embeds": ("questions",)}
@@ -67,6 +67,8 @@ class PooledHeadsPart(nn.Module):
         self.outputs = tuple(f"{name}_logits" for name in names)
         if model.familiarity is not None:
             self.outputs += ("novelty",)
+        if model.memory is not None:
+            self.outputs += MEMORY
 
     def forward(self, image_embeds, text_embeds, image_index, question_index):
         return self.chosen(self.model.answer(image_embeds, text_embeds, None, image_index, question_index))
@@ -99,6 +101,7 @@ def heads_part(model, heads):
 
 
 PARTS = {"vision": VisionPart, "text": TextPart, "heads": heads_part, "model": WholePart}
+MEMORY = ("memory_indices", "memory_similarities", "memory_weights")
 SEPARATE = ("vision", "text", "heads")
 
 

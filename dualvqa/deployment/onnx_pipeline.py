@@ -5,9 +5,17 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from dualvqa_light.folder import open_sessions
+from dualvqa_light.evidence import Evidence
+from dualvqa_light.folder import open_sessions, read_manifest
 from modeling_dualvqa import DualVQAConfig, DualVQAOutput, DualVQAPipeline
 from processing import DualVQAProcessor
+
+
+class ExportedMemory(Evidence):
+    """What the pipeline and an explanation need of a memory: its examples. Their keys are in the ONNX files."""
+
+    def buffers(self):
+        return ()
 
 
 class OnnxModel(nn.Module):
@@ -16,13 +24,13 @@ class OnnxModel(nn.Module):
     Args:
         config: [`DualVQAConfig`].
         sessions: part -> `onnxruntime.InferenceSession`.
+        memory: [`ExportedMemory`] where the texts of its examples were exported. The memory itself is inside the files:
+            it answers, and can't be taught.
     """
 
-    memory = None  # that of the exported model is inside the files: it can be asked, and not be taught
-
-    def __init__(self, config, sessions):
+    def __init__(self, config, sessions, memory=None):
         super().__init__()
-        self.config, self.sessions = config, sessions
+        self.config, self.sessions, self.memory = config, sessions, memory
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
     @classmethod
@@ -37,7 +45,8 @@ class OnnxModel(nn.Module):
             ValueError: the folder has no ONNX files of this format, or one of them is missing or was changed.
             ImportError: onnxruntime is not installed.
         """
-        return cls(DualVQAConfig.from_pretrained(folder), open_sessions(folder, providers, threads))
+        sessions, texts = open_sessions(folder, providers, threads), read_manifest(folder).get("evidence")
+        return cls(DualVQAConfig.from_pretrained(folder), sessions, ExportedMemory(folder, texts) if texts else None)
 
     def run(self, part, **inputs):
         """The outputs of one part by name, as tensors. Inputs that it doesn't take are left out."""

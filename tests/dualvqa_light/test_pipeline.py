@@ -1,14 +1,20 @@
 """The light pipeline gives the answers of the pipeline, and needs nothing of it."""
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from helpers import COLOR, QUESTIONS, RED, ROOT
 from PIL import Image
+from transformers.pipelines.pt_utils import KeyDataset
 
+from dualvqa.deployment.evidence_export import lines_of, write_evidence
+from dualvqa.deployment.onnx_pipeline import load_onnx_pipeline
 from dualvqa_light import LightPipeline
 from dualvqa_light.folder import MANIFEST
 
@@ -133,6 +139,103 @@ def test_an_image_is_encoded_once_and_again_only_without_a_cache(exported, pictu
             light(pictures[0], question)
         counts.append((encoded.count("vision"), encoded.count("text"), encoded.count("heads")))
     assert counts == [(1, 2, 3), (3, 3, 3)]
+
+
+@pytest.mark.slow
+def test_columns_of_a_data_set_are_asked_row_by_row(light, exported, pictures):
+    rows = Dataset.from_dict({"image": pictures, "question": [RED, COLOR, COLOR, RED]})
+    expected = [exported[1](image, question) for image, question in zip(rows["image"], rows["question"])]
+    for columns in ((rows["image"], rows["question"]), (KeyDataset(rows, "image"), KeyDataset(rows, "question"))):
+        for pipe in (light, exported[1]):
+            found = pipe(*columns)
+            assert not isinstance(found, list)
+            near(list(found), expected)
+    for pipe in (light, exported[1]):
+        near(list(pipe(rows["image"], RED)), light(pictures, RED))
+        near(pipe(pictures[0], rows["question"]), light(pictures[0], list(rows["question"])))
+        with pytest.raises(ValueError, match="as many images as questions, found 4 and 2"):
+            pipe(rows["image"], rows.select([0, 1])["question"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "longest", "truncation": "only_first", "timeout": 5},
+        {"batch_size": 3, "num_workers": 2},
+        {"top_k": None, "batch_size": None, "num_workers": None, "evidence": None},
+    ],
+)
+def test_options_of_the_pipeline_are_taken_as_there(light, exported, pictures, options):
+    near(light(pictures, QUESTIONS, **options), exported[1](pictures, QUESTIONS, **options))
+
+
+@pytest.mark.slow
+def test_images_are_read_by_threads_and_a_bad_one_is_told_where_it_stands(light, pictures):
+    threads, read = set(), light.read
+
+    class Seen(LightPipeline):
+        def __init__(self):
+            self.__dict__.update(light.__dict__)
+
+        def read(self, row, options):
+            threads.add(threading.current_thread().name)
+            return read(row, options)
+
+    stream = Seen()(({"image": image, "question": RED} for image in [*pictures, "gone.png"]), num_workers=2)
+    near([next(stream) for _ in pictures], light(pictures, RED))
+    with pytest.raises(ValueError, match="gone.png"):
+        next(stream)
+    assert threads and all(name.startswith("dualvqa-read") for name in threads)
+
+
+@pytest.fixture(scope="session")
+def with_texts(exported, tmp_path_factory):
+    """The same folder with the texts of the memory's examples."""
+    folder = shutil.copytree(exported[0], tmp_path_factory.mktemp("texts") / "exported")
+    write_evidence(lines_of(exported[1].model.memory), folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_examples_that_spoke_for_an_answer_are_those_of_the_pipeline(with_texts, exported, pictures):
+    options = {"evidence": 3, "top_k": 3, "batch_size": 2}
+    expected = exported[1](pictures, QUESTIONS, **options)
+    shown = [item["evidence"] for best in expected for item in best]
+    assert all(shown) and {len(examples) for examples in shown} > {1}
+    for pipe in (LightPipeline(with_texts, threads=1), load_onnx_pipeline(with_texts, threads=1)):
+        found = pipe(pictures, QUESTIONS, **options)
+        near([[without(item) for item in best] for best in found], [[without(item) for item in b] for b in expected])
+        for one, other in zip([item["evidence"] for best in found for item in best], shown, strict=True):
+            assert [{**example, "similarity": 0, "weight": 0} for example in one] == [
+                {**example, "similarity": 0, "weight": 0} for example in other
+            ]
+            for name in ("similarity", "weight"):
+                assert [e[name] for e in one] == pytest.approx([e[name] for e in other], abs=5e-3)
+        assert len(pipe.evidence if isinstance(pipe, LightPipeline) else pipe.memory) == 7
+    with pytest.raises(ValueError, match="can't be taught"):
+        load_onnx_pipeline(with_texts, threads=1).memory.add([pictures[0]], [RED], ["no"])
+
+
+def without(item):
+    return {name: value for name, value in item.items() if name != "evidence"}
+
+
+@pytest.mark.slow
+def test_evidence_needs_its_texts_and_damaged_ones_are_told(light, with_texts, pictures, tmp_path):
+    with pytest.raises(ValueError, match="this folder has none: export a model with a memory and its texts, with --ev"):
+        light(pictures[0], RED, evidence=1)
+    with pytest.raises(ValueError, match="evidence must be a whole number from 1"):
+        light(pictures[0], RED, evidence=0)
+    folder = shutil.copytree(with_texts, tmp_path / "damaged")
+    write_evidence(['{"image": "a.png"}'], folder)
+    with pytest.raises(
+        ValueError, match=r"evidence.jsonl is damaged \(KeyError\('question'\)\); export the model again"
+    ):
+        LightPipeline(folder)
+    (folder / "evidence.jsonl").write_text("")
+    with pytest.raises(ValueError, match="evidence.jsonl is not the file that was exported"):
+        LightPipeline(folder)
 
 
 @pytest.mark.slow

@@ -204,8 +204,10 @@ def test_pages_of_other_origins_see_answers_only_where_they_are_allowed(client):
         for origin, status, shown in ((ORIGIN, 200, ORIGIN), (OTHER, 400, None)):
             before = opened.options("/answer", headers={"Origin": origin, **asked})
             assert before.status_code == status and before.headers.get("access-control-allow-origin") == shown
-            for content in (ROW, {}):  # errors as well: a page is to tell what is wrong
+            # Errors as well, also those of ours: a page is to tell what is wrong.
+            for content, status in ((ROW, 200), ({}, 422), ({**ROW, "question": "crash"}, 500)):
                 found = opened.post("/answer", json=content, headers={"Origin": origin})
+                assert found.status_code == status
                 assert found.headers.get("access-control-allow-origin") == shown
 
 

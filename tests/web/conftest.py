@@ -2,7 +2,6 @@ import json
 import shutil
 import subprocess
 
-import numpy as np
 import pytest
 import torch
 from helpers import QUESTIONS
@@ -68,13 +67,3 @@ def sites(tmp_path_factory, saved, quick_exports):
 def site(sites, tmp_path):
     """One of them to be changed."""
     return shutil.copytree(sites[None], tmp_path / "site")
-
-
-@pytest.fixture(scope="session")
-def deep_grey(tmp_path_factory):
-    """A grey PNG of 16 bits."""
-    from PIL import Image
-
-    path = tmp_path_factory.mktemp("deep") / "deep.png"
-    Image.fromarray((np.arange(600).reshape(20, 30) * 100).astype(np.uint16)).save(path)
-    return path

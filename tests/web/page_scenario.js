@@ -25,8 +25,6 @@ report(async () => {
   found.text = user.problem();
   await user.choose(new File([], "a.png"));
   found.nothing = user.problem();
-  await user.choose(await picture("deep.png"));
-  found["deep grey"] = user.problem();
   await user.choose(bomb(9000, 9000));
   found.bomb = user.problem();
 
@@ -36,6 +34,9 @@ report(async () => {
   found["answers after all that"] = user.answers();
   await user.choose(await picture("clear.png"));
   found["answers about another picture"] = user.answers();
+  await user.choose(await picture("deep.png"));
+  await user.ask("is it red?");
+  found["deep grey"] = [user.problem(), user.answers()];
 
   found.dropped = await given(user, "drop", "dataTransfer", await picture("turned_6.jpg"));
   found.pasted = await given(user, "paste", "clipboardData", await picture("odd.png"));

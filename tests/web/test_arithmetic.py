@@ -1,13 +1,11 @@
 """The page's functions under node give what Python's give: pixels, token ids, answers."""
 
 import base64
-import json
 import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from page_functions import called, given
 from PIL import Image
 
 from dualvqa_light.decoding import Decoder
@@ -16,7 +14,6 @@ from dualvqa_light.preprocessing import RESAMPLING, to_pixels
 pytestmark = pytest.mark.skipif(
     shutil.which("node") is None, reason="the page's functions are run by node: not installed"
 )
-SCRIPT = Path(__file__).parent / "arithmetic.mjs"
 NORMALISATION = {"scale": 1 / 255, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 SIZES = (
     ({"height": 32, "width": 24}, None),
@@ -30,19 +27,6 @@ CALIBRATION = {
     "abstention": {"threshold": 0.4},
     "familiarity": {"distance": 1.0, "binary_energy": -1.0, "open_ended_energy": -1.0},
 }
-
-
-def called(*calls):
-    """What each call gives, or a ValueError with the message of its error."""
-    given = json.dumps(calls)
-    done = subprocess.run([shutil.which("node"), SCRIPT], input=given, capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
-    return [one["found"] if "found" in one else ValueError(one["error"]) for one in json.loads(done.stdout)]
-
-
-def given(image):
-    data = base64.b64encode(image.convert("RGBA").tobytes()).decode()
-    return {"width": image.width, "height": image.height, "data": data}
 
 
 def test_pixels_are_those_of_pillow_to_the_last_bit():
