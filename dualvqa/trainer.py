@@ -87,7 +87,7 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
             with model_is_kept(self.args.output_dir):
                 self.build_memory(self.args.memory_texts)
 
-    def calibrate(self, max_risk=None, risk_confidence=0.95, fit_familiarity=False):
+    def calibrate(self, max_risk=None, risk_confidence=0.95, fit_familiarity=False, risk_of="answers", promise_by=None):
         """Calibrates the trained model on the validation part, and saves it with what was found.
 
         Questions that the model's memory has word for word are left out, with a warning: they promise nothing.
@@ -97,6 +97,9 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
                 most this share is wrong.
             risk_confidence: probability with which that holds on other questions.
             fit_familiarity: also learn from the training part to flag questions that are unlike those of training.
+            risk_of: what `max_risk` is a share of: "answers", those given; "questions", all that are asked, answered or
+                not, in expectation.
+            promise_by: "head" or a column: each of its groups gets a threshold and sets of its own.
 
         Returns:
             The figures, see `calibrating.calibrate`.
@@ -104,7 +107,9 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
         Raises:
             ValueError: the model is not trained yet, or there are too few validation questions with answers.
         """
-        settings = CalibrationArguments("true", max_risk, risk_confidence, fit_familiarity)
+        settings = CalibrationArguments(
+            "true", max_risk, risk_of, promise_by, risk_confidence=risk_confidence, fit_familiarity=fit_familiarity
+        )
         settings.check_calibration()
         parts = self.check_calibration(settings)
         if isinstance(self.eval_dataset, dict):

@@ -1,11 +1,11 @@
 """Logits -> answers, by the manifest's vocabulary and calibration: what the processor does with tensors, in numpy."""
 
 import math
-import numbers
 
 import numpy as np
 
 from .processor_checks_dualvqa import check_calibration
+from .promises_dualvqa import Promises, check_top_k
 
 QUESTION_TYPES = ("binary", "open_ended")
 
@@ -21,15 +21,14 @@ class Decoder:
         check_calibration(calibration)
         self.answers, self.calibration = answers, calibration or {}
 
-    def __call__(self, outputs, top_k=1, question_type=None, abstain=None):
+    def __call__(self, outputs, top_k=1, question_type=None, abstain=None, coverage=None, group=None):
         """For each question at most `top_k` dicts, best first; see the processor's `post_process_question_answering`.
 
         Args:
             outputs: name -> array; `<head>_logits` (B, N) of each head, `question_type_logits` (B, 2) where there are
                 two, `novelty` (B,) where the model has it.
         """
-        if isinstance(top_k, bool) or not isinstance(top_k, numbers.Integral) or top_k < 1:
-            raise ValueError(f"top_k must be a whole number from 1, found {top_k!r}")
+        top_k, promises = check_top_k(top_k, coverage), Promises(self.calibration, abstain, coverage, group)
         heads = [name for name in QUESTION_TYPES if f"{name}_logits" in outputs]
         count = len(outputs[f"{heads[0]}_logits"])
         router = self.probabilities("question_type", outputs) if len(heads) == 2 else None  # (B, 2)
@@ -37,7 +36,7 @@ class Decoder:
         shares = [1.0] * count
         if router is not None:
             shares = router[np.arange(count), [QUESTION_TYPES.index(name) for name in types]].tolist()
-        threshold, unfamiliar = self.threshold(abstain), self.unfamiliar(outputs, heads)
+        unfamiliar = self.unfamiliar(outputs, heads)
         results = [None] * count
         for name in heads:
             scores = self.probabilities(name, outputs)  # (B, N)
@@ -49,8 +48,7 @@ class Decoder:
                     {"answer": self.answers[name][index], "score": value * share, "question_type": name}
                     for value, index in zip(best, order[row].tolist())
                 ]
-                if threshold is not None and not best[0] * shares[row] >= threshold:
-                    items = [{**item, "answer": None, "best_guess": item["answer"]} for item in items]
+                items = promises.applied(items, [value * shares[row] for value in best], name)
                 if unfamiliar[row]:
                     items = [{**item, "unfamiliar": True} for item in items]
                 results[row] = items
@@ -96,22 +94,6 @@ class Decoder:
             if name in novelty:
                 over |= ~(novelty[name] <= limit)  # so that what isn't a number is unfamiliar too
         return over
-
-    def threshold(self, abstain=None):
-        """The lowest score that is answered, or None where all are.
-
-        Raises:
-            ValueError: `abstain` is True and no threshold was exported, or it is neither True, False nor None.
-        """
-        if abstain is not None and not isinstance(abstain, bool):
-            raise ValueError(f"abstain must be True, False or None, found {abstain!r:.100}")
-        chosen = self.calibration.get("abstention")
-        if abstain and chosen is None:
-            raise ValueError(
-                "abstain=True needs a threshold, and this folder has none: choose one for the model with max_risk, "
-                "and export it again"
-            )
-        return None if chosen is None or abstain is False else chosen["threshold"]
 
 
 def choose_heads(router, heads, count, question_type):

@@ -12,6 +12,14 @@ PARAMETERS = {
         "description": "false answers every question, true leaves unsure ones unanswered; they are where the model has "
         "a threshold when left out.",
     },
+    "coverage": {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "As many answers as it takes for the right one to be among them in this share of cases, in "
+        "place of top_k.",
+    },
+    "group": {"type": ["string", "null"], "description": "Of the questions, where promises were made by a column."},
     "truncation": {
         "type": ["boolean", "null"],
         "description": "false refuses questions that the model can't read whole; they are cut when left out.",
@@ -25,6 +33,10 @@ ANSWER = {
         "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "Its probability."},
         "question_type": {"type": "string", "enum": ["binary", "open_ended"]},
         "best_guess": {"type": "string", "description": "What the answer would have been."},
+        "coverage": {
+            "type": ["number", "null"],
+            "description": "The promise that these answers are a set of; null where nothing can be promised.",
+        },
         "unfamiliar": {"type": "boolean", "description": "Unlike what the model was trained on."},
     },
 }

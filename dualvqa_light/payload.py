@@ -20,8 +20,11 @@ PARAMETERS = {
     "top_k": "a whole number from 1",
     "question_type": "binary or open_ended",
     "abstain": "true or false",
+    "coverage": "a number between 0 and 1",
+    "group": "a text",
     "truncation": "true or false",
 }
+AS_IT_IS = ("top_k", "coverage", "group")
 WORDS = {"true": True, "false": False}  # in the fields of a form
 LONGEST_FIELD = 2**16  # bytes of a form's text
 
@@ -104,9 +107,11 @@ async def from_form(body, headers, max_questions):
         "question": questions if len(questions) > 1 else (questions or [None])[0],
     }
     options = {name: form[name] for name in PARAMETERS if name in form}
+    if options.get("coverage", "").replace(".", "", 1).isdecimal():
+        options["coverage"] = float(options["coverage"])
     if options.get("top_k", "").isdecimal() and len(options["top_k"]) < 10:
         options["top_k"] = int(options["top_k"])
-    return row, {name: WORDS.get(value, value) if name != "top_k" else value for name, value in options.items()}
+    return row, {name: value if name in AS_IT_IS else WORDS.get(value, value) for name, value in options.items()}
 
 
 def check(row, parameters, max_questions):
@@ -132,6 +137,8 @@ def check(row, parameters, max_questions):
             "top_k": type(value) is int and value >= 1,
             "question_type": isinstance(value, str) and value in QUESTION_TYPES,
             "abstain": isinstance(value, bool),
+            "coverage": type(value) is float and 0 < value < 1,
+            "group": isinstance(value, str),
             "truncation": isinstance(value, bool),
         }
         if name not in right:

@@ -33,6 +33,8 @@ class Options:
     top_k: int = 1
     question_type: object = None
     abstain: bool | None = None
+    coverage: float | None = None
+    group: str | None = None
     truncation: object = None
     timeout: float | None = None
     batch_size: int = 1
@@ -114,6 +116,9 @@ class LightPipeline:
             question_type: "binary" or "open_ended" chooses the head; the model does when left out.
             abstain: False answers every question, True leaves those below the stored threshold unanswered; when left
                 out they are where there is a threshold.
+            coverage: as many answers as it takes for the right one to be among them in this share of cases, such as
+                0.9, in place of `top_k`.
+            group: of the questions, for a model whose promises were made by a column.
             evidence: how many of the memory's examples that spoke for an answer are given with it; none when left out.
                 Their texts must have been exported.
             batch_size: how many images are encoded together, with all their questions; 1 when left out.
@@ -226,7 +231,8 @@ class LightPipeline:
             image_index=image_index.astype(np.int64),
             question_index=np.array(question_index, np.int64),
         )
-        best = self.decoder(outputs, options.top_k, options.question_type, options.abstain)
+        chosen = {name: getattr(options, name) for name in ("question_type", "abstain", "coverage", "group")}
+        best = self.decoder(outputs, options.top_k, **chosen)
         if options.evidence is not None:
             self.evidence.add(best, outputs, self.settings["answers"], options.evidence)
         best = iter(best)

@@ -13,6 +13,7 @@ SHARED = (
     "image_loading_dualvqa.py",
     "image_sources_dualvqa.py",
     "processor_checks_dualvqa.py",
+    "promises_dualvqa.py",
 )
 
 

@@ -13,7 +13,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 HERE = str(Path(__file__).resolve().parent)
 EndpointHandler = get_class_from_dynamic_module("handler_dualvqa.EndpointHandler", HERE)
 '''
-PARAMETERS = ("top_k", "question_type", "abstain", "truncation")
+PARAMETERS = ("top_k", "question_type", "abstain", "coverage", "group", "truncation")
 ALLOW_HOSTS = "DUALVQA_ALLOW_HOSTS"  # an environment variable: an endpoint can be told nothing else
 EXPECTED = 'expected {"inputs": {"image": ..., "question": ...}, "parameters": {...}}'
 
@@ -51,7 +51,8 @@ class EndpointHandler:
         Args:
             data: a dict `inputs` and `parameters`. `inputs` is a dict with `image` (base64 text, a data URL, a URL
                 where those are allowed; bytes and PIL images too) and `question`, a text or a list of some; or a list
-                of such dicts. `parameters` may have `top_k`, `question_type`, `abstain` and `truncation`.
+                of such dicts. `parameters` may have the pipeline's `top_k`, `question_type`, `abstain`, `coverage`,
+                `group` and `truncation`.
 
         Returns:
             What the pipeline gives: a list of dicts `answer`, `score`, `question_type`; for a list of questions a list

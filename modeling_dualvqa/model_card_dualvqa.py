@@ -112,9 +112,13 @@ CALIBRATED = (
 )
 NO_TRUER = " So measured, the temperatures made the scores no truer."
 ABSTAINS = (
-    " Questions whose score is below {threshold:.3f} stay unanswered, so that of the answers given at most {risk:.1%} "
-    "are wrong, if images and questions are like those of the validation part; {coverage:.1%} of these were answered."
+    " Questions whose score is below {threshold} stay unanswered, so that {of} at most {risk:.1%} are {wrong}, if "
+    "images and questions are like those of the validation part; {coverage:.1%} of these were answered."
 )
+RISK_OF = {
+    "answers": ("of the answers given", "wrong"),
+    "questions": ("of all questions, answered or not,", "expected to be answered wrongly"),
+}
 FLAGS = (
     "Images and questions unlike those it was trained on get an answer all the same. Many of them are flagged as "
     "`unfamiliar`, not all; about 1 % of ordinary questions are flagged too."
@@ -194,9 +198,11 @@ def limits(record):
         scores = CALIBRATED.format(rows=found["rows"], images=found["images"], before=before, after=after)
         if after >= before:
             scores += NO_TRUER
-        if "threshold" in found:
-            threshold, risk, coverage = found["threshold"], found["max_risk"], found["coverage"]
-            scores += ABSTAINS.format(threshold=threshold, risk=risk, coverage=coverage)
+        if "max_risk" in found:
+            threshold = f"{found['threshold']:.3f}" if "threshold" in found else "that of their group"
+            of, wrong = RISK_OF[found.get("risk_of", "answers")]
+            risk, coverage = found["max_risk"], found["coverage"]
+            scores += ABSTAINS.format(threshold=threshold, of=of, wrong=wrong, risk=risk, coverage=coverage)
         if any(name.endswith("_limit") for name in found):
             unfamiliar = FLAGS
     return {"scores": scores, "unfamiliar": unfamiliar}

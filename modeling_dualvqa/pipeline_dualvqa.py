@@ -93,7 +93,7 @@ class DualVQAPipeline(Pipeline):
             )
         if given.get("evidence") is not None:
             check_evidence(self.model, given["evidence"])
-        unknown = set(given) - {"top_k", "question_type", "abstain", "evidence"}
+        unknown = set(given) - {"top_k", "question_type", "abstain", "coverage", "group", "evidence"}
         if unknown:
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}; see DualVQAPipeline.__call__")
         before = {"timeout": timeout, "truncation": truncation}
@@ -118,6 +118,9 @@ class DualVQAPipeline(Pipeline):
             question_type: "binary" or "open_ended" chooses the head; the model does when left out.
             abstain: False answers every question, True leaves those below the stored threshold unanswered; when left
                 out they are where there is a threshold.
+            coverage: as many answers as it takes for the right one to be among them in this share of cases, such as
+                0.9, in place of `top_k`.
+            group: of the questions, for a model whose promises were made by a column.
             evidence: how many of the memory's examples that spoke for an answer are given with it; none when left out.
             batch_size: how many images are encoded together, with all their questions.
             num_workers: processes that open images. Rows from a generator or another stream are read in this process.
@@ -265,9 +268,9 @@ class DualVQAPipeline(Pipeline):
         attention_mask = (torch.arange(int(lengths.max()), device=input_ids.device) < lengths[:, None]).long()
         return pad_sequence(embeds, batch_first=True), attention_mask
 
-    def postprocess(self, model_outputs, top_k=1, question_type=None, abstain=None, evidence=None):
+    def postprocess(self, model_outputs, top_k=1, evidence=None, **promises):
         """For each image of the batch its question's answers, or a list of them where it had a list of questions."""
-        answers = self.processor.post_process_question_answering(model_outputs, top_k, question_type, abstain)
+        answers = self.processor.post_process_question_answering(model_outputs, top_k, **promises)
         if evidence is not None:
             add_evidence(answers, model_outputs, self.model, self.processor, evidence)
         by_item = [[] for _ in model_outputs["several"]]

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import numbers
 import os
 import threading
 from pathlib import Path
@@ -25,6 +24,7 @@ from .processor_checks_dualvqa import (
     check_unicode,
     check_weights,
 )
+from .promises_dualvqa import Promises, check_top_k
 
 BINARY_ANSWERS = ("no", "yes")
 QUESTION_TYPES = ("binary", "open_ended")
@@ -53,6 +53,7 @@ class DualVQAProcessor(ProcessorMixin):
             dict with any of
             - `temperatures`: head, or "question_type" for the router -> what its logits are divided by;
             - `abstention`: `threshold`, the lowest score that is answered, and what it was chosen for;
+            - `sets`: `levels`, coverage -> lowest score of an answer in a set, and what they were chosen for;
             - `familiarity`: score of `novelty` -> the largest value that is familiar.
         memory_answers: the E answers that only the model's memory knows, behind the others in its logits.
         answer_rules: how its answers are compared, where that isn't as in English: a dict with any of `yes_answers` and
@@ -127,7 +128,9 @@ class DualVQAProcessor(ProcessorMixin):
             encoded = super().__call__(text=text, **kwargs)
         return encoded if images is None else BatchFeature({**encoded, **super().__call__(images=images, **kwargs)})
 
-    def post_process_question_answering(self, outputs, top_k=1, question_type=None, abstain=None):
+    def post_process_question_answering(
+        self, outputs, top_k=1, question_type=None, abstain=None, coverage=None, group=None
+    ):
         """Turns logits into answers; the only place where that is done.
 
         Args:
@@ -135,7 +138,8 @@ class DualVQAProcessor(ProcessorMixin):
             top_k: how many answers per question at most.
             question_type: None lets the model choose the head of each question; "binary" or "open_ended", or a list
                 with one of them per question, chooses for it.
-            abstain: whether questions below the stored threshold are left unanswered; None does so where there is one.
+            abstain, coverage, group: see [`Promises`]. With `coverage` a question gets as many answers as it takes for
+                the right one to be among them in that share of cases.
 
         Returns:
             For each question a list of at most `top_k` dicts, best first: `answer`, `score` and `question_type` (whose
@@ -148,9 +152,10 @@ class DualVQAProcessor(ProcessorMixin):
 
         Raises:
             ValueError: the vocabulary and the logits differ in size, logits that aren't finite, a question type that
-                isn't one or that the model has no head for, or abstention without a threshold.
+                isn't one or that the model has no head for, or a promise that the calibration hasn't.
         """
-        return self.decode(self.rank(outputs, top_k), question_type, abstain)
+        promises = Promises(self.calibration, abstain, coverage, group)
+        return self.decode(self.rank(outputs, check_top_k(top_k, coverage)), question_type, promises=promises)
 
     def rank(self, outputs, top_k=1):
         """The best answers of each head, as tensors: all that `decode` needs, and much less than the logits.
@@ -163,8 +168,7 @@ class DualVQAProcessor(ProcessorMixin):
         Raises:
             ValueError: the vocabulary and the logits differ in size, logits that aren't finite, or no positive `top_k`.
         """
-        if isinstance(top_k, bool) or not isinstance(top_k, numbers.Integral) or top_k < 1:
-            raise ValueError(f"top_k must be a whole number from 1, found {top_k!r}")
+        check_top_k(top_k)
         ranked, calibration = {}, self.calibration or {}
         temperatures = calibration.get("temperatures", {})
         for name in QUESTION_TYPES:
@@ -208,7 +212,7 @@ class DualVQAProcessor(ProcessorMixin):
             scores[f"{name}_energy"] = energy
         return scores
 
-    def decode(self, ranked, question_type=None, abstain=None):
+    def decode(self, ranked, question_type=None, abstain=None, promises=None):
         """The answers of `post_process_question_answering` from what `rank` gave."""
         heads = [name for name in QUESTION_TYPES if f"{name}_scores" in ranked]
         count = len(ranked[f"{heads[0]}_scores"])
@@ -217,7 +221,7 @@ class DualVQAProcessor(ProcessorMixin):
         if "question_type_scores" in ranked:
             chosen = torch.tensor([QUESTION_TYPES.index(name) for name in types], dtype=torch.long)
             type_scores = ranked["question_type_scores"].cpu().gather(1, chosen[:, None])[:, 0].tolist()
-        threshold = self.threshold(abstain)
+        promises = promises or Promises(self.calibration, abstain)
         unfamiliar = ranked["unfamiliar"].tolist() if "unfamiliar" in ranked else [0] * count
         results, all_answers = [None] * count, self.all_answers
         for name in heads:
@@ -230,8 +234,7 @@ class DualVQAProcessor(ProcessorMixin):
                     {"answer": answers[index], "score": value * share, "question_type": name}
                     for value, index in zip(values, indices)
                 ]
-                if threshold is not None and not values[0] * type_scores[row] >= threshold:
-                    items = [{**item, "answer": None, "best_guess": item["answer"]} for item in items]
+                items = promises.applied(items, [value * type_scores[row] for value in values], name)
                 if unfamiliar[row]:
                     items = [{**item, "unfamiliar": True} for item in items]
                 results[row] = items
@@ -250,22 +253,6 @@ class DualVQAProcessor(ProcessorMixin):
                 f"found {question_type!r}"
             )
         return types
-
-    def threshold(self, abstain=None):
-        """The lowest score that is answered, or None where all are.
-
-        Raises:
-            ValueError: `abstain` is True and no threshold was chosen, or it is neither True, False nor None.
-        """
-        if abstain is not None and not isinstance(abstain, bool):
-            raise ValueError(f"abstain must be True, False or None, found {abstain!r:.100}")
-        chosen = (self.calibration or {}).get("abstention")
-        if abstain and chosen is None:
-            raise ValueError(
-                "abstain=True needs a threshold, and this processor has none: choose one with run_vqa.py "
-                "--model_name_or_path FOLDER --max_risk 0.1 --validation_file FILE --output_dir OTHER"
-            )
-        return None if chosen is None or abstain is False else chosen["threshold"]
 
     def without_calibration(self):
         """The same processor, for logits that its calibration doesn't hold for."""

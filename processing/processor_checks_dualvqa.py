@@ -13,6 +13,7 @@ CALIBRATED = {
     "temperatures": ("binary", "open_ended", "question_type"),
     "familiarity": ("distance", "binary_energy", "open_ended_energy"),
     "abstention": None,  # what the threshold was chosen for may be of any kind
+    "sets": None,
 }
 
 
@@ -63,13 +64,27 @@ def check_calibration(calibration):
         return
     for name, values in mapping("calibration", calibration, CALIBRATED).items():
         for key, value in mapping(f"the calibration's {name}", values, CALIBRATED[name]).items():
-            if name != "abstention":
+            if CALIBRATED[name] is not None:
                 in_range(f"{name} of {key}", value, above=0 if name == "temperatures" else -math.inf)
-        if name == "abstention":
-            threshold = values.get("threshold")
-            in_range("the abstention's threshold", threshold)
-            if not 0 <= threshold <= 1:
-                raise ValueError(f"the abstention's threshold is a probability, from 0 to 1; found {threshold!r}")
+        if CALIBRATED[name] is None:
+            check_promise(name, values)
+
+
+def check_promise(name, found):
+    """That a threshold, or the lowest scores in sets, are probabilities; of groups those of each that has any."""
+    if "by" in found:
+        for one in mapping(f"the groups of the calibration's {name}", found.get("groups"), None).values():
+            if one is not None:
+                check_promise(name, mapping(f"each group of the calibration's {name}", one, None))
+        return
+    scores = {"the abstention's threshold": found.get("threshold")}
+    if name == "sets":
+        levels = mapping("the levels of the calibration's sets", found.get("levels"), None)
+        scores = {f"the lowest score in a set of coverage {level}": score for level, score in levels.items()}
+    for what, score in scores.items():
+        in_range(what, score)
+        if not 0 <= score <= 1:
+            raise ValueError(f"{what} is a probability, from 0 to 1; found {score!r}")
 
 
 def mapping(name, found, known):

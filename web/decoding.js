@@ -21,7 +21,10 @@ export function decode(outputs, manifest, topK) {
     .map((score, place) => ({ answer: words[place], score: score * share }))
     .sort((one, other) => other.score - one.score)
     .slice(0, topK);
-  const threshold = calibration.abstention?.threshold ?? -Infinity;
+  const promise = calibration.abstention;
+  // Of groups by a column, which nobody names here, nothing is promised.
+  const own = promise?.by ? (promise.by === "head" && promise.groups[questionType]) || { threshold: Infinity } : promise;
+  const threshold = own?.threshold ?? -Infinity;
   return {
     answers,
     questionType,

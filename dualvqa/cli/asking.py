@@ -44,12 +44,19 @@ def ask(argv):
     parser = new_parser("ask", "Answers questions about an image.")
     add_question(parser, several=True)
     parser.add_argument("--top_k", type=int, default=1, help="answers to each question, best first (default 1)")
+    parser.add_argument(
+        "--coverage",
+        type=float,
+        help="as many answers as it takes for the right one to be among them in this share of cases, such as 0.9",
+    )
+    parser.add_argument("--group", help="of the questions, for a model whose promises were made by a column")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each question")
     args = read_question(parser, argv)
     if args.top_k < 1:
         raise ValueError(f"--top_k must be a whole number, at least 1; found {args.top_k}")
     pipe = load_pipeline(args.folder)
-    found = pipe(args.image, args.question, top_k=args.top_k, question_type=args.question_type)
+    options = {"question_type": args.question_type, "coverage": args.coverage, "group": args.group}
+    found = pipe(args.image, args.question, top_k=args.top_k, **options)
     width = max(map(len, args.question))
     for question, answers in zip(args.question, found):
         if args.json:
@@ -57,10 +64,19 @@ def ask(argv):
             continue
         for place, answer in enumerate(answers):
             print(f"{'' if place else question:<{width}}  {shown(answer)}")
+        if args.coverage is not None:
+            print(f"{'':<{width}}  {said_of_set(answers)}")
+
+
+def said_of_set(answers):
+    if answers[0]["coverage"] is None:
+        return "(the best answer: no set can be promised to have the right one that often)"
+    among = "it is right" if len(answers) == 1 else f"one of these {len(answers)} is right"
+    return f"({among} in at least {answers[0]['coverage']:.0%} of cases)"
 
 
 def shown(answer):
-    text = answer["answer"] if answer["answer"] is not None else "(no answer: it is too unsure)"
+    text = answer["answer"] if answer["answer"] is not None else f"not sure; best guess: {answer['best_guess']}"
     unfamiliar = "  unlike what it was trained on" if answer.get("unfamiliar") else ""
     return f"{text}  {answer['score']:.1%}{unfamiliar}"
 

@@ -235,6 +235,11 @@ def accuracies(part, figures, metric):
             yield f"  {label:<22}" + "".join(f"{'' if share is None else format(share, '.1%'):>10}" for share in shares)
 
 
+def groups_of(promise):
+    """Name -> what is promised to a group; under no name where it is to all."""
+    return {} if not promise else promise["groups"] if "by" in promise else {"": promise}
+
+
 def calibration(kept, figures):
     if not kept:
         yield from ("", "calibration: none; dualvqa calibrate fits one")
@@ -242,7 +247,14 @@ def calibration(kept, figures):
     limit = kept.get("abstention") or {}
     rows = {f"temperature, {HEADS.get(head, head)}": f"{t:.3g}" for head, t in (kept.get("temperatures") or {}).items()}
     if limit:
-        rows["left unanswered"] = f"below {limit['threshold']:.3g}, so that at most {limit['max_risk']:.1%} are wrong"
+        below = f"by {limit['by']}" if "by" in limit else f"below {limit['threshold']:.3g}"
+        some = "of all questions" if limit.get("risk_of") == "questions" else "of the answers"
+        rows["left unanswered"] = f"{below}, so that at most {limit['max_risk']:.1%} {some} are wrong"
+    for name, sets in groups_of(kept.get("sets")).items():
+        levels = (sets or {}).get("levels")
+        rows[" ".join(filter(None, ["sets of answers", name]))] = (
+            f"with the right one in up to {max(map(float, levels)):.0%} of cases" if levels else "none can be promised"
+        )
     if kept.get("familiarity"):
         rows["unfamiliar questions"] = "flagged"
     if "routed_ece_after" in figures:

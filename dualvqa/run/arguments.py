@@ -29,6 +29,7 @@ LIMITS = {
     "calibrate": ("auto", "true", "false"),
     "risk_confidence": ">= 0.5, < 1",
     "max_risk": "> 0, < 1",
+    "risk_of": ("answers", "questions"),
     "on_bad_example": ("error", "skip"),
     "boolean_answers": ("words", "yes_no"),
     "answer_language": tuple(sorted(LANGUAGES)),

@@ -32,6 +32,7 @@ def calibrate(run):
     """Calibrates the model on the validation part, if this run does."""
     if run.calibrating:
         args = run.settings.model
-        figures = run.trainer.calibrate(args.max_risk, args.risk_confidence, args.fit_familiarity)
+        names = ("max_risk", "risk_confidence", "fit_familiarity", "risk_of", "promise_by")
+        figures = run.trainer.calibrate(**{name: getattr(args, name) for name in names})
         if run.trainer.is_world_process_zero():
             show_figures("calibration", figures)

@@ -78,11 +78,15 @@ def calibration_lines(figures):
         f"{figures['routed_ece_before']:.1%} on average and now by {figures['routed_ece_after']:.1%}."
     ]
     lines += [f"Temperatures: {fitted}."] if fitted else []
-    if "threshold" in figures:
-        lines.append(
-            f"Below a score of {figures['threshold']:.3g} a question is left unanswered: {figures['coverage']:.1%} are "
-            f"answered, of which at most {figures['max_risk']:.1%} wrongly."
-        )
+    if "max_risk" in figures:
+        below = f"Below a score of {figures['threshold']:.3g}" if "threshold" in figures else "Below that of its group"
+        answered, risk = f"{figures['coverage']:.1%} are answered", f"at most {figures['max_risk']:.1%}"
+        promised = f"of which {risk} wrongly"
+        if figures.get("risk_of") == "questions":
+            promised = f"and of all questions {risk} are expected to be answered wrongly"
+        lines.append(f"{below} a question is left unanswered: {answered}, {promised}.")
+    if "largest_coverage" in figures:
+        lines.append(f"Sets of answers can be promised to have the right one in {figures['largest_coverage']:.1%}.")
     return lines
 
 

@@ -147,7 +147,10 @@ def first_place(answered, images, risk, max_risk, level, correlation):
 
 
 def selective(scores, correct, threshold):
-    """Share of the questions that are answered at a threshold, and the mean of 1 - correct among them, if any are."""
+    """Share of the questions that are answered at a threshold, and the mean of 1 - correct among them, if any are.
+
+    The threshold may be one for each question, (n,).
+    """
     answered = np.asarray(scores, float) >= threshold
     risk = float(1 - np.asarray(correct, float)[answered].mean()) if answered.any() else None
     return float(answered.mean()), risk

@@ -21,6 +21,22 @@ class CalibrationArguments:
             "most this share is wrong."
         },
     )
+    risk_of: str = field(
+        default="answers",
+        metadata={
+            "help": "What --max_risk is a share of: answers, those that are given, with --risk_confidence; questions, "
+            "all that are asked about an image, answered or not, in expectation (conformal risk control), which few "
+            "images can promise already."
+        },
+    )
+    promise_by: str | None = field(
+        default=None,
+        metadata={
+            "help": "Give each group of questions a threshold and sets of answers of its own: head, or a column of the "
+            "validation part, such as an organ, which is then named with each question. Groups of which nothing can be "
+            "promised stay unanswered."
+        },
+    )
     risk_confidence: float = field(
         default=0.95, metadata={"help": "With --max_risk: probability with which it holds on other questions."}
     )
@@ -35,6 +51,8 @@ class CalibrationArguments:
             raise ValueError(f"calibrate must be auto, true or false, found {self.calibrate!r}")
         if self.max_risk is not None and not 0 < self.max_risk < 1:
             raise ValueError(f"max_risk must be between 0 and 1, found {self.max_risk}")
+        if self.risk_of not in ("answers", "questions"):
+            raise ValueError(f"risk_of must be answers or questions, found {self.risk_of!r}")
         if not 0.5 <= self.risk_confidence < 1:
             raise ValueError(f"risk_confidence must be in [0.5, 1), found {self.risk_confidence}")
         if self.calibrate == "false" and (self.max_risk is not None or self.fit_familiarity):

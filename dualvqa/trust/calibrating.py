@@ -7,11 +7,10 @@ import torch
 
 from modeling_dualvqa import DualVQAOutput
 from processing import QUESTION_TYPES, AnswerVocabulary, StreamedRows, named_logits
-from processing.wording import worded
 
-from .abstention import NoThresholdError, choose_threshold
 from .calibration import LabelledLogits, answer_names, answer_problems, before_and_after
 from .familiarity import MOST_STATES, fit_gaussian, fit_limits
+from .promises import Judged, groups_of, make_promises
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +78,8 @@ def calibrate(trainer, parts, args):
         The figures, their names starting with `calibration_`: `rows` and `images`; each head's `temperature`;
         errors as in `LabelledLogits.errors`, `before` with temperatures 1 and `after` with temperatures fitted on
         other images of the part (those kept are fitted on all of it); the `threshold`, the `coverage` at it and the
-        promised `max_risk`; and each limit of familiarity.
+        promised `max_risk`; the `largest_coverage` of a set of answers; and each limit of familiarity. Thresholds,
+        coverages and largest coverages of groups begin with the group's name.
     """
     model, processor = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
     processor.calibration = None
@@ -120,14 +120,10 @@ def calibration_of(processor, outputs, rows, args):
             100 * before,
             100 * now,
         )
-    if args.max_risk is not None:
-        scores, right = labelled.routed(labelled.ranked(temperatures))
-        try:
-            chosen = choose_threshold(scores, right, rows["image_key"][:], args.max_risk, args.risk_confidence)
-            calibration["abstention"] = chosen
-            figures |= {name: chosen[name] for name in ("threshold", "coverage", "max_risk")}
-        except NoThresholdError as error:
-            logger.warning("every question will be answered: %s", worded(str(error)))
+    judged = Judged(labelled, temperatures)
+    promised, found = make_promises(judged, args, groups_of(judged, rows, args.promise_by))
+    calibration |= promised
+    figures |= found
     if "novelty" in outputs:
         limits, problems = fit_limits(processor, outputs)
         for name, problem in problems.items():

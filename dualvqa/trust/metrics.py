@@ -1,7 +1,10 @@
 """How true a calibrated processor's scores are, as figures of an evaluation."""
 
+from processing.promises_dualvqa import Promises
+
 from .abstention import selective
 from .calibration import LabelledLogits, before_and_after
+from .promises import Judged
 
 
 def score_figures(processor, outputs, references):
@@ -23,9 +26,11 @@ def score_figures(processor, outputs, references):
     calibrated = labelled.ranked(calibration.get("temperatures", {}))
     errors = before_and_after(labelled.errors(labelled.ranked({})), labelled.errors(calibrated))
     figures = {f"calibration_{name}": value for name, value in errors.items()}
-    if processor.threshold() is not None:
-        coverage, risk = selective(*labelled.routed(calibrated), processor.threshold())
-        figures["abstention_coverage"] = coverage
+    promise = calibration.get("abstention")
+    if promise and promise.get("by", "head") == "head":  # the groups of a column aren't known here
+        promises, judged = Promises(calibration), Judged(labelled, calibration.get("temperatures", {}))
+        lowest = [promises.threshold(head) for head in judged.heads]
+        figures["abstention_coverage"], risk = selective(judged.scores, judged.correct, lowest)
         if risk is not None:
             figures["abstention_risk"] = risk
     return figures

@@ -59,7 +59,7 @@ def test_a_folder_tells_what_it_is_and_what_it_reached(saved, capsys):
         "train 1,200 questions, from a.jsonl, open-ended coverage 97.5%, most often answered no or liver",
         "settings: epochs 3",
         "reached (validation part): routed oracle yes/no 90.0% all 75.0% 80.0%",
-        "temperature, yes/no 1.5 left unanswered below 0.4, so that at most 10.0% are wrong",
+        "temperature, yes/no 1.5 left unanswered below 0.4, so that at most 10.0% of the answers are wrong",
         "error of the scores 20.0% before, 5.0% after",
     ):
         assert said in shown, shown
@@ -104,7 +104,7 @@ def test_figures_say_how_their_questions_were_held_out_and_of_which_weights_they
             f"reached (test part): routed all 75.0% held out by image{after} memory:",
             "memory: fitted on 99 questions heads alone 50.0% with it 62.5%, parameters cross-fitted: of questions "
             f"about other images held out by wording{before} calibration:",
-            f"so that at most 10.0% are wrong{before}",
+            f"so that at most 10.0% of the answers are wrong{before}",
         ):
             assert said in shown, shown
         assert ("refit 1,320 questions about 330 images: those of the validation" in shown) == bool(trained_anew)

@@ -142,7 +142,7 @@ def test_what_cannot_be_used_is_422_and_says_what_was_expected(client, content, 
         ({"image": (None, RED), "question": (None, "a")}, 422, "found a text field of other letters (curl: image=@"),
         ({"question": ("a.txt", b"a"), "image": (None, RED64)}, 422, "expected question as a text, found a file"),
         ({"image": RED, "path": (None, "/etc/passwd")}, 422, "found 'path'"),
-        ([("image", RED), *[("question", (None, "a"))] * 9], 400, "Too many fields"),
+        ([("image", RED), *[("question", (None, "a"))] * 11], 400, "Too many fields"),
         ({"image": RED, "question": (None, "a" * 70_000)}, 400, "maximum size"),
     ],
 )

@@ -28,7 +28,7 @@ def folder(processor, tmp_path):
         ({"answers": ["red", 3, None]}, "a text as answer 1 of the vocabulary, found 3"),
         ({"answers": "red"}, "expected a list of answers, found the text 'red'"),
         ({"calibration": [1]}, "calibration must be a dict"),
-        ({"calibration": {"temperature": {}}}, "may have temperatures, familiarity, abstention; found 'temperature'"),
+        ({"calibration": {"temperature": {}}}, "familiarity, abstention, sets; found 'temperature'"),
         ({"calibration": {"temperatures": {"binry": 1.0}}}, "may have binary, .*; found 'binry'"),
         ({"calibration": {"temperatures": {"binary": NAN}}}, "binary must be a finite number above 0, found nan"),
         ({"calibration": {"temperatures": {"binary": 0}}}, "binary must be a finite number above 0, found 0"),

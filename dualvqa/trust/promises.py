@@ -1,0 +1,144 @@
+"""The promises of a calibration: thresholds of abstention and sets of answers, for all questions or by group."""
+
+import logging
+
+import numpy as np
+import torch
+
+from processing import QUESTION_TYPES
+from processing.outputs import output_chunks
+from processing.wording import worded
+
+from .abstention import NoThresholdError, choose_threshold
+from .prediction_sets import fit_sets, true_scores
+from .risk_control import control_risk
+from .sample_size import images_for_threshold
+
+logger = logging.getLogger(__name__)
+
+
+class Judged:
+    """Questions with known answers, as a promise sees them.
+
+    Args:
+        labelled: a `LabelledLogits` with images.
+        temperatures: head -> temperature.
+
+    Attributes:
+        scores, correct, images: (n,) as in `choose_threshold`.
+        heads: (n,) the head that answers.
+        reached: (n,) as in `fit_sets`.
+    """
+
+    def __init__(self, labelled, temperatures):
+        ranked = labelled.ranked(temperatures)
+        self.images = np.asarray(labelled.images)
+        self.scores, self.correct = labelled.routed(ranked)
+        heads = [name for name in QUESTION_TYPES if name in labelled.heads]
+        self.heads = np.full(len(self.scores), heads[0], dtype=object)
+        share = np.ones(len(self.scores))
+        if "question_type_scores" in ranked:
+            best = ranked["question_type_scores"].max(dim=-1)
+            self.heads = np.array(QUESTION_TYPES, dtype=object)[best.indices.numpy()]
+            share = best.values.numpy()
+        own = np.full(len(self.scores), np.nan)
+        for name in heads:
+            found = score_of_right(labelled, name, temperatures.get(name, 1.0))
+            own = np.where(self.heads == name, found, own)
+        self.reached = true_scores(self.correct == 1, own * share)
+
+    def of(self, rows):
+        """What a threshold is chosen from: the scores, how right the answers are, and the images of some questions."""
+        return self.scores[rows], self.correct[rows], self.images[rows]
+
+
+def score_of_right(labelled, head, temperature):
+    """(n,) probability of the right answer in a head, NaN where it doesn't know it."""
+    found = []
+    for chunk, outputs in output_chunks(labelled.outputs):
+        shares = (outputs[f"{head}_logits"].float() / temperature).softmax(dim=-1)
+        labels = labelled.labels[head][chunk]
+        own = shares.gather(1, labels[:, None].clamp(min=0))[:, 0]
+        found.append(torch.where(labels >= 0, own, torch.nan))
+    return torch.cat(found).numpy()
+
+
+def choose(sample, args):
+    """The threshold that the settings promise; see `choose_threshold` and `control_risk`.
+
+    Raises:
+        NoThresholdError: there is none; the message says how many images it takes, where that can be told.
+    """
+    if args.risk_of == "questions":
+        return control_risk(*sample, args.max_risk)
+    try:
+        return {**choose_threshold(*sample, args.max_risk, args.risk_confidence), "risk_of": "answers"}
+    except NoThresholdError as error:
+        needed, seen = images_for_threshold(*sample, args.max_risk, args.risk_confidence), len(set(sample[2]))
+        more = "More images like these would hardly help: too many answers are wrong at every score"
+        if needed is not None:
+            more = f"It would take about {needed:,} images in place of {seen:,}, a rough projection from these"
+        raise NoThresholdError(f"{error}. {more}") from error
+
+
+def make_promises(judged, args, groups=None):
+    """What is promised, as `DualVQAProcessor.calibration` keeps it, and figures. What can't be is told in the log.
+
+    Args:
+        judged: [`Judged`].
+        args: the [`CalibrationArguments`].
+        groups: (n,) names where each group of questions gets promises of its own; None for one promise for all.
+
+    Returns:
+        A dict of `sets` and, with `max_risk`, `abstention`; and a dict of figures.
+    """
+    if groups is None:
+        members = {None: np.arange(len(judged.scores))}
+    else:
+        groups = np.asarray(list(map(str, groups)))
+        members = {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
+    sets, chosen, figures = {}, {}, {}
+    for name, rows in members.items():
+        sets[name] = fit_sets(judged.reached[rows], judged.images[rows])
+        start = "" if name is None else f"{name}_"
+        figures[f"{start}largest_coverage"] = sets[name]["largest"]
+        if args.max_risk is None:
+            continue
+        try:
+            found = chosen[name] = choose(judged.of(rows), args)
+            figures |= {f"{start}{figure}": found[figure] for figure in ("threshold", "coverage")}
+        except NoThresholdError as error:
+            chosen[name] = None
+            what = "every question will be answered" if name is None else f"{name}: its questions stay unanswered"
+            logger.warning("%s: %s", what, worded(str(error)))
+    promised = {"sets": by_group(sets, args.promise_by)}
+    if any(chosen.values()):
+        promised["abstention"] = {**by_group(chosen, args.promise_by), "max_risk": args.max_risk}
+        given = sum(found["coverage"] * found["rows"] for found in chosen.values() if found)
+        figures |= {"max_risk": args.max_risk, "risk_of": args.risk_of, "coverage": given / len(judged.scores)}
+    elif args.max_risk is not None and groups is not None:
+        logger.warning("no group has a threshold: every question will be answered")
+    return promised, figures
+
+
+def by_group(found, by):
+    """One promise as it is, those of groups under their names."""
+    return found[None] if None in found else {"by": by, "groups": found}
+
+
+def groups_of(judged, rows, by):
+    """(n,) names of the questions' groups, None for none.
+
+    Args:
+        by: "head", the name of a column of the rows, or None.
+
+    Raises:
+        ValueError: the rows have no such column.
+    """
+    if by is None:
+        return None
+    if by == "head":
+        return judged.heads
+    if by not in rows.column_names:
+        raise ValueError(f"--promise_by {by}: expected head or a column of the data: {', '.join(rows.column_names)}")
+    return rows[by][:]
