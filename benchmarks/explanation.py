@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 
 from matplotlib.figure import Figure
 
-from dualvqa.trust.explanation import explain
 from dualvqa.trust.explanation_drawing import as_pixels, draw_map, draw_words, lay_out
+from dualvqa.trust.gradients import explain_by_gradients as explain
 from modeling_dualvqa import DualVQAForQuestionAnswering
 from processing import DualVQAProcessor
 
@@ -182,7 +182,7 @@ def randomisation(model, processor, rows, found, seeds):
 def draw_sheet(rows, found, path, count):
     """Two lines an example: the image with its maps, and the words. As wide as a page, so letters stay readable."""
     kinds = [kind for kind, name in MAPS.items() if getattr(found[0], name) is not None]
-    words = [lay_out(one, CHARACTERS) for one in found[:count]]
+    words = [lay_out(one.tokens, one.token_scores, CHARACTERS) for one in found[:count]]
     heights = [height for lines in words for height in (2.0, 0.35 + 0.42 * len(lines))]
     figure = Figure(figsize=(8, sum(heights) + 0.8), layout="constrained")
     grid = figure.add_gridspec(2 * count, 1 + len(kinds), height_ratios=heights)

@@ -15,9 +15,10 @@ import os
 __path__.append(os.path.join(os.path.dirname(os.path.abspath(__path__[0])), "processing"))
 
 from .answerer import Answerer  # noqa: E402
+from .explanation import Explanation, explain  # noqa: E402
 from .image_sources_dualvqa import ImageSources  # noqa: E402
 from .pipeline import LightPipeline  # noqa: E402
 
 __version__ = "0.1.0"  # that of dualvqa
 
-__all__ = ["Answerer", "ImageSources", "LightPipeline"]
+__all__ = ["Answerer", "Explanation", "ImageSources", "LightPipeline", "explain"]

@@ -218,19 +218,7 @@ class LightPipeline:
         """The answers to each of some items of `read`, a list of lists where the row had several questions."""
         if options.evidence is not None:
             check_evidence(self.evidence, options.evidence)
-        keys, places = different([item["key"] for item in items])
-        first = dict(zip(reversed([item["key"] for item in items]), reversed(items)))
-        questions, question_index = different([question for item in items for question in item["questions"]])
-        image_index = np.repeat(places, [len(item["questions"]) for item in items])
-        text_embeds, mask = self.embed_questions(self.questions.encode(questions))
-        outputs = self.run(
-            "heads",
-            image_embeds=self.embed_images(keys, [first[key] for key in keys]),
-            text_embeds=text_embeds,
-            attention_mask=mask,
-            image_index=image_index.astype(np.int64),
-            question_index=np.array(question_index, np.int64),
-        )
+        outputs = self.outputs(items)
         chosen = {name: getattr(options, name) for name in ("question_type", "abstain", "coverage", "group")}
         best = self.decoder(outputs, options.top_k, **chosen)
         if options.evidence is not None:
@@ -238,6 +226,22 @@ class LightPipeline:
         best = iter(best)
         answers = [list(islice(best, len(item["questions"]))) for item in items]
         return [found if item["several"] else found[0] for item, found in zip(items, answers)]
+
+    def outputs(self, items):
+        """Name -> array of what the model makes of some items of `read`, a row for each of their questions."""
+        keys, places = different([item["key"] for item in items])
+        first = dict(zip(reversed([item["key"] for item in items]), reversed(items)))
+        questions, question_index = different([question for item in items for question in item["questions"]])
+        image_index = np.repeat(places, [len(item["questions"]) for item in items])
+        text_embeds, mask = self.embed_questions(self.questions.encode(questions))
+        return self.run(
+            "heads",
+            image_embeds=self.embed_images(keys, [first[key] for key in keys]),
+            text_embeds=text_embeds,
+            attention_mask=mask,
+            image_index=image_index.astype(np.int64),
+            question_index=np.array(question_index, np.int64),
+        )
 
     def embed_images(self, keys, items):
         """(U, 1 + S, C_vision) of different images, computed or known."""

@@ -6,9 +6,10 @@ import os
 from dualvqa.run.flags import Parser
 from dualvqa.run.values import hint
 
-from .folders import check_folder, check_image
+from .folders import check_answering, check_folder, check_image
 
 TYPES = ("binary", "open_ended")
+MAPS = ("occlusion", "rise", "grad_cam", "layer_cam", "attention")  # of dualvqa.trust.explanation, not imported here
 DRAWINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 
@@ -32,9 +33,9 @@ def add_question(parser, several=False):
     parser.add_argument("--question_type", choices=TYPES, help="of the head that answers; the model chooses otherwise")
 
 
-def read_question(parser, argv):
+def read_question(parser, argv, check=check_folder):
     args = parse(parser, argv)
-    check_folder(args.folder)
+    check(args.folder)
     check_image(args.image)
     return args
 
@@ -104,19 +105,25 @@ def hide_bars():
 
 def explain(argv):
     """`dualvqa explain FOLDER IMAGE QUESTION`"""
-    parser = new_parser("explain", "Draws what spoke for an answer: places of the image, and words of the question.")
+    about = "Draws what would change an answer: places of the image, and words of the question."
+    parser = new_parser("explain", about)
     add_question(parser)
+    maps = f"maps to draw, of {', '.join(MAPS)} (default {MAPS[0]}); the last three need a saved model in PyTorch"
+    parser.add_argument("--maps", nargs="+", choices=MAPS, default=MAPS[:1], metavar="MAP", help=maps)
     parser.add_argument("--answer", help="explain this answer; the model's own when left out")
     parser.add_argument("--output", default="explained.png", help="file to draw into (default explained.png)")
-    args = read_question(parser, argv)
+    args = read_question(parser, argv, check_answering)
     if not os.path.isdir(os.path.dirname(args.output) or "."):
         raise ValueError(f"there is no folder {os.path.dirname(args.output)} to write {args.output} into")
     if not args.output.lower().endswith(DRAWINGS):
         raise ValueError(f"expected --output to end in one of {', '.join(DRAWINGS)}; found {args.output}")
+    from dualvqa.deployment.answerer import open_pipeline
     from dualvqa.trust.explanation import explain
     from dualvqa.trust.explanation_drawing import draw_explanation
 
-    found = explain(load(args.folder), args.image, args.question, args.answer, args.question_type)
+    hide_bars()
+    pipe = open_pipeline(args.folder)
+    found = explain(pipe, args.image, args.question, args.answer, args.question_type, args.maps)
     draw_explanation(found, args.image, args.output)
     print(f"{found.answer} ({found.score:.1%}); written to {args.output}")
     for example in found.evidence or ():

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from dualvqa_light.hidden_places import METHODS
 from processing.image_loading_dualvqa import load_image
 from processing.image_processing_dualvqa import seen_part
 
@@ -20,7 +21,15 @@ OVERLAY = ListedColormap(OVERLAY)
 PANEL = 3.1  # inches
 COLUMNS = 2  # of panels
 CHARACTERS = 33  # of the words below, per panel
-LEGEND = "gradient × input of the words, in units of the logit: blue for the answer, red against it"
+LEGEND = "what the answer's log-odds lose without the word: blue for the answer, red against it"
+ONE_WORD = "one word alone can't be left out"
+TITLES = {
+    "occlusion": "hidden by a window",
+    "rise": "hidden by chance",
+    "grad_cam": "Grad-CAM",
+    "layer_cam": "LayerCAM",
+    "attention": "attention of the question",
+}
 
 
 def draw_explanation(explanation, image, path=None):
@@ -28,20 +37,18 @@ def draw_explanation(explanation, image, path=None):
 
     Args:
         explanation: what `explain` gave.
-        image: what was explained: path, URL, PIL image, array or tensor. A map is stretched over the part that the
-            model saw: all of it, or its centre where the image processor crops.
+        image: what was explained: path, URL, PIL image, array or tensor. A map is stretched over all of it; that of
+            gradients over the part that the model saw, its centre where the image processor crops.
         path: file to write; its ending says which kind.
 
     Returns:
         The matplotlib Figure.
     """
     pixels = as_pixels(image)
-    maps = {"Grad-CAM": explanation.image_map, "LayerCAM": explanation.detail_map}
-    maps["attention of the question"] = explanation.attention_map
-    maps = {name: values for name, values in maps.items() if values is not None}
-    panels = 1 + len(maps)
+    maps = explanation.maps
+    panels, told = 1 + len(maps), explanation.word_scores is not None
     rows, columns = math.ceil(panels / COLUMNS), COLUMNS  # a page is about as wide as two panels
-    lines = lay_out(explanation, CHARACTERS * columns)
+    lines = lay_out(explanation.words, explanation.word_scores, CHARACTERS * columns) if told else []
     heights = (0.9 + PANEL * rows, 0.3 + 0.5 * len(lines))
     figure = Figure(figsize=(PANEL * columns + 0.9, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
@@ -53,15 +60,16 @@ def draw_explanation(explanation, image, path=None):
     places[0].imshow(pixels)
     places[0].set_title("image", fontsize="medium")
     for axes, (name, values) in zip(places[1:], maps.items()):
-        shown = draw_map(axes, pixels, values, explanation.crop)
+        shown = draw_map(axes, pixels, values, None if name in METHODS else explanation.crop)
         height, width = values.shape
         size = f"{height} × {width}" if values.any() else "0 everywhere"
-        axes.set_title(f"{name}, {size}", fontsize="medium")
+        axes.set_title(f"{TITLES[name]}, {size}", fontsize="medium")
     for axes in places:
         axes.set_axis_off()
-    above.colorbar(shown, ax=places, shrink=0.75, label="0 .. 1 of the map's maximum")
+    if maps:
+        above.colorbar(shown, ax=places, shrink=0.75, label="0 .. 1 of the map's maximum")
     words = below.subplots()
-    words.set_title(LEGEND, fontsize="small", loc="left")
+    words.set_title(LEGEND if lines else ONE_WORD, fontsize="small", loc="left")
     draw_words(words, lines, CHARACTERS * columns)
     if path is not None:
         figure.savefig(path, dpi=150)
@@ -86,7 +94,7 @@ def draw_map(axes, pixels, values, crop=None):
     """
     height, width = pixels.shape[:2]
     axes.imshow(Image.fromarray(pixels).convert("L"), cmap="gray", vmin=0, vmax=255)
-    shares = values / (values.max() or 1)
+    shares = values.clip(0) / (values.max() if values.max() > 0 else 1)
     left, top, right, bottom = (edge - 0.5 for edge in seen_part(crop, width, height))
     shown = axes.imshow(
         shares, cmap=OVERLAY, vmin=0, vmax=1, extent=(left, right, bottom, top), interpolation="nearest"
@@ -95,28 +103,22 @@ def draw_map(axes, pixels, values, crop=None):
     return shown
 
 
-def lay_out(explanation, line_width):
-    """Lines of words, then of special tokens: lists of (text, share of the largest score, score, left edge, width).
+def lay_out(words, scores, line_width):
+    """Lines of words: lists of (text, share of the largest score, score, left edge, width).
 
     The score is a text, with as many decimals as show two digits of the largest; widths are in characters.
     """
-    groups = (
-        zip(explanation.tokens, explanation.token_scores),
-        zip(explanation.special_tokens, explanation.special_scores),
-    )
-    largest = np.abs([*explanation.token_scores, *explanation.special_scores]).max(initial=0) or 1
+    largest = np.abs(scores).max(initial=0) or 1
     decimals = max(0, 1 - math.floor(math.log10(largest)))
-    lines = []
-    for group in groups:
-        left = math.inf
-        for text, score in group:
-            number = f"{score:+.{decimals}f}"
-            width = max(len(text), len(number) - 1) + 2
-            if left + width > line_width:
-                lines.append([])
-                left = 0
-            lines[-1].append((text, score / largest, number, left, width))
-            left += width + 1
+    lines, left = [], math.inf
+    for text, score in zip(words, scores):
+        number = f"{score:+.{decimals}f}"
+        width = max(len(text), len(number) - 1) + 2
+        if left + width > line_width:
+            lines.append([])
+            left = 0
+        lines[-1].append((text, score / largest, number, left, width))
+        left += width + 1
     return lines
 
 
@@ -130,5 +132,5 @@ def draw_words(axes, lines, line_width):
             middle["color"] = "white" if abs(share) > 0.7 else "black"
             axes.text(y=0.58 - row, s=text, family="monospace", **middle)
             axes.text(y=0.2 - row, s=number, fontsize="x-small", **middle)
-    axes.set(xlim=(-0.2, line_width + 0.2), ylim=(0.95 - len(lines), 0.95))
+    axes.set(xlim=(-0.2, line_width + 0.2), ylim=(0.95 - max(1, len(lines)), 0.95))
     axes.set_axis_off()

@@ -20,13 +20,14 @@ def explanation():
         answer="red",
         score=0.875,
         question_type="open_ended",
-        image_map=np.array([[0.0, 2.0], [1.0, 0.0], [0.5, 0.0]]),
-        attention_map=np.array([[0.1, 0.2], [0.3, 0.1], [0.1, 0.1]]),
-        tokens=["what", "$color$", "is", "it", "?"],
-        token_scores=np.array([0.012, -0.049, 0.0, 0.001, 0.003]),
-        special_tokens=["[CLS]", "[SEP]"],
-        special_scores=np.array([0.01, -0.02]),
-        detail_map=np.eye(12, 8),
+        maps={
+            "occlusion": np.array([[0.0, 2.0], [1.0, 0.0], [0.5, 0.0]]),
+            "attention": np.array([[0.1, 0.2], [0.3, 0.1], [0.1, 0.1]]),
+            "layer_cam": np.eye(12, 8),
+        },
+        words=["what", "$color$", "is", "it", "?"],
+        word_scores=np.array([0.012, -0.049, 0.0, 0.001, 0.003]),
+        evidence=[{"image": "one.png", "question": "what?", "answer": "mauve", "similarity": 0.5, "weight": 0.25}],
     )
 
 
@@ -38,8 +39,10 @@ def test_the_drawing_says_what_was_asked_and_answered_and_what_each_word_scored(
     image = Image.new("RGB", (20, 30), "red")
     figure = draw_explanation(explanation, image, tmp_path / "explained.png")
     found = texts(figure)
-    assert "what $color$ is it?  →  red (87.5%)" in found
-    assert {"Grad-CAM, 3 × 2", "LayerCAM, 12 × 8", "attention of the question, 3 × 2", "[SEP]", "-0.020"} <= set(found)
+    said = " ".join(found).replace("\n", " ")
+    assert "what $color$ is it?  →  red (87.5%)" in said
+    assert "remembered: what? → mauve (one.png), 25% of the vote" in said
+    assert {"hidden by a window, 3 × 2", "LayerCAM, 12 × 8", "attention of the question, 3 × 2", "+0.012"} <= set(found)
     assert found[found.index("$color$") + 1] == "-0.049"
     with Image.open(tmp_path / "explained.png") as drawn:
         assert drawn.width > 800 and len(drawn.convert("RGB").getcolors(2**20)) > 50
@@ -49,30 +52,31 @@ def test_maps_cover_the_whole_image_as_shares_of_their_maximum(explanation):
     figure = draw_explanation(explanation, np.zeros((30, 20, 3), dtype=np.uint8))
     image, grey, overlay, *_ = [shown for axes in figure.axes for shown in axes.get_images()]
     assert image.get_array().shape == (30, 20, 3) and grey.get_extent() == overlay.get_extent()
-    np.testing.assert_array_equal(overlay.get_array(), explanation.image_map / 2)
+    np.testing.assert_array_equal(overlay.get_array(), explanation.maps["occlusion"] / 2)
 
 
-def test_of_a_cropped_image_the_maps_cover_the_part_that_was_seen(explanation):
+def test_of_a_cropped_image_maps_of_gradients_cover_the_part_that_was_seen_and_those_of_hiding_all(explanation):
     crop = {"size": {"shortest_edge": 40}, "crop_size": {"height": 30, "width": 20}}
     figure = draw_explanation(replace(explanation, crop=crop), np.zeros((100, 80, 3), dtype=np.uint8))
-    _, grey, overlay, *_ = [shown for axes in figure.axes for shown in axes.get_images()]
+    _, grey, hiding, _, overlay, *_ = [shown for axes in figure.axes for shown in axes.get_images()]
+    assert hiding.get_extent() == grey.get_extent()
     assert tuple(overlay.get_extent()) == (19.5, 59.5, 79.5, 19.5)
     assert tuple(grey.get_extent()) == (-0.5, 79.5, 99.5, -0.5)
     assert grey.axes.get_xlim() == (-0.5, 79.5) and grey.axes.get_ylim() == (99.5, -0.5)
 
 
-def test_a_map_of_zeros_is_named_and_one_that_is_missing_left_out(explanation):
-    empty = replace(explanation, image_map=np.zeros((3, 2)), attention_map=None)
+def test_a_map_of_zeros_is_named_and_so_are_missing_words(explanation):
+    empty = replace(explanation, maps={"occlusion": np.zeros((3, 2))}, words=["what"], word_scores=None)
     found = texts(draw_explanation(empty, Image.new("L", (20, 30))))
-    assert "Grad-CAM, 0 everywhere" in found and not [text for text in found if "attention" in text]
+    assert "hidden by a window, 0 everywhere" in found and "one word alone can't be left out" in found
+    assert "image" in texts(draw_explanation(replace(empty, maps={}), Image.new("L", (20, 30))))
 
 
-def test_words_fill_lines_and_special_tokens_stand_apart(explanation):
-    lines = lay_out(explanation, line_width=24)
+def test_words_fill_lines(explanation):
+    lines = lay_out(explanation.words, explanation.word_scores, line_width=24)
     assert [[word for word, *_ in line] for line in lines] == [
         ["what", "$color$"],
         ["is", "it", "?"],
-        ["[CLS]", "[SEP]"],
     ]
     assert all(left + width <= 24 for line in lines for *_, left, width in line)
     assert lines[0][1][1] == -1.0 and lines[1][0][2] == "+0.000"

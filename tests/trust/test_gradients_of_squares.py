@@ -8,7 +8,7 @@ import torch
 from helpers import ANSWERS, TEXT
 from scipy.stats import spearmanr
 
-from dualvqa.trust.explanation import explain
+from dualvqa.trust.gradients import explain_by_gradients as explain
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
 from processing import DualVQAImageProcessor, DualVQAProcessor
 

@@ -1,0 +1,98 @@
+"""What would change an answer: places of the image and words of the question, found by hiding them.
+
+It needs no gradients, and so works for whatever answers: PyTorch, ONNX files in fp32 or int8, ensembles.
+"""
+
+import sys
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import hidden_places, hidden_words
+from .scoring import ScoredAnswer
+
+SHOWN_EVIDENCE = 3
+
+
+@dataclass
+class Explanation:
+    """What would change an answer.
+
+    Args:
+        question, answer: what was asked, and the answer that is explained.
+        score: probability of the answer, as the pipeline gives it.
+        question_type: the answer's head, "binary" or "open_ended".
+        maps: name -> (h, w) over the image, the first one the best that was asked for. Those of hiding are in units of
+            the log-odds, see `hidden_places`.
+        words: the words and punctuation marks of the question.
+        word_scores: (n,) what the answer's log-odds lose without each, positive for the answer and negative against it,
+            see `hidden_words`. None for a question of one word.
+        evidence: examples of the model's memory that spoke for the answer, the most similar first, each a dict with `image`, `question`,
+            `answer`, `similarity` and `weight`. None of a model without a memory or its texts.
+        crop: `size` and `crop_size` of an image processor that shows the model the centre of an image alone: maps that
+            come of gradients are of that part. None where it shows all of it.
+    """
+
+    question: str
+    answer: str
+    score: float
+    question_type: str
+    maps: dict = field(default_factory=dict)
+    words: list = field(default_factory=list)
+    word_scores: np.ndarray | None = None
+    evidence: list | None = None
+    crop: dict | None = None
+
+
+def explain(pipe, image, question, answer=None, question_type=None, maps=("occlusion",)):
+    """Explains one answer to one question about one image by hiding places and words.
+
+    Args:
+        pipe: a [`LightPipeline`], or one of transformers with its methods: on PyTorch, on ONNX files, an ensemble.
+        image, question: what the pipeline takes, one of each.
+        answer: the answer to explain; the pipeline's best one when left out.
+        question_type: "binary" or "open_ended" chooses the head; the pipeline does when left out.
+        maps: names of `hidden_places.METHODS`.
+
+    Returns:
+        [`Explanation`]. What can't be had, such as a map of an image of 8 pixels, is left out with a warning.
+
+    Raises:
+        ValueError: an image or a question that can't be asked about, an answer, a type or a map that there isn't.
+    """
+    unknown = [name for name in maps if name not in hidden_places.METHODS]
+    if unknown:
+        raise ValueError(f"expected maps to be of {', '.join(hidden_places.METHODS)}; found {unknown[0]!r}")
+    scored = ScoredAnswer(pipe, image, question, answer, question_type)
+    found = Explanation(question, scored.answer, scored.score, scored.question_type)
+    for name in maps:
+        values = attempt(f"map {name}", hidden_places.METHODS[name], scored.of_images, scored.image)
+        if values is not None:
+            found.maps[name] = values
+    words = attempt("scores of the words", hidden_words.leave_some_out, scored.of_questions, question)
+    found.words, found.word_scores = words or ([question.strip()], None)
+    if has_examples(pipe):
+        options = {"question_type": found.question_type, "abstain": False, "evidence": SHOWN_EVIDENCE}
+        answers = pipe(image, question, top_k=sys.maxsize, **options)
+        found.evidence = next(item["evidence"] for item in answers if item["answer"] == found.answer)
+    return found
+
+
+def has_examples(pipe):
+    """Whether a pipeline can say which examples of its memory spoke for an answer."""
+    if hasattr(pipe, "members"):
+        return False
+    if not hasattr(pipe, "model"):
+        return pipe.evidence is not None
+    memory = getattr(pipe.model, "memory", None)
+    return memory is not None and memory.texts is not None
+
+
+def attempt(what, function, *arguments):
+    """What a function returns; None and a warning where it can't."""
+    try:
+        return function(*arguments)
+    except (ValueError, MemoryError) as error:
+        warnings.warn(f"the {what} can't be had and is left out: {error}", stacklevel=3)
+        return None
