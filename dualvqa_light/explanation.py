@@ -28,8 +28,8 @@ class Explanation:
         words: the words and punctuation marks of the question.
         word_scores: (n,) what the answer's log-odds lose without each, positive for the answer and negative against it,
             see `hidden_words`. None for a question of one word.
-        evidence: examples of the model's memory that spoke for the answer, the most similar first, each a dict with `image`, `question`,
-            `answer`, `similarity` and `weight`. None of a model without a memory or its texts.
+        evidence: examples of the memory that spoke for the answer, the most similar first, each a dict with `image`,
+            `question`, `answer`, `similarity` and `weight`. None of a model without a memory or its texts.
         crop: `size` and `crop_size` of an image processor that shows the model the centre of an image alone: maps that
             come of gradients are of that part. None where it shows all of it.
     """
