@@ -31,7 +31,9 @@ def predict(argv):
 def predict_file(argv):
     parser = new_parser("predict", ABOUT)
     parser.add_argument("folder", help="a saved model, its id on the Hub, or what dualvqa export wrote")
-    parser.add_argument("data", help="a file, or a pattern of several in quotes: JSON Lines, CSV, Parquet, .tar, ...")
+    about = "a file, or a pattern of several in quotes: JSON Lines, CSV, Parquet, .tar, ...; or a data set on the Hub"
+    parser.add_argument("data", help=f"{about}, or a folder laid out as one")
+    parser.add_argument("--split", help="of a data set on the Hub or a folder; test when left out, or the only one")
     parser.add_argument("--output", required=True, help="the file to write, ending in .jsonl, .csv or .parquet")
     parser.add_argument("--shard", help="3/16: only the third of sixteen parts, into OUTPUT-00003-of-00016.jsonl")
     parser.add_argument("--question_type", choices=TYPES, help="of the head that answers; the model chooses otherwise")
@@ -44,7 +46,7 @@ def predict_file(argv):
         parser.add_argument(f"--{name}", help=flags[name].help.replace("%", "%%"), **switch)
     args = parse(parser, argv)
     check_answering(args.folder)
-    if not set("*?[") & set(args.data) and not os.path.isfile(args.data):
+    if not set("*?[") & set(args.data) and not os.path.exists(args.data) and not may_be_on_hub(args.data):
         raise ValueError(f"expected a file of questions, found {args.data}: no such file")
     given = {name: value for name, value in vars(args).items() if value is not None and value is not False}
     of_data = {name: flags[name].read_text(given.pop(name)) for name in OF_DATA if name in given}
@@ -55,6 +57,12 @@ def predict_file(argv):
     show_messages()
     with command_line():
         predict(given.pop("folder"), given.pop("data"), given.pop("output"), DataArguments(**of_data), **given)
+
+
+def may_be_on_hub(data):
+    """Whether a name may be OWNER/NAME: a file's has an ending, or a folder that is there."""
+    owner, _, name = data.partition("/")
+    return bool(name) and "/" not in name and "." not in name and not os.path.exists(owner) and owner.strip(".~") != ""
 
 
 def merge(argv):

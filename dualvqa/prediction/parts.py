@@ -47,8 +47,10 @@ def merge_predictions(output):
         The number of rows.
 
     Raises:
-        ValueError: a part is missing, not whole, changed since, or of another run than others; or the output is there.
+        ValueError: a part is missing, not whole, changed since, another part than its name says, or of another run than
+            others; or the output is there.
     """
+    output = os.fspath(output)
     kind = output_kind(output)
     if os.path.exists(output):
         raise ValueError(f"{output} is there already: delete it, or leave it")
@@ -59,7 +61,7 @@ def merge_predictions(output):
         parts = ", ".join(map(str, counts)) or "none"
         raise ValueError(f"expected the parts {part_path(output, 1, 2)} and so on, of one number; found {parts}")
     paths = [part_path(output, number, counts[0]) for number in range(1, counts[0] + 1)]
-    records = {path: checked_record(path) for path in paths}
+    records = {path: checked_record(path, f"{number}/{counts[0]}") for number, path in enumerate(paths, start=1)}
     first = records[paths[0]]
     for path, record in records.items():
         for name in ("model", "data", "settings"):
@@ -78,11 +80,14 @@ def merge_predictions(output):
     return sum(record["rows"] for record in records.values())
 
 
-def checked_record(path):
+def checked_record(path, shard):
     if not os.path.exists(path):
         raise ValueError(f"{path} is missing: run that part, with --shard")
     record = read_record(path)
     if not record["whole"]:
         raise ValueError(f"{path} is not whole, it has {record['rows']} rows: start its run again, and it goes on")
+    if record["part"] != {"shard": shard}:
+        found = record["part"].get("shard") or "no shard"
+        raise ValueError(f"{path} is by its record {found}, and by its name {shard}: give it its own name again")
     check_whole(path, record)
     return record

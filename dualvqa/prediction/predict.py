@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 
 from processing import DataArguments
+from processing.hub_rows import is_hub, open_hub
 from processing.predictions import said_of, with_answer
 from processing.row_streams import PassingRows, open_rows
 from processing.wording import python_words
@@ -31,6 +32,7 @@ class PredictionArguments:
     """How questions are answered, and which of them.
 
     Args:
+        split: of a data set on the Hub, or of a folder laid out as one; "test" when left out, or the only one.
         shard: "3/16" for the third of sixteen parts of the rows.
         top_k: answers of each question.
         question_type: "binary" or "open_ended" chooses the head; the model does when left out.
@@ -39,6 +41,7 @@ class PredictionArguments:
         device: of PyTorch, such as "cuda:1"; a GPU if there is one when left out.
     """
 
+    split: str | None = None
     shard: str | None = None
     top_k: int = 5
     question_type: str | None = None
@@ -56,6 +59,16 @@ class PredictionArguments:
         if self.question_type not in (None, "binary", "open_ended"):
             raise ValueError(f"question_type must be binary or open_ended, found {self.question_type!r}")
         self.workers = self.workers or min(8, os.cpu_count() or 1)
+
+    def rows(self, data, data_args):
+        """The rows as a `RowStream`."""
+        if is_hub(data):
+            return open_hub(data, data_args, self.split)
+        if self.split is not None:
+            raise ValueError(
+                f"split={self.split!r} is for a data set of the Hub or a folder; found another kind of data"
+            )
+        return open_rows(data, data_args)
 
     def answers(self, model, sources):
         options = {"top_k": self.top_k, "question_type": self.question_type}
@@ -76,7 +89,8 @@ def predict(model, data, output, data_args=None, **settings):
 
     Args:
         model: a saved folder or its id on the Hub, or what `dualvqa export` wrote; or a `DualVQAPipeline`.
-        data: a file, a pattern of files, a list of them; or rows in Python, a generator too: see `open_rows`.
+        data: a file, a pattern of files, a list of them; the id of a data set on the Hub, or a folder laid out as one,
+            which are streamed; or rows in Python, a generator too: see `open_rows`.
         output: the file to write, JSON Lines, CSV or Parquet by its name.
         data_args: [`DataArguments`] with all else about the data: `image_dir`, `image_column` and so on.
         **settings: fields of [`PredictionArguments`], such as `shard="3/16"`, which writes a part of the rows to
@@ -92,7 +106,7 @@ def predict(model, data, output, data_args=None, **settings):
     """
     settings, output = PredictionArguments(**settings), os.fspath(output)
     data_args = DataArguments() if data_args is None else dataclasses.replace(data_args)
-    kind, stream = output_kind(output), open_rows(data, data_args)
+    kind, stream = output_kind(output), settings.rows(data, data_args)
     if settings.shard:
         if isinstance(stream, PassingRows):
             raise ValueError("--shard needs rows whose number is known, and those of a generator are not")
@@ -119,11 +133,13 @@ def write_answers(kind, output, stream, answers, data_args, settings):
         logger.info("%s is whole: there is nothing to do", output)
         return summary(output, values, Rate(values["rows"]))
     total = stream.count()
-    start, stop = part_rows(total, settings.batch_size, *read_shard(settings.shard)) if settings.shard else (0, total)
+    number, parts = read_shard(settings.shard or "1/1")
+    start, end = part_rows(total, settings.batch_size, number, parts) if settings.shard else (0, total)
+    stop = None if number == parts else end  # to the end: a data set's card may say fewer rows than there are
     columns = values.get("columns") or (output_columns(stream) if kind.is_table else None)
     if values["rows"]:
         logger.info("%s has %d rows already: going on behind them", output, values["rows"])
-    rate = Rate(None if stop is None else stop - start, values["rows"])
+    rate = Rate(None if end is None else end - start, values["rows"])
     questions = read_questions(stream, data_args, start + values["rows"], stop)
     batches = answered(answers, questions, settings.batch_size, settings.workers)
     batches = begun(batches, values["rows"] > values["bad"], is_part=settings.shard is not None)

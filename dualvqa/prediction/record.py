@@ -9,6 +9,7 @@ import os
 
 from filelock import FileLock, Timeout
 
+from processing.hub_rows import HubRows
 from processing.row_streams import HeldRows, PassingRows
 from processing.rows import row_fields
 
@@ -120,7 +121,13 @@ def data_digest(stream):
     """What tells whether data are the same: of each file, or of rows in Python; None of rows that pass only once."""
     if isinstance(stream, PassingRows):
         return None
-    return [rows_digest(file) if held_in_python(file) else file_digest(file.source) for file in stream.files]
+    return [digest_of(file) for file in stream.files]
+
+
+def digest_of(file):
+    if isinstance(file, HubRows):
+        return file.digest
+    return rows_digest(file) if held_in_python(file) else file_digest(file.source)
 
 
 def held_in_python(file):

@@ -1,6 +1,7 @@
 """predict: a file of questions becomes a file of answers row by row, in parts, and goes on where it stopped."""
 
 import json
+import shutil
 
 import pandas
 import pytest
@@ -122,6 +123,23 @@ def test_a_shard_of_bad_rows_is_written_and_merges(asked, rows, image_folder, tm
     assert [part["bad"] for part in found] == [0, 11] and "none of the first 11 rows can be answered" in caplog.text
     assert merge_predictions(f"{tmp_path}/out.jsonl") == 23
     assert (tmp_path / "out.jsonl").read_bytes() == open(whole, "rb").read()
+
+
+def test_a_part_under_another_parts_name_is_not_merged(asked, rows, image_folder, tmp_path):
+    file = write_jsonl(image_folder / "rows.jsonl", rows)
+    one, two = (asked(file, shard=f"{number}/2")["output"] for number in (1, 2))
+    for end in ("", ".record.json"):  # as a copy under a wrong name leaves them
+        (tmp_path / "kept").write_bytes(open(one + end, "rb").read())
+        shutil.copy(two + end, one + end)
+        shutil.copy(tmp_path / "kept", two + end)
+    with pytest.raises(ValueError, match="00001-of-00002.jsonl is by its record 2/2, and by its name 1/2"):
+        merge_predictions(tmp_path / "out.jsonl")
+    whole = asked(file, "whole.jsonl")["output"]
+    for end in ("", ".record.json"):
+        shutil.copy(whole + end, one + end)
+    with pytest.raises(ValueError, match="is by its record no shard, and by its name 1/2"):
+        merge_predictions(f"{tmp_path}/out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 @pytest.mark.slow
