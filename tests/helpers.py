@@ -19,6 +19,7 @@ ROOT = TESTS.parent
 ANSWERS = ["red", "green", "blue"]
 QUESTIONS = ["what color is it?", "is it red?", "is there a blue square in the picture?", "which color has the shape?"]
 COLOR, RED = QUESTIONS[:2]
+PIXELS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 TEXT = {"model_type": "distilbert", "dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}
 # The vision tower of tests that ask something of MobileNet; the others have two blocks of a ResNet, in half the time.
 MOBILENET = {"architecture": "mobilenet_v3_small", "image_size": 32, "batch_norm_momentum": 1.0}
@@ -105,6 +106,15 @@ def load(folder, **options):
 def assert_same_logits(one, other, **tolerance):
     for name in LOGITS:
         torch.testing.assert_close(one[name], other[name], **tolerance)
+
+
+def teach(pipe):
+    """Has a model remember six answers about images of one colour, and one that was taught; gives images, questions."""
+    images = [Image.new("RGB", (40, 30), color) for color in ANSWERS]
+    pairs = [(image, question) for image in images for question in (COLOR, RED)]
+    pipe.memory.build(*zip(*pairs), ["red", "yes", "green", "no", "blue", "no"])
+    pipe.memory.add(images[:1], ["what is there?"], ["mauve"])
+    return images, [COLOR, RED, "what is there?"]
 
 
 def same_answers(found, expected):

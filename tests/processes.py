@@ -4,6 +4,7 @@ A new interpreter computes for ten seconds until torch, transformers and this pa
 at once and is as clean. The one that they are forked from is a fork of the test process, before its first test.
 """
 
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -31,6 +32,8 @@ def begin_server():
     if pid == 0:
         try:
             os.close(kept_open)
+            gc.collect()
+            gc.freeze()  # every training looks through what isn't frozen
             sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__  # not those of pytest
             forkserver.main(listener.detach(), alive, preload=[])
         finally:

@@ -1,8 +1,8 @@
 """Fixtures that the tests share: a tiny model, its tokenizer, images, a data file, a recipe. Nothing is downloaded."""
 
+import copy
 import functools
 import gc
-import hashlib
 import os
 import shutil
 import tempfile
@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ANSWERS, QUESTIONS, TEXT, short_run, write_images, write_jsonl
+from helpers import ANSWERS, PIXELS, QUESTIONS, TEXT, short_run, teach, write_images, write_jsonl
 from hypothesis import HealthCheck, settings
 from PIL import Image
 from processes import begin_server
 from towers import vision_config
 
-from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline
 from processing import DualVQAImageProcessor, DualVQAProcessor, train_tokenizer
 
 # The same few examples every time; `--hypothesis-profile long` tries many others.
@@ -131,6 +131,25 @@ def tiny_model(tiny_config):
     return build
 
 
+@pytest.fixture(scope="session")
+def balanced_model(tiny_model, new_processor):
+    """A model of token and grid states whose router gives half of the questions to each head; it is read only."""
+    torch.manual_seed(0)
+    model, read = tiny_model(fusion_type="cross_attention"), new_processor()(text=QUESTIONS, return_tensors="pt")
+    with torch.no_grad():
+        scores = model(**read, pixel_values=PIXELS).question_type_logits
+        model.question_type_head.bias[1] -= (scores[:, 1] - scores[:, 0]).quantile(0.5)
+    return model
+
+
+@pytest.fixture(scope="session")
+def taught_model(balanced_model, new_processor):
+    """The same with a memory of which an answer was taught, and the answers of the memory; it is read only."""
+    pipe = DualVQAPipeline(copy.deepcopy(balanced_model), new_processor())
+    teach(pipe)
+    return pipe.model, pipe.processor.memory_answers
+
+
 @pytest.fixture
 def batch(tokenizer):
     """Four questions about three images: yes/no, open-ended, yes/no, open-ended outside the vocabulary."""
@@ -153,39 +172,17 @@ def labels():
 
 @pytest.fixture(scope="session")
 def quick_exports(tmp_path_factory):
-    """The same tower is exported to ONNX once by all processes; torch's operators are read once: it takes seconds."""
+    """The same part is exported to ONNX once by all processes; torch's operators are read once: it takes seconds."""
+    from known_exports import known_again
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     from dualvqa.deployment import onnx_export
 
-    original, folder = onnx_export.export_part, tmp_path_factory.getbasetemp()
+    folder = tmp_path_factory.getbasetemp()
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    towers = {onnx_export.VisionPart: "vision", onnx_export.TextPart: "text"}
-
-    def export_part(part, path, size):
-        tower = towers.get(type(part))
-        if tower is None:
-            return original(part, path, size)
-        weights, config = getattr(part.model, f"{tower}_encoder").state_dict().values(), part.model.config
-        read = config.fusion_type, config.text_pooling  # states of a grid and of tokens, or pooled vectors
-        fields = getattr(config, f"{tower}_config").to_dict()
-        fields = {
-            name: fields[name] for name in fields if name not in ("dtype", "transformers_version", "_name_or_path")
-        }
-        key = (tower, size if tower == "vision" else None, read, fields)
-        key = hashlib.sha256(repr(key).encode())
-        for tensor in weights:
-            key.update(tensor.numpy().tobytes())
-        known = folder / f"{key.hexdigest()}.onnx"
-        if not known.exists():
-            original(part, path, size)
-            shutil.copy(path, f"{known}.{os.getpid()}")
-            os.replace(f"{known}.{os.getpid()}", known)
-        shutil.copy(known, path)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
-        patch.setattr(onnx_export, "export_part", export_part)
+        patch.setattr(onnx_export, "export_part", known_again(onnx_export.export_part, folder))
         yield
 
 

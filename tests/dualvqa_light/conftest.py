@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import COLOR, QUESTIONS, RED
+from helpers import PIXELS, QUESTIONS
 from PIL import Image
 
 from dualvqa.deployment.onnx_export import export_onnx
@@ -16,34 +16,21 @@ CALIBRATION = {
 }
 
 
-def share_out(model, processor):
-    """Has the router give half of the questions to each head, and half of those answers be unfamiliar."""
-    with torch.no_grad():
-        output = model(**processor(text=QUESTIONS, return_tensors="pt"), pixel_values=torch.randn(4, 3, 32, 32))
-        binary, open_ended = output.question_type_logits.T
-        model.question_type_head.bias[1] -= (open_ended - binary).quantile(0.5)
-    for name in ("binary", "open_ended"):
-        energies = -output[f"{name}_logits"].logsumexp(dim=-1)
-        processor.calibration["familiarity"][f"{name}_energy"] = energies.quantile(0.5).item()
-
-
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory, tiny_model, new_processor, quick_exports):
+def exported(tmp_path_factory, balanced_model, taught_model, new_processor, quick_exports):
     """A folder that was exported from a calibrated model with a memory, and the PyTorch pipeline of the same model."""
-    torch.manual_seed(0)
     processor = new_processor()
     processor.calibration = copy.deepcopy(CALIBRATION)
     processor.answer_rules = {"yes_answers": ["ja"], "no_answers": ["nein"]}
-    model = tiny_model(fusion_type="cross_attention")
-    pipe = DualVQAPipeline(model, processor)
-    share_out(model, processor)
-    images = [Image.new("RGB", (40, 30), color) for color in ("red", "green", "blue")]
-    pairs = [(image, question) for image in images for question in (COLOR, RED)]
-    pipe.memory.build(*zip(*pairs), ["red", "ja", "green", "nein", "blue", "nein"])
-    pipe.memory.add(images[:1], ["what is there?"], ["mauve"])
+    model, processor.memory_answers = copy.deepcopy(taught_model)
+    with torch.no_grad():
+        output = balanced_model(**processor(text=QUESTIONS, return_tensors="pt"), pixel_values=PIXELS)
+    for name in ("binary", "open_ended"):  # half of the answers are unfamiliar
+        energies = -output[f"{name}_logits"].logsumexp(dim=-1)
+        processor.calibration["familiarity"][f"{name}_energy"] = energies.quantile(0.5).item()
     folder = tmp_path_factory.mktemp("exported")
-    export_onnx(copy.deepcopy(pipe.model), folder, processor)
-    return folder, pipe
+    export_onnx(copy.deepcopy(model), folder, processor)
+    return folder, DualVQAPipeline(model, processor)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
 """The same recipe is the same run, however its batches are cut: real processes, with gloo between them."""
 
+import functools
 import json
+import os
 import signal
 import sys
+import tempfile
 
 import distributed_interruption
 import distributed_predictions
@@ -12,7 +15,8 @@ import torch
 import yaml
 from accelerate.commands import accelerate_cli
 from helpers import ROOT, TESTS, TINY
-from processes import forked
+from processes import as_main, begun, forked
+from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 from training_helpers import start
 
 from dualvqa.run import main as run_vqa
@@ -26,14 +30,34 @@ def launch(processes, *arguments):
     """Runs distributed_steps.py as a user would start it."""
     command = ["accelerate", "launch", "--config_file", ROOT / "launch" / "cpu.yaml", "--num_processes", processes]
     command += [TESTS / "distributed_steps.py", *arguments]
-    # Beside the script lies the folder of tests for `processing`, which must not be taken for the package.
-    ended = forked(accelerate, list(map(str, command)), environment={"PYTHONPATH": str(ROOT)})
-    assert ended.code == 0, ended.output
+    with tempfile.NamedTemporaryFile() as log:
+        ended = forked(accelerate, list(map(str, command)), log.name)
+        assert ended.code == 0, ended.output + log.read().decode()
 
 
-def accelerate(command):
-    sys.argv = command
+def accelerate(command, log):
+    """The launcher, each of whose processes is forked with the environment and the words that it gives to it."""
+    sys.argv, subprocess_handler.Popen = command, functools.partial(Forked, log)
     accelerate_cli.main()
+
+
+class Forked:
+    """What the launcher asks of a process, for `python -u script *words`."""
+
+    def __init__(self, log, args, env, **options):
+        assert args[:2] == (sys.executable, "-u"), args
+        self.process = begun(as_main, args[2], list(args[3:]), environment=env, output=open(log))
+        self.pid = self.process.pid
+
+    def poll(self):
+        return self.process.exitcode
+
+    def wait(self, timeout=None):
+        self.process.join(timeout)
+        return self.poll()
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
 
 
 @pytest.fixture(scope="module")

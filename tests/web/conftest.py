@@ -4,9 +4,8 @@ import subprocess
 
 import pytest
 import torch
-from helpers import QUESTIONS
+from helpers import PIXELS, QUESTIONS
 from picture_files import photo, write_pictures
-from towers import vision_config
 
 from benchmarks.chromium import CHROMIUM
 from dualvqa.deployment.web_export import export_web, quantize
@@ -18,17 +17,12 @@ ASKED = [*QUESTIONS, "Qu'est-ce que c'est, 2 x RED?", "is it red? " * 30]
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory, tiny_model, new_processor):
+def saved(tmp_path_factory, balanced_model, new_processor):
     """A saved model whose router gives questions to both heads, and some of whose answers are unfamiliar."""
-    torch.manual_seed(0)
     processor = new_processor()
     processor.tokenizer.model_max_length = 16
-    model = tiny_model(fusion_type="cross_attention", vision_config=vision_config("resnet"))
     with torch.no_grad():
-        read = processor(text=QUESTIONS, return_tensors="pt", padding=True)
-        output = model(**read, pixel_values=torch.randn(4, 3, 32, 32))
-        binary, open_ended = output.question_type_logits.T
-        model.question_type_head.bias[1] -= (open_ended - binary).quantile(0.5)
+        output = balanced_model(**processor(text=QUESTIONS, return_tensors="pt", padding=True), pixel_values=PIXELS)
     energy = -output.open_ended_logits.logsumexp(dim=-1)
     processor.calibration = {
         "temperatures": TEMPERATURES,
@@ -36,7 +30,7 @@ def saved(tmp_path_factory, tiny_model, new_processor):
         "familiarity": {"open_ended_energy": energy.quantile(0.5).item()},
     }
     folder = tmp_path_factory.mktemp("saved")
-    model.save_pretrained(folder)
+    balanced_model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 
