@@ -8,6 +8,8 @@ import processing
 
 logger = logging.getLogger(__name__)
 
+LIKELY = " (that of some versions turns photos with an EXIF orientation twice)"
+
 
 def tell_other_code(folder):
     """Warns where Python files of a saved folder differ from those that this version would save there.
@@ -17,11 +19,12 @@ def tell_other_code(folder):
     """
     differing = other_code(folder)
     if differing:
+        known = LIKELY if "image_loading_dualvqa.py" in differing else ""
         more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
         logger.warning(
             f"{folder} holds the code of another version ({differing[0]}{more}): what is exported answers as this "
-            f"version does, and the folder itself may not, opened with its own code (earlier code turned photos with "
-            f"an EXIF orientation twice). `dualvqa renew {folder}` gives it this version's code"
+            f"version does, and the folder itself may not, opened with its own code{known}. `dualvqa renew {folder}` "
+            f"gives it this version's code"
         )
 
 
