@@ -120,6 +120,18 @@ def check(found, rows, pipe):
     }
 
 
+def found(middle, became, growth):
+    """What the measurement shows, in words."""
+    pytorch, light, served = middle.values()
+    wrong = sum(became.values()) - became["requests"]
+    kept = "none was lost, answered twice or mixed up" if not wrong else "SOME WERE LOST OR MIXED UP: see below"
+    return (
+        f"**Found:** the server answers {served / pytorch:.2f} times as many questions a second as the PyTorch pipeline "
+        f"does in process, and {served / light:.2f} times as many as the light one; of {became['requests']:,} requests "
+        f"{kept}, and its memory grew by {max(0.0, growth):.1f} MiB."
+    )
+
+
 def main():
     parser = build_parser(__doc__)
     parser.add_argument("--folder", required=True, help="a saved model")
@@ -173,7 +185,8 @@ def main():
     text += f"{args.embedding_cache_mib} MiB of embeddings kept. {machine()}.\n"
     print(text)
     if args.output:
-        write_page(args.output, f"# Serving\n\n```bash\n{command()}\n```\n\n{text}")
+        heading = f"# Serving\n\n{found(middle, became, growth)}\n\n```bash\n{command()}\n```\n\n"
+        write_page(args.output, heading + text)
     if became["lost"] or became["answered twice"] or became["another request's id"]:
         sys.exit("requests were lost or mixed up")
 
