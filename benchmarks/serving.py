@@ -127,8 +127,8 @@ def found(middle, became, growth):
     kept = "none was lost, answered twice or mixed up" if not wrong else "SOME WERE LOST OR MIXED UP: see below"
     return (
         f"**Found:** the server answers {served / pytorch:.2f} times as many questions a second as the PyTorch "
-        f"pipeline does in process, and {served / light:.2f} times as many as the light one; of {became['requests']:,} requests "
-        f"{kept}, and its memory grew by {max(0.0, growth):.1f} MiB."
+        f"pipeline does in process, and {served / light:.2f} times as many as the light one; of "
+        f"{became['requests']:,} requests {kept}, and its memory grew by {max(0.0, growth):.1f} MiB."
     )
 
 
