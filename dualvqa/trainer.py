@@ -15,11 +15,12 @@ from dualvqa.training.teacher import ask_teacher, check_teacher
 from dualvqa.training.trainer import DualHeadTrainer
 from dualvqa.trust.arguments import CalibrationArguments
 from dualvqa.trust.calibrating import calibrate
+from dualvqa.trust.cross_fitting_of_trainer import CrossFittingMixin
 from dualvqa.trust.memory_of_trainer import MemoryMixin
 from dualvqa.trust.metrics import score_figures
 from dualvqa.trust.remembering import check_memory
 from dualvqa.trust.retraining import RetrainingMixin
-from modeling_dualvqa.card_notes_dualvqa import memory_note, refit_note
+from modeling_dualvqa.card_notes_dualvqa import cross_fit_note, memory_note, refit_note
 from processing import decoded, ranked_arrays, write_predictions
 from processing.python_rows import is_canonical, own_fields, source_rows
 from processing.wording import speaking_python
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
     *("__init__", "train", "evaluate", "predict", "calibrate", "refit", "build_memory", "write_predictions"),
     "write_report",
 )
-class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
+class DualVQATrainer(CrossFittingMixin, RetrainingMixin, MemoryMixin, DualHeadTrainer):
     """[`DualHeadTrainer`] with calibration, files of predictions and the report; all that `run_vqa.py` does.
 
     Args:
@@ -111,11 +112,12 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
             "true", max_risk, risk_of, promise_by, risk_confidence=risk_confidence, fit_familiarity=fit_familiarity
         )
         settings.check_calibration()
-        parts = self.check_calibration(settings)
+        folds = self.out_of_fold is not None
+        parts = None if folds else self.check_calibration(settings)
         if isinstance(self.eval_dataset, dict):
             logger.info("calibrating on the first of several evaluation datasets, %s", next(iter(self.eval_dataset)))
-        figures = calibrate(self, parts, settings)
-        self.calibrated_on = self.parts()["validation"]
+        figures = self.calibrated_by_folds(settings) if folds else calibrate(self, parts, settings)
+        self.calibrated_on = self.parts().get("validation")
         self.keep("calibration", figures)
         self.save_model(_internal_call=True)
         self.create_model_card()
@@ -240,6 +242,7 @@ class DualVQATrainer(RetrainingMixin, MemoryMixin, DualHeadTrainer):
         about = {"title": os.path.basename(os.path.normpath(self.args.output_dir))}
         if self.has_trained:
             notes = {"refit": refit_note(card)} if card.get("refit") else {}
+            notes |= {"cross_fit": cross_fit_note(card)} if card.get("cross_fit") else {}
             notes |= {"memory": memory_note(model.config.memory, card)} if model.config.memory else {}
             return {**about, "data": card["data"], "settings": card["settings"], **notes}
         members = getattr(model, "models", None)  # of an ensemble, whose configuration is the first one's

@@ -61,6 +61,18 @@ def refit_note(record):
     return note
 
 
+def cross_fit_note(record):
+    """What has to be said of figures that come from models of folds."""
+    found = record["cross_fit"]
+    return (
+        f"The model was trained on all {found['questions']:,} questions about {found['images']:,} images, for "
+        f"{found['steps']:,} steps, and nothing is held out of it. Temperatures, thresholds, sets of answers and their "
+        f"figures were found by cross-fitting: {found['folds']} other models, trained for as many steps without one "
+        f"fold of the images each, have scored the questions about these. The promises are exact for such models, and "
+        f"hold for this one as far as it is no worse."
+    )
+
+
 def memory_note(memory, record):
     """What there is to say of a memory.
 

@@ -25,7 +25,16 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .card_notes_dualvqa import WAYS, memory_note, metric_name, own_figure, refit_note, scores_note, yes_and_no
+from .card_notes_dualvqa import (
+    WAYS,
+    cross_fit_note,
+    memory_note,
+    metric_name,
+    own_figure,
+    refit_note,
+    scores_note,
+    yes_and_no,
+)
 
 TASK = "visual-question-answering"
 OWN_TAGS = [TASK, "dualvqa", "custom_code"]
@@ -291,6 +300,7 @@ def result_tables(record):
     """A table for each part: a row for each way of choosing the head, a column for each question type."""
     results, held_out, metric = measured(record), ways(record), metric_name(record.get("answer_rules"))
     blocks = [refit_note(record)] if record.get("refit") else []
+    blocks += [cross_fit_note(record)] if record.get("cross_fit") else []
     if not results:
         return "\n\n".join([*blocks, "Not measured."])
     for part, figures in results:

@@ -245,7 +245,10 @@ def calibration(kept, figures):
         yield from ("", "calibration: none; dualvqa calibrate fits one")
         return
     limit = kept.get("abstention") or {}
-    rows = {f"temperature, {HEADS.get(head, head)}": f"{t:.3g}" for head, t in (kept.get("temperatures") or {}).items()}
+    rows = {"found by": f"cross-fitting in {figures['folds']} folds"} if "folds" in figures else {}
+    rows |= {
+        f"temperature, {HEADS.get(head, head)}": f"{t:.3g}" for head, t in (kept.get("temperatures") or {}).items()
+    }
     if limit:
         below = f"by {limit['by']}" if "by" in limit else f"below {limit['threshold']:.3g}"
         some = "of all questions" if limit.get("risk_of") == "questions" else "of the answers"

@@ -44,6 +44,7 @@ LIMITS = {
     "split_by": ("image", "question", "wording"),
     "train_fraction": "> 0, <= 1",
     "folds": ">= 2",
+    "cross_fit": ">= 2",
     "fold": ">= 0",
     **{name: "> 0" for name in ("max_image_megapixels", "image_cache_gib")},
 }

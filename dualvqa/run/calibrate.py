@@ -18,11 +18,13 @@ def wants_calibration(run):
     args, data, training = run.settings
     if args.calibrate == "false" or not (training.do_train or args.asks_for_calibration):
         return False
-    heads = run.model.config.heads
+    heads, parts = run.model.config.heads, run.parts
+    if training.cross_fit and training.do_train:  # every training question is held out of a fold's model
+        parts = {**parts, "validation": parts["train"]}
     if args.asks_for_calibration:
-        check_possible(run.parts, run.processor, heads, args.fit_familiarity)
+        check_possible(parts, run.processor, heads, args.fit_familiarity)
         return True
-    reason = "--pretrain trains no heads" if data.pretrain else reason_against(run.parts, run.processor, heads)
+    reason = "--pretrain trains no heads" if data.pretrain else reason_against(parts, run.processor, heads)
     if reason:
         logger.info("scores stay as the model gives them: %s", reason)
     return reason is None

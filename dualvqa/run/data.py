@@ -22,6 +22,12 @@ def read_data(run):
     model, data, training = run.settings
     reports = training.do_eval and model.report  # on the answers that training questions alone would give, too
     data.remembered_columns = remembered_columns(run.model)
+    if training.cross_fit:
+        if data.folds:
+            raise ValueError(
+                "--cross_fit cuts folds of its own and trains on all of them: leave out --folds and --fold"
+            )
+        data.validation_fraction = 0.0
     if run.processor is not None:
         settle_rules(data, processor=run.processor, renewed=model.new_answers)
     scores_test = training.do_eval and not training.do_predict
@@ -69,6 +75,8 @@ def check_parts(training_args, parts):
     """Refuses to start where what is asked for at the end has no data."""
     if training_args.do_predict and "test" not in parts:
         raise ValueError(f"--do_predict needs a test part, found {', '.join(parts)}; give --test_file")
+    if training_args.cross_fit and "validation" not in parts and "test" not in parts:
+        training_args.do_eval = False  # what the folds are right for is told with the calibration
     if training_args.do_eval and not ({"validation", "test"} & set(parts)):
         raise ValueError("--do_eval needs a validation or test part; give one, or a --validation_fraction above 0")
     scored = any("answer" in parts[part].column_names for part in REPORTED if part in parts)

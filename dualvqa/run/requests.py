@@ -54,6 +54,13 @@ def check_request(settings):
         raise ValueError("--memory needs --do_train, and can't be with --streaming or --pretrain")
     if settings.refit and (not settings.do_train or settings.streaming or settings.pretrain):
         raise ValueError("--refit needs --do_train, and can't be with --streaming or --pretrain")
+    if settings.cross_fit and (not settings.do_train or settings.streaming or settings.pretrain):
+        raise ValueError("--cross_fit needs --do_train, and can't be with --streaming or --pretrain")
+    if settings.cross_fit and (settings.refit or settings.fit_familiarity or settings.validation_file):
+        raise ValueError(
+            "--cross_fit holds out every training question once and trains the model on all of them: leave out "
+            "--refit, --fit_familiarity and --validation_file"
+        )
     if settings.report_columns and not reported:
         raise ValueError("--report_columns needs --do_eval, and can't be with --pretrain or --report false")
     if settings.streaming and settings.questions_per_image:

@@ -73,8 +73,12 @@ def memory_line(memory, figures):
 def calibration_lines(figures):
     fitted = {HEADS[head]: figures.get(f"{head}_temperature") for head in HEADS}
     fitted = ", ".join(f"{head} {value:.3g}" for head, value in fitted.items() if value is not None)
+    by = ""
+    if "folds" in figures:
+        right = f"{figures['routed_accuracy']:.1%} answered right"
+        by = f", by cross-fitting in {figures['folds']} folds, which don't see what they score ({right})"
     lines = [
-        f"Calibrated on {figures['rows']:,} questions about {figures['images']:,} images: scores were off by "
+        f"Calibrated on {figures['rows']:,} questions about {figures['images']:,} images{by}: scores were off by "
         f"{figures['routed_ece_before']:.1%} on average and now by {figures['routed_ece_after']:.1%}."
     ]
     lines += [f"Temperatures: {fitted}."] if fitted else []

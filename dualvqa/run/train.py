@@ -35,6 +35,8 @@ def prepare_trainer(run):
         freeze_parameters(run.model, training.freeze_parameters)  # so that those that are trained are counted
     if training.refit:
         check_refit(run.trainer)
+    if training.cross_fit and training.do_train:
+        run.trainer.check_cross_fit()
     test = {name: run.parts[name] for name in ("test",) if name in run.parts}
     run.trainer.describe_data(test, training.do_train)
     run.calibrating = wants_calibration(run)

@@ -48,6 +48,14 @@ class FurtherArguments:
             "questions, train anew on all questions, those of the validation part too; in Python call refit()."
         },
     )
+    cross_fit: int | None = field(
+        default=None,
+        metadata={
+            "help": "Calibrate on all training questions, by cross-fitting: train so many more models first, each "
+            "without one fold of the images, whose questions it then scores; temperatures, thresholds and sets come "
+            "from these scores, and the model itself is trained on all questions. In place of a validation part."
+        },
+    )
     memory: bool = field(
         default=False,
         metadata={
@@ -84,6 +92,8 @@ class FurtherArguments:
         self.cache_embeddings = str(self.cache_embeddings).lower()  # in Python and in a recipe true is no word
         if self.cache_embeddings not in ("auto", "true", "false"):
             raise ValueError(f"cache_embeddings must be auto, true or false, found {self.cache_embeddings!r}")
+        if self.cross_fit is not None and (isinstance(self.cross_fit, bool) or self.cross_fit < 2):
+            raise ValueError(f"cross_fit must be a number of folds, at least 2; found {self.cross_fit}")
         if self.image_cache_gib <= 0:
             raise ValueError(
                 f"image_cache_gib must be above 0, found {self.image_cache_gib}; --image_cache false keeps no pixels"

@@ -11,7 +11,17 @@ logger = logging.getLogger(__name__)
 
 # What a push uploads. A run's folder also has the user's own rows (predictions.jsonl), and checkpoints have pickles.
 SHARED_FILES = ["*.json", "*.safetensors", "*.py", "*.txt", "*.model", "README.md"]
-PRIVATE_FILES = ["checkpoint-*", "_*", "embeddings/*", "image_cache/*", "teacher/*", "blind/*", "refit/*", "report*"]
+PRIVATE_FILES = [
+    "checkpoint-*",
+    "_*",
+    "embeddings/*",
+    "image_cache/*",
+    "teacher/*",
+    "blind/*",
+    "refit/*",
+    "folds/*",
+    "report*",
+]
 
 
 class PushingMixin:

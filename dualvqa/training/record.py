@@ -179,4 +179,4 @@ def figures(metrics, prefix):
         for name, value in metrics.items()
         if name.removeprefix(f"{prefix}_").startswith(FIGURES) or prefix == "calibration"
     }
-    return {name: round(value, 6) for name, value in kept.items()}
+    return {name: value if isinstance(value, str) else round(value, 6) for name, value in kept.items()}
