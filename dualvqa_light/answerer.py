@@ -37,6 +37,8 @@ class Answerer:
         "question_type": "string",
         "best_guess": "string",
         "unfamiliar": "bool",
+        "unfamiliar_image": "bool",
+        "unfamiliar_question": "bool",
         "answers": ["string"],
         "scores": ["float64"],
         "error": "string",
@@ -62,7 +64,8 @@ class Answerer:
 
         Returns:
             A dict of lists, the columns always the same, `COLUMNS`: `answer` (None where it was withheld), `score`,
-            `question_type`, `best_guess`, `unfamiliar`; `answers` and `scores`, the best `top_k` of each question;
+            `question_type`, `best_guess`; `unfamiliar`, whether anything is, and `unfamiliar_image` and
+            `unfamiliar_question`, what, None where that isn't known; `answers` and `scores`, the best `top_k` of each;
             `error`, None but for rows that can't be answered, whose other columns are None, False or empty; and those
             to `keep`.
 
@@ -93,12 +96,14 @@ class Answerer:
 def good(best):
     """The columns of a question from its answers, best first."""
     guesses = [item.get("best_guess", item["answer"]) for item in best]
+    foreign = best[0].get("unfamiliar")
     return {
         "answer": best[0]["answer"],
         "score": best[0]["score"],
         "question_type": best[0]["question_type"],
         "best_guess": guesses[0],
-        "unfamiliar": best[0].get("unfamiliar", False),
+        "unfamiliar": foreign is not None,
+        **{f"unfamiliar_{name}": False if foreign is None else foreign[name] for name in ("image", "question")},
         "answers": guesses,
         "scores": [item["score"] for item in best],
         "error": None,
@@ -108,7 +113,8 @@ def good(best):
 def bad(error):
     """The columns of a row that can't be answered."""
     nothing = dict.fromkeys(("answer", "score", "question_type", "best_guess"))
-    return {**nothing, "unfamiliar": False, "answers": [], "scores": [], "error": str(error)}
+    foreign = dict.fromkeys(("unfamiliar", "unfamiliar_image", "unfamiliar_question"), False)
+    return {**nothing, **foreign, "answers": [], "scores": [], "error": str(error)}
 
 
 def as_text(question):

@@ -26,7 +26,7 @@ class Decoder:
 
         Args:
             outputs: name -> array; `<head>_logits` (B, N) of each head, `question_type_logits` (B, 2) where there are
-                two, `novelty` (B,) where the model has it.
+                two; where the model has them `image_novelty` and `question_novelty` (B,), or `novelty` (B,).
         """
         top_k, promises = check_top_k(top_k, coverage), Promises(self.calibration, abstain, coverage, group)
         heads = [name for name in QUESTION_TYPES if f"{name}_logits" in outputs]
@@ -50,7 +50,7 @@ class Decoder:
                 ]
                 items = promises.applied(items, [value * shares[row] for value in best], name)
                 if unfamiliar[row]:
-                    items = [{**item, "unfamiliar": True} for item in items]
+                    items = [{**item, "unfamiliar": unfamiliar[row]} for item in items]
                 results[row] = items
         return results
 
@@ -77,8 +77,23 @@ class Decoder:
         return values / values.sum(axis=-1, keepdims=True)
 
     def unfamiliar(self, outputs, heads):
-        """(B,) whether a question or its image is further from those of training than the limits say."""
+        """What is foreign of each of B questions, "image" and "question" -> bool, None for one that isn't judged; None
+        where nothing is. Compared so that what isn't a number is unfamiliar too."""
         limits = self.calibration.get("familiarity") or {}
+        count = len(outputs[f"{heads[0]}_logits"])
+        judged = {tower: [None] * count for tower in ("image", "question")}
+        for tower in judged:
+            if tower in limits and f"{tower}_novelty" in outputs:
+                judged[tower] = (~(outputs[f"{tower}_novelty"] <= limits[tower])).tolist()
+        over = np.zeros(count, bool)  # by a folder of an earlier version, which can't tell what
+        for name, novelty in self.novelty_of_both(outputs, heads).items():
+            if name in limits:
+                over |= ~(novelty <= limits[name])
+        found = [dict(zip(judged, pair)) for pair in zip(*judged.values())]
+        return [pair if any(pair.values()) or both else None for pair, both in zip(found, over)]
+
+    def novelty_of_both(self, outputs, heads):
+        """The scores that folders of earlier versions have limits for, as the processor's `earlier_scores`."""
         novelty = {} if "novelty" not in outputs else {"distance": outputs["novelty"]}
         for place, name in enumerate(QUESTION_TYPES):
             if name not in heads:
@@ -89,11 +104,7 @@ class Decoder:
             if len(heads) == 2:
                 energy[outputs["question_type_logits"].argmax(axis=-1) != place] = -math.inf
             novelty[f"{name}_energy"] = energy
-        over = np.zeros(len(outputs[f"{heads[0]}_logits"]), bool)
-        for name, limit in limits.items():
-            if name in novelty:
-                over |= ~(novelty[name] <= limit)  # so that what isn't a number is unfamiliar too
-        return over
+        return novelty
 
 
 def choose_heads(router, heads, count, question_type):

@@ -37,7 +37,11 @@ ANSWER = {
             "type": ["number", "null"],
             "description": "The promise that these answers are a set of; null where nothing can be promised.",
         },
-        "unfamiliar": {"type": "boolean", "description": "Unlike what the model was trained on."},
+        "unfamiliar": {
+            "type": "object",
+            "description": "Which of both is unlike what the model was trained on; null where it isn't judged.",
+            "properties": {"image": {"type": ["boolean", "null"]}, "question": {"type": ["boolean", "null"]}},
+        },
     },
 }
 ERRORS = {

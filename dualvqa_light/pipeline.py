@@ -130,9 +130,10 @@ class LightPipeline:
 
         Returns:
             For each question a list of dicts `answer`, `score` (a probability) and `question_type`, and where that is
-            so `best_guess` beside an `answer` of None, and `unfamiliar`; with `evidence` a list of dicts `image`,
-            `question`, `answer`, `similarity` and `weight`, the example's share in the memory's vote. One question
-            gives one such list; a list in a list; a generator a generator.
+            so `best_guess` beside an `answer` of None, and `unfamiliar`, which of both is ({"image": True, "question":
+            False}); with `evidence` a list of dicts `image`, `question`, `answer`, `similarity` and `weight`, the
+            example's share in the memory's vote. One question gives one such list; a list in a list; a generator a
+            generator.
         """
         options = Options.of(options)
         if question is None:

@@ -202,8 +202,8 @@ class DualVQAConfig(CheckedConfig):
         focal_gamma: focusing parameter of the focal loss (Lin et al. 2017, equation 4); 0 is cross-entropy.
         binary_loss_weight, open_ended_loss_weight, question_type_loss_weight: weights of the three loss terms.
         load_balancing_loss_weight: weight of the loss that spreads questions over the experts.
-        familiarity: whether the model has the mean and covariance of its training states; see
-            `familiarity_dualvqa.Familiarity`.
+        familiarity: sizes of what the model has learned of its training states, by "image" and "question", see
+            `familiarity_dualvqa.TowersFamiliarity`; true for the one Gaussian of earlier versions, false for nothing.
         memory: sizes and parameters of the memory of answered questions that the model has, see
             `memory_examples_dualvqa`; None without one.
         layer_norm_eps: epsilon of the layer norms of fusion and heads.
@@ -258,7 +258,7 @@ class DualVQAConfig(CheckedConfig):
     open_ended_loss_weight: float = 1.0
     question_type_loss_weight: float = 0.1
     load_balancing_loss_weight: float = 0.01
-    familiarity: bool = False
+    familiarity: bool | dict = False
     memory: dict | None = None
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02

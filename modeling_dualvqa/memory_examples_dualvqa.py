@@ -185,6 +185,6 @@ def free_bytes():
 
 
 def in_half_precision(state_dict, prefix):
-    """The same tensors, those with that prefix in float16 where they are of another floating type."""
+    """The same tensors, those with that prefix (or one of several) in float16 where they are of another float type."""
     halves = {name: t.half() for name, t in state_dict.items() if name.startswith(prefix) and t.is_floating_point()}
     return {**state_dict, **halves}

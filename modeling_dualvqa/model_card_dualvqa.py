@@ -130,7 +130,7 @@ RISK_OF = {
 }
 FLAGS = (
     "Images and questions unlike those it was trained on get an answer all the same. Many of them are flagged as "
-    "`unfamiliar`, not all; about 1 % of ordinary questions are flagged too."
+    "`unfamiliar`, which says what is ({judged}), not all; about 1 % of ordinary questions are flagged too."
 )
 
 UNTRAINED = """
@@ -213,7 +213,8 @@ def limits(record):
             risk, coverage = found["max_risk"], found["coverage"]
             scores += ABSTAINS.format(threshold=threshold, of=of, wrong=wrong, risk=risk, coverage=coverage)
         if any(name.endswith("_limit") for name in found):
-            unfamiliar = FLAGS
+            judged = [f"the {tower}" for tower in ("image", "question") if f"{tower}_limit" in found]
+            unfamiliar = FLAGS.format(judged=" or ".join(judged) or "in this model image and question together")
     return {"scores": scores, "unfamiliar": unfamiliar}
 
 

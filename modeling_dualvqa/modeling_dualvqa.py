@@ -16,7 +16,7 @@ from .encoders_dualvqa import (
     is_torchvision_name,
     load_torchvision_weights,
 )
-from .familiarity_dualvqa import Familiarity
+from .familiarity_dualvqa import build_familiarity, novelties
 from .feed_forward_dualvqa import load_balancing_loss
 from .fusion_dualvqa import build_fusion, masked_mean
 from .loss_dualvqa import dual_head_loss
@@ -70,7 +70,7 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
             self.open_ended_head = AnswerHead(config, config.open_ended_head_sizes, config.num_answers)
         if len(config.heads) == 2:
             self.question_type_head = nn.Linear(self.text_encoder.hidden_size, 2)
-        self.familiarity = Familiarity(config.fusion_hidden_size) if config.familiarity else None
+        self.familiarity = build_familiarity(config.familiarity, config.fusion_hidden_size)
         self.memory = Memory(config.memory) if config.memory else None
         self.post_init()
         present = {type(module).__name__ for module in self.modules()}  # FSDP refuses the names of classes that aren't
@@ -135,17 +135,14 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         head = AnswerHead(self.config, self.config.open_ended_head_sizes, num_answers)
         self.open_ended_head = head.apply(self._initialize_weights).to(self.device, self.dtype)
 
-    def set_familiarity(self, mean, whitening):
-        """Lets the model say how far a question is from those of training; it is saved with the weights.
+    def set_familiarity(self, familiarity):
+        """Lets the model say how far images and questions are from those of training; it is saved with the weights.
 
         Args:
-            mean, whitening: (D,) and (D, D), see `Familiarity`.
+            familiarity: a `TowersFamiliarity`, see `dualvqa.trust.familiarity.fit_towers`.
         """
-        self.config.familiarity = True
-        self.familiarity = Familiarity(self.config.fusion_hidden_size).to(self.device, self.dtype)
-        with torch.no_grad():
-            self.familiarity.mean.copy_(mean)
-            self.familiarity.whitening.copy_(whitening)
+        self.config.familiarity = familiarity.settings
+        self.familiarity = familiarity.to(self.device)
 
     def forget_familiarity(self):
         """Undoes `set_familiarity`: after more training the states are others."""
@@ -258,15 +255,13 @@ class DualVQAForQuestionAnswering(DualVQAPreTrainedModel):
         if any(label is not None for label in labels.values()):
             loss, _ = dual_head_loss(logits, labels, self.config.loss_weights, gamma=self.config.focal_gamma)
             loss = loss if balance is None else loss + self.config.load_balancing_loss_weight * balance
-        found = mixture = None
+        found, mixture, states = None, None, (text.states, image.states)
         if self.memory is not None and not self.training:
-            logits, found, mixture = self.memory(
-                logits, text.states, image.states, attention_mask, image_index, question_index
-            )
+            logits, found, mixture = self.memory(logits, *states, attention_mask, image_index, question_index)
         output = DualVQAOutput(
             loss=loss,
             **{f"{task}_logits": scores for task, scores in logits.items()},
-            novelty=None if self.familiarity is None else self.familiarity(fusion.state),
+            **novelties(self.familiarity, fusion.state, *states, attention_mask, image_index, question_index),
             memory_indices=None if found is None else found.indices,
             memory_weights=None if found is None else mixture.weights,
             memory_similarities=None if found is None else mixture.similarities,

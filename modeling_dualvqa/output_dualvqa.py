@@ -16,7 +16,9 @@ class DualVQAOutput(ModelOutput):
         open_ended_logits: (B, N) scores of the answers of the vocabulary; None without that head. Of a model with a
             memory (B, N + E), with the E answers that only the memory knows behind the others.
         question_type_logits: (B, 2) scores of the question being yes/no and open-ended; None with one head.
-        novelty: (B,) squared distance of the fused state to those of training, of a model with `familiarity`.
+        image_novelty, question_novelty: (B,) how unlike those of training each one's image and question are to the
+            towers, of a model with `familiarity`; see `familiarity_dualvqa.TowerFamiliarity`.
+        novelty: (B,) in their place, of a folder saved by an earlier version: squared distance of the fused state.
         memory_indices: (B, k) the examples that are most like each question, of a model with a `memory` in evaluation
             mode, the most similar first. All logits are those of heads and memory together then; `loss` is the heads'.
         memory_weights, memory_similarities: (B, k) how much each of them counts in the vote, and how similar it is; see
@@ -46,6 +48,8 @@ class DualVQAOutput(ModelOutput):
     open_ended_logits: torch.Tensor | None = None
     question_type_logits: torch.Tensor | None = None
     novelty: torch.Tensor | None = None
+    image_novelty: torch.Tensor | None = None
+    question_novelty: torch.Tensor | None = None
     memory_indices: torch.Tensor | None = None
     memory_weights: torch.Tensor | None = None
     memory_similarities: torch.Tensor | None = None

@@ -321,7 +321,7 @@ def is_several(value):
 
 def wanted(name):
     """Whether an output of the model serves an answer."""
-    return name.endswith("_logits") or name == "novelty" or name.startswith("memory_")
+    return name.endswith(("_logits", "novelty")) or name.startswith("memory_")
 
 
 def checked(embeds, count):

@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from .configuration_dualvqa import DualVQAConfig
 from .encoders_dualvqa import TorchvisionEncoder, tell_kept_attention
-from .familiarity_dualvqa import Familiarity
+from .familiarity_dualvqa import TOWERS, Familiarity, TowerFamiliarity
 from .handler_dualvqa import write_handler
 from .memory_dualvqa import Memory
 from .memory_examples_dualvqa import check_weights, in_half_precision, same_weights
@@ -89,10 +89,7 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")  # He et al. 2015
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, Familiarity):
-            init.zeros_(module.mean)
-            init.zeros_(module.whitening)
-        elif isinstance(module, Memory):
+        elif isinstance(module, (Familiarity, TowerFamiliarity, Memory)):
             for buffer in module.buffers():
                 init.zeros_(buffer)
         else:
@@ -171,7 +168,9 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             self.forget_memory()
         if self.memory is not None:
             self.memory.settings = self.config.memory = with_digest(self.memory.settings, self.memory.texts)
-            kwargs["state_dict"] = in_half_precision(kwargs.get("state_dict") or self.state_dict(), "memory.")
+        if self.memory is not None or isinstance(self.config.familiarity, dict):
+            kept = "memory.", *(f"familiarity.{tower}." for tower in TOWERS)
+            kwargs["state_dict"] = in_half_precision(kwargs.get("state_dict") or self.state_dict(), kept)
         with undecorated(self):
             # transformers enters the one Auto class that it copies the code for; others need no more than an entry.
             code = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"

@@ -57,7 +57,6 @@ MOVED = {
     "dualvqa.training.teacher": ["TeacherLogits", "find_teacher_logits"],
     "dualvqa.trust.abstention": ["NoThresholdError", "choose_threshold"],
     "dualvqa.trust.calibration": ["LabelledLogits", "answer_names", "answer_problems", "before_and_after"],
-    "dualvqa.trust.familiarity": ["MOST_STATES", "fit_gaussian", "fit_limits"],
 }
 MOVED_MODULES = {
     "processing.abstention": "dualvqa.trust.abstention",

@@ -2,13 +2,16 @@
 
 import torch
 
+NOVELTIES = ("image_novelty", "question_novelty")
 CHUNK = 2**20  # logits that are worked on at a time
 
 
 def named_logits(arrays, processor):
     """The Trainer's prediction arrays as a dict of tensors, as the model's output names them."""
     arrays = list(arrays) if isinstance(arrays, tuple) else [arrays]
-    novelty = {"novelty": arrays.pop()} if arrays[-1].ndim == 1 else {}
+    flat = [array for array in arrays if array.ndim == 1]  # what a model says of familiarity, behind the logits
+    arrays = arrays[: len(arrays) - len(flat)]
+    novelty = dict(zip(NOVELTIES if len(flat) == 2 else ("novelty",), flat))
     names = ["binary_logits", "open_ended_logits", "question_type_logits"]
     if len(arrays) == 1:
         names = ["open_ended_logits"] if processor.answers else ["binary_logits"]

@@ -36,7 +36,7 @@ def write_predictions(path, answers, row_numbers, raw):
     """Writes each row's own fields, then its best answer's `answer`, `score` and `question_type`, and all as `top_k`.
 
     Where the question is left unanswered `answer` is null and `best_guess` beside it, and `top_k` has the guesses all
-    the same; where it is unfamiliar, `unfamiliar` is true.
+    the same; where it is unfamiliar, `unfamiliar` says what.
 
     A field of the row that has one of these names is kept as `source_` + its name.
 

@@ -1,7 +1,6 @@
 """The processor: questions and images in, tensors out; logits in, answers out."""
 
 import copy
-import math
 import os
 import threading
 from pathlib import Path
@@ -25,6 +24,7 @@ from .processor_checks_dualvqa import (
     check_weights,
 )
 from .promises_dualvqa import Promises, check_top_k
+from .unfamiliar_dualvqa import foreign_codes, foreign_parts, tell_missing_familiarity
 
 BINARY_ANSWERS = ("no", "yes")
 QUESTION_TYPES = ("binary", "open_ended")
@@ -54,7 +54,8 @@ class DualVQAProcessor(ProcessorMixin):
             - `temperatures`: head, or "question_type" for the router -> what its logits are divided by;
             - `abstention`: `threshold`, the lowest score that is answered, and what it was chosen for;
             - `sets`: `levels`, coverage -> lowest score of an answer in a set, and what they were chosen for;
-            - `familiarity`: score of `novelty` -> the largest value that is familiar.
+            - `familiarity`: "image" and "question" -> the largest novelty that is familiar; in folders of earlier
+              versions score of `unfamiliar_dualvqa.earlier_scores` -> the largest value.
         memory_answers: the E answers that only the model's memory knows, behind the others in its logits.
         answer_rules: how its answers are compared, where that isn't as in English: a dict with any of `yes_answers` and
             `no_answers`, words that mean yes and no, of which the model says the first; `answer_language`; `metric`.
@@ -145,8 +146,9 @@ class DualVQAProcessor(ProcessorMixin):
             For each question a list of at most `top_k` dicts, best first: `answer`, `score` and `question_type` (whose
             head answered). A score is the probability of that answer: within the head, times that of the question
             being of that type unless the type was given. Where the question is left unanswered, `answer` is None and
-            `best_guess` what it would have been; where it is unlike those of training, `unfamiliar` is True. Neither
-            key is there otherwise.
+            `best_guess` what it would have been; where its image or the question itself is unlike those of training,
+            `unfamiliar` says which: {"image": True, "question": False}, None for one that isn't judged. Neither key is
+            there otherwise.
 
             What the threshold is compared with has the type's probability in it, given or not.
 
@@ -162,8 +164,8 @@ class DualVQAProcessor(ProcessorMixin):
 
         Returns:
             A dict with `<head>_scores` and `<head>_indices` (B, min(top_k, answers)), best first, for each head of the
-            model, `question_type_scores` (B, 2) where it has two, and `unfamiliar` (B,), 0 or 1, where there are limits
-            to what is familiar.
+            model, `question_type_scores` (B, 2) where it has two, and `unfamiliar` (B,), the codes of `foreign_parts`,
+            where there are limits to what is familiar.
 
         Raises:
             ValueError: the vocabulary and the logits differ in size, logits that aren't finite, or no positive `top_k`.
@@ -185,32 +187,10 @@ class DualVQAProcessor(ProcessorMixin):
         if outputs.get("question_type_logits") is not None:
             logits = outputs["question_type_logits"].float() / temperatures.get("question_type", 1.0)
             ranked["question_type_scores"] = check_logits("question_type", logits).softmax(dim=-1)
-        if calibration.get("familiarity"):
-            novelty = self.novelty(outputs)
-            # Compared so that what isn't a number is unfamiliar too.
-            over = [~(novelty[name] <= limit) for name, limit in calibration["familiarity"].items() if name in novelty]
-            if over:
-                ranked["unfamiliar"] = torch.stack(over).any(dim=0).long()
+        codes = foreign_codes(outputs, calibration.get("familiarity") or {})
+        if codes is not None:
+            ranked["unfamiliar"] = codes
         return ranked
-
-    def novelty(self, outputs):
-        """How unlike those of training each question and its image are, by several scores.
-
-        Returns:
-            A dict with `distance` (B,), the model's own `novelty` where it has it, and for each head `<head>_energy`
-            (B,): the negative log-sum-exp of its logits (Liu et al. 2020, equation 4, at temperature 1) for questions
-            that the model gives to that head, minus infinity for the others.
-        """
-        heads = [name for name in QUESTION_TYPES if outputs.get(f"{name}_logits") is not None]
-        router = outputs.get("question_type_logits")
-        scores = {} if outputs.get("novelty") is None else {"distance": outputs["novelty"].float()}
-        for name in heads:
-            energy = -outputs[f"{name}_logits"].float().logsumexp(dim=-1)
-            if router is not None:
-                chosen = router.argmax(dim=-1) == QUESTION_TYPES.index(name)
-                energy = energy.masked_fill(~chosen, -math.inf)
-            scores[f"{name}_energy"] = energy
-        return scores
 
     def decode(self, ranked, question_type=None, abstain=None, promises=None):
         """The answers of `post_process_question_answering` from what `rank` gave."""
@@ -236,7 +216,7 @@ class DualVQAProcessor(ProcessorMixin):
                 ]
                 items = promises.applied(items, [value * type_scores[row] for value in values], name)
                 if unfamiliar[row]:
-                    items = [{**item, "unfamiliar": True} for item in items]
+                    items = [{**item, "unfamiliar": foreign_parts(unfamiliar[row])} for item in items]
                 results[row] = items
         return results
 
@@ -332,6 +312,7 @@ class DualVQAProcessor(ProcessorMixin):
                 f"the model's memory knows {further} answers that the head doesn't, and the processor's memory_answers "
                 f"are {len(self.memory_answers)}; take model and processor from the same folder"
             )
+        tell_missing_familiarity(self.calibration, model.config)
 
     @property
     def model_input_names(self):

@@ -11,7 +11,8 @@ MAX_QUESTION_CHARACTERS = 10_000  # tokenizers read all of a text before they cu
 
 CALIBRATED = {
     "temperatures": ("binary", "open_ended", "question_type"),
-    "familiarity": ("distance", "binary_energy", "open_ended_energy"),
+    # "image" and "question"; the others are of folders that earlier versions saved
+    "familiarity": ("image", "question", "distance", "binary_energy", "open_ended_energy"),
     "abstention": None,  # what the threshold was chosen for may be of any kind
     "sets": None,
 }

@@ -65,7 +65,9 @@ def as_page(question, best):
     guess = html.escape(str(first.get("best_guess", first["answer"])))
     said = f"<b>{guess}</b>" if first["answer"] is not None else f"<b>Not sure.</b> The best guess is {guess}."
     if first.get("unfamiliar"):
-        said += " This question or picture is unlike those that the model was trained on: do not rely on the answer."
+        what = [word for name, word in (("question", "question"), ("image", "picture")) if first["unfamiliar"][name]]
+        what = " and ".join(what) or "question or picture"
+        said += f" This {what} is unlike those that the model was trained on: do not rely on the answer."
     bars = "".join(
         ROW.format(answer=html.escape(str(item.get("best_guess", item["answer"]))), share=100 * item["score"])
         for item in best

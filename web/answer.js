@@ -27,8 +27,14 @@ function headline({ answers: [best], unanswered }) {
 }
 
 function* notes({ unfamiliar, cut }) {
-  if (unfamiliar) yield "Unlike what this model learned from: don't rely on the answer.";
+  if (unfamiliar) yield `${unlike(unfamiliar)} unlike what this model learned from: don't rely on the answer.`;
   if (cut) yield "The question is longer than the model reads: only a part of it was read.";
+}
+
+function unlike({ image, question }) {
+  if (image && question) return "Picture and question are";
+  if (image) return "The picture is";
+  return question ? "The question is" : "Picture or question are";
 }
 
 function bar({ answer, score }) {

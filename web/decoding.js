@@ -29,7 +29,7 @@ export function decode(outputs, manifest, topK) {
     answers,
     questionType,
     unanswered: !(answers[0].score >= threshold),
-    unfamiliar: isUnfamiliar(outputs, heads, calibration.familiarity ?? {}),
+    unfamiliar: unfamiliar(outputs, heads, calibration.familiarity ?? {}),
   };
 }
 
@@ -40,7 +40,16 @@ export function softmax(logits, temperature = 1) {
   return powers.map((value) => value / total);
 }
 
-// Whether a question or its image is further from those of training than the limits say.
+// What is further from those of training than the limits say: {image, question}, null for one that isn't judged; null
+// where nothing is.
+function unfamiliar(outputs, heads, limits) {
+  const judge = (name) =>
+    name in limits && outputs[`${name}_novelty`] ? !(outputs[`${name}_novelty`][0] <= limits[name]) : null;
+  const found = { image: judge("image"), question: judge("question") };
+  return found.image || found.question || isUnfamiliar(outputs, heads, limits) ? found : null;
+}
+
+// The same of a model that an earlier version saved, which can't tell what.
 function isUnfamiliar(outputs, heads, limits) {
   const novelty = {};
   if (outputs.novelty) novelty.distance = outputs.novelty[0];

@@ -78,8 +78,15 @@ def said_of_set(answers):
 
 def shown(answer):
     text = answer["answer"] if answer["answer"] is not None else f"not sure; best guess: {answer['best_guess']}"
-    unfamiliar = "  unlike what it was trained on" if answer.get("unfamiliar") else ""
-    return f"{text}  {answer['score']:.1%}{unfamiliar}"
+    return f"{text}  {answer['score']:.1%}{foreign(answer.get('unfamiliar'))}"
+
+
+def foreign(unfamiliar):
+    """{"image": True, "question": False} in words; None is nothing."""
+    if unfamiliar is None:
+        return ""
+    what = " and ".join(name for name in ("image", "question") if unfamiliar[name]) or "image or question"
+    return f"  {what} unlike what it was trained on"
 
 
 def load_pipeline(folder):

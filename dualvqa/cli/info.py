@@ -259,7 +259,8 @@ def calibration(kept, figures):
             f"with the right one in up to {max(map(float, levels)):.0%} of cases" if levels else "none can be promised"
         )
     if kept.get("familiarity"):
-        rows["unfamiliar questions"] = "flagged"
+        judged = [f"{name}s" for name in ("image", "question") if name in kept["familiarity"]]
+        rows["flagged as unfamiliar"] = " and ".join(judged) or "image and question together, as of an earlier version"
     if "routed_ece_after" in figures:
         rows["error of the scores"] = (
             f"{figures['routed_ece_before']:.1%} before, {figures['routed_ece_after']:.1%} after"

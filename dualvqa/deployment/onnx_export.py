@@ -54,7 +54,7 @@ class TextPart(nn.Module):
 class PooledHeadsPart(nn.Module):
     """Embeddings of U images and V questions and the (B,) rows that ask them -> the logits of the heads.
 
-    Of a model with familiarity the novelty (B,) too, and of one with a memory `MEMORY` (B, k).
+    Of a model with familiarity the novelties (B,) too, and of one with a memory `MEMORY` (B, k).
     """
 
     inputs = {"image_embeds": ("images",), "text_embeds": ("questions",)}
@@ -66,7 +66,8 @@ class PooledHeadsPart(nn.Module):
         names = [*heads, "question_type"] if len(heads) == 2 else heads
         self.outputs = tuple(f"{name}_logits" for name in names)
         if model.familiarity is not None:
-            self.outputs += ("novelty",)
+            towers = isinstance(model.config.familiarity, dict)
+            self.outputs += ("image_novelty", "question_novelty") if towers else ("novelty",)
         if model.memory is not None:
             self.outputs += MEMORY
 

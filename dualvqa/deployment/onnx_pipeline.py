@@ -65,7 +65,7 @@ class OnnxModel(nn.Module):
         return self.run("text", input_ids=input_ids, attention_mask=mask)["text_embeds"]
 
     def answer(self, image_embeds, text_embeds, attention_mask=None, image_index=None, question_index=None, **kwargs):
-        """[`DualVQAOutput`] with the logits and the novelty; see the model's own `answer`."""
+        """[`DualVQAOutput`] with the logits and the novelties; see the model's own `answer`."""
         if attention_mask is None:
             attention_mask = torch.ones(text_embeds.shape[:2], dtype=torch.long)
         image_index, question_index = rows_of(image_embeds, text_embeds, image_index, question_index)
@@ -83,7 +83,7 @@ class OnnxModel(nn.Module):
     def forward(
         self, input_ids, attention_mask=None, pixel_values=None, image_index=None, question_index=None, **kwargs
     ):
-        """[`DualVQAOutput`] with the logits and the novelty; see the model's own `forward`."""
+        """[`DualVQAOutput`] with the logits and the novelties; see the model's own `forward`."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if "model" not in self.sessions:
             texts = self.encode_questions(input_ids, mask)

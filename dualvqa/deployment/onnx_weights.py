@@ -34,7 +34,8 @@ def make_smaller(path, quantization):
 def is_exact(node):
     """Whether a node of a graph computes the novelty, or searches the memory."""
     scopes = [item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"]
-    return any("familiarity" in name for name in node.input) or any("model.memory'" in scope for scope in scopes)
+    parts = ("model.memory'", "model.familiarity")
+    return any("familiarity" in name for name in node.input) or any(part in s for s in scopes for part in parts)
 
 
 def quantize_products(path, excluded):

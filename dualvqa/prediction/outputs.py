@@ -18,7 +18,8 @@ GROUP = 50_000  # rows of a row group of one that is whole
 ARROW = {WHOLE: pyarrow.int64(), NUMBER: pyarrow.float64(), TRUTH: pyarrow.bool_(), TEXT: pyarrow.string()}
 ANSWERS = pyarrow.list_(pyarrow.struct([("answer", pyarrow.string()), ("score", pyarrow.float64())]))
 # What is said of a question, by its type; all else is text.
-SAID_ARROW = {"score": pyarrow.float64(), "top_k": ANSWERS, "unfamiliar": pyarrow.bool_()}
+FOREIGN = pyarrow.struct([("image", pyarrow.bool_()), ("question", pyarrow.bool_())])
+SAID_ARROW = {"score": pyarrow.float64(), "top_k": ANSWERS, "unfamiliar": FOREIGN}
 
 
 class TextOutput:

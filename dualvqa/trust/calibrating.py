@@ -1,24 +1,15 @@
 """Calibration of a trained model: temperatures, a threshold to abstain below, familiarity."""
 
-import dataclasses
 import logging
 
-import torch
-
-from modeling_dualvqa import DualVQAOutput
 from processing import QUESTION_TYPES, AnswerVocabulary, StreamedRows, named_logits
 
 from .calibration import LabelledLogits, answer_names, answer_problems, before_and_after
-from .familiarity import MOST_STATES, fit_gaussian, fit_limits
+from .familiarity_fitting import fit_familiarity
+from .predicting import predict
 from .promises import Judged, groups_of, make_promises
 
 logger = logging.getLogger(__name__)
-
-SCORES = {  # of `processor.novelty`, for messages
-    "distance": "its distance from the training questions",
-    "binary_energy": "the energy of the yes/no head",
-    "open_ended_energy": "the energy of the open-ended head",
-}
 
 
 def check_possible(parts, processor, heads, fit_familiarity=False):
@@ -82,12 +73,16 @@ def calibrate(trainer, parts, args):
         coverages and largest coverages of groups begin with the group's name.
     """
     model, processor = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
+    limits = (processor.calibration or {}).get("familiarity") if model.config.familiarity else None
     processor.calibration = None
-    if args.fit_familiarity:
-        fit_familiarity(trainer, model, parts["train"])
+    if args.fit_familiarity:  # without it the limits of an earlier fit stay: the states are the same
+        limits = fit_familiarity(trainer, parts["train"], parts["validation"])
     rows = parts["validation"]
     outputs = named_logits(predict(trainer, rows), processor)
     processor.calibration, figures = calibration_of(processor, outputs, rows, args)
+    if limits:
+        processor.calibration["familiarity"] = limits
+        figures |= {f"{name}_limit": limit for name, limit in limits.items()}
     return {f"calibration_{name}": value for name, value in figures.items()}
 
 
@@ -96,7 +91,7 @@ def calibration_of(processor, outputs, rows, args):
 
     Args:
         processor: the model's, without a calibration.
-        outputs: `<head>_logits` -> (n, N), and `novelty` (n,) where the model has it.
+        outputs: `<head>_logits` -> (n, N).
         rows: with `answer` and `image_key`.
         args: the [`CalibrationArguments`].
     """
@@ -124,41 +119,4 @@ def calibration_of(processor, outputs, rows, args):
     promised, found = make_promises(judged, args, groups_of(judged, rows, args.promise_by))
     calibration |= promised
     figures |= found
-    if "novelty" in outputs:
-        limits, problems = fit_limits(processor, outputs)
-        for name, problem in problems.items():
-            logger.warning("no question is flagged as unfamiliar by %s: %s", SCORES.get(name, name), problem)
-        if limits:
-            calibration["familiarity"] = limits
-            figures |= {f"{name}_limit": limit for name, limit in limits.items()}
     return calibration, figures
-
-
-def fit_familiarity(trainer, model, rows):
-    """Fits the model's Gaussian of training states on up to `MOST_STATES` questions, the same ones every time."""
-    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-        logger.warning(
-            "familiarity isn't fitted to a model that is spread over processes; calibrate the saved folder in one "
-            "process: --model_name_or_path FOLDER --fit_familiarity"
-        )
-        return
-    if len(rows) > MOST_STATES:
-        rows = rows.select(torch.linspace(0, len(rows) - 1, MOST_STATES).long().tolist())
-    if "answer" in rows.column_names:
-        rows = rows.remove_columns("answer")  # without labels the Trainer computes no loss of what it is given
-    others = [field.name for field in dataclasses.fields(DualVQAOutput) if field.name != "fused_state"]
-    states = predict(trainer, rows, ignore_keys=others)
-    try:
-        model.set_familiarity(*fit_gaussian(states))
-    except ValueError as error:
-        model.forget_familiarity()
-        logger.warning("no question will be flagged as unfamiliar: %s", error)
-
-
-def predict(trainer, rows, ignore_keys=None):
-    """The Trainer's arrays for all rows, in their order, without the metrics, which are those of another part."""
-    metrics, trainer.compute_metrics = trainer.compute_metrics, None
-    try:
-        return trainer.predict(rows, ignore_keys=ignore_keys, metric_key_prefix="calibration").predictions
-    finally:
-        trainer.compute_metrics = metrics

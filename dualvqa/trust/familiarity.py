@@ -1,71 +1,159 @@
-"""What is familiar: the Gaussian of training states, and the limits beyond which a question is flagged."""
+"""What is familiar to each tower: the fit to its states, and the limits beyond which an input is flagged."""
 
+import logging
 import math
 
-import numpy as np
 import torch
-from sklearn.covariance import LedoitWolf
 
-MOST_STATES = 5000  # training questions that the Gaussian is fitted on; more hardly move it
+from modeling_dualvqa.familiarity_dualvqa import SHARED, TOWERS, TowerFamiliarity, TowersFamiliarity
+
+logger = logging.getLogger(__name__)
+
 FALSE_ALARMS = 0.01
-SCORES_PER_QUESTION = 2  # the distance, and the energy of the head that answers
+MOST_KEYS, KEY_WIDTH = 512, 64
+RIDGE = 0.1  # of the mean variance of a state's numbers, added to their covariance
+FOLDS = 5
+FEWEST = 2  # different states
+# The least that a score must rise above its middle: states of 8-bit weights are off by less.
+FLOORS = {"nearest": 0.02, "far": 0.02, "near": 0.02}
+DIRECTION_FLOOR = 0.25  # standard deviations of training states
 
 
-def fit_gaussian(states):
-    """Mean and whitening matrix of fused states, for `model.set_familiarity`.
+def fit_tower(states, foreign):
+    """A [`TowerFamiliarity`] of training states; its scores have no common scale yet, see `standardise`.
 
-    The covariance is shrunk towards a multiple of the identity (Ledoit and Wolf 2004), so it can be inverted whatever
-    the states are.
+    A foreign direction is that of Fisher's discriminant, (S + ridge)^-1 (mean of the kind - mean of training), in
+    standard deviations of the training states.
 
     Args:
-        states: (n, D) of training questions.
-
-    Returns:
-        mean (D,) and whitening W (D, D) float32 tensors; W W^T is the inverse covariance.
+        states: (n, C) different training states.
+        foreign: for each kind of foreign inputs (m, C), what the tower makes of them.
 
     Raises:
-        ValueError: fewer states than they are wide, states that aren't finite, or that are all the same.
+        ValueError: too few states, states that aren't finite, or that are all the same.
     """
-    states = np.asarray(states, float)
+    states = states.double()
     count, width = states.shape
-    if count < width:
-        raise ValueError(f"expected at least as many training states as they are wide, {width}; found {count}")
-    if not np.isfinite(states).all():
-        rows = np.flatnonzero(~np.isfinite(states).all(axis=1))
-        raise ValueError(f"{len(rows)} of {count} training states are not finite, first that of question {rows[0]}")
-    if not states.var(axis=0).any():
-        raise ValueError(f"all {count} training states are the same: the model doesn't distinguish questions")
-    fitted = LedoitWolf().fit(states)
-    values, vectors = np.linalg.eigh(fitted.covariance_)
-    whitening = vectors / np.sqrt(values)
-    return torch.tensor(fitted.location_, dtype=torch.float32), torch.tensor(whitening, dtype=torch.float32)
+    if count < FEWEST:
+        raise ValueError(f"expected at least {FEWEST} different training states, found {count}")
+    unfit = int((~states.isfinite().all(dim=1)).sum())
+    if unfit:
+        raise ValueError(f"{unfit} of {count} training states are not finite")
+    mean = states.mean(dim=0)
+    centred = states - mean
+    variance = centred.square().mean()
+    if not variance > 1e-12:
+        raise ValueError(f"all {count} training states are the same: the tower doesn't distinguish its inputs")
+    ridge = RIDGE * variance * torch.eye(width, dtype=torch.double)
+    shifts = torch.stack([kind.double().mean(dim=0) - mean for kind in foreign], dim=1)  # (C, J)
+    directions = torch.linalg.solve(centred.T @ centred / count + ridge, shifts)
+    directions = directions / (centred @ directions).std(dim=0).clamp(min=1e-9)
+    kept = centred[torch.linspace(0, count - 1, min(count, MOST_KEYS)).long()]
+    unit = torch.nn.functional.normalize(kept, dim=-1)
+    key_width = min(KEY_WIDTH, width, len(kept) - 1)
+    basis = torch.linalg.svd(unit, full_matrices=False).Vh[:key_width].T  # (C, K)
+    found = {"mean": mean, "basis": basis, "keys": unit @ basis, "foreign": directions}
+    tower = TowerFamiliarity(width, len(kept), key_width, len(foreign))
+    for name, values in found.items():
+        rounded = values.half()  # as they are saved, so that a folder answers as the model did that wrote it
+        if not rounded.isfinite().all():
+            raise ValueError(f"the training states lead to a {name} beyond float16; are they scaled by hundreds?")
+        getattr(tower, name).copy_(rounded)
+    return tower
 
 
-def fit_limits(processor, outputs, false_alarms=FALSE_ALARMS):
-    """The largest familiar value of each score of `processor.novelty`, from questions like those of training.
+def crossed_scores(states, foreign):
+    """(n, S) scores of training states by towers' familiarity that was fitted without them, a fold at a time.
 
-    Each question has two scores, so each of them may exceed its limit for half of the false alarms: a new question of
-    the same kind is flagged with a probability of at most `false_alarms`. The limit is the ceil((n + 1) (1 - share))-th
-    smallest of n values, which holds for any distribution (Vovk et al. 2005); below 2 / false_alarms - 1 values there
-    is none.
+    They stand for new inputs only where the tower itself wasn't trained on these. None of fewer than two a fold.
+    """
+    if len(states) < 2 * FOLDS:
+        return torch.zeros(0, len(SHARED) + len(foreign))
+    fold = torch.randperm(len(states), generator=torch.Generator().manual_seed(0)) % FOLDS
+    found = states.new_empty(len(states), len(SHARED) + len(foreign), dtype=torch.float32)
+    for number in range(FOLDS):
+        found[fold == number] = fit_tower(states[fold != number], foreign).scores(states[fold == number])
+    return found
+
+
+def standardise(tower, reference):
+    """Brings the scores of a [`TowerFamiliarity`] to one scale: 0 in the middle of the reference, 1 near its top.
 
     Args:
-        processor: whose `novelty` is computed.
-        outputs: name -> tensor, of questions that the model was not trained on.
+        reference: (n, S) scores of inputs like those of training that it wasn't fitted on.
+    """
+    centre = reference.median(dim=0).values
+    top = reference.topk(max(1, math.ceil(0.02 * len(reference))), dim=0).values.mean(dim=0)
+    floors = [FLOORS[name] for name in SHARED] + [DIRECTION_FLOOR] * (reference.shape[1] - len(SHARED))
+    tower.centre.copy_(centre.half())
+    tower.scale.copy_((1 / (top - centre).maximum(torch.tensor(floors))).half())
+
+
+def limit_of(values, share):
+    """The largest familiar one of n values: of new ones like them at most that share is beyond it.
+
+    It is the ceil((n + 1) (1 - share))-th smallest, which holds for any distribution (Vovk et al. 2005); below
+    1 / share - 1 values there is none.
+
+    Returns:
+        The limit or None, and how many values it takes.
+    """
+    needed = math.ceil(1 / share - 1e-9) - 1
+    values = values[values.isfinite()].sort().values
+    place = math.ceil((len(values) + 1) * (1 - share) - 1e-9)
+    return (None if place > len(values) else values[place - 1].item()), needed
+
+
+def fit_towers(states, foreign, held_out, frozen, false_alarms=FALSE_ALARMS):
+    """The familiarity of both towers, and the limits of what is familiar.
+
+    Each tower may flag for half of the false alarms, so that an ordinary question about an ordinary image is flagged
+    with a probability of at most `false_alarms`. Limits come from inputs that the model was not trained on: held-out
+    ones, and, where the tower is frozen and so saw no training input, those of training by folds.
+
+    Args:
+        states: tower -> (n, C) different training states.
+        foreign: tower -> a list of (m, C).
+        held_out: tower -> (h, C) states of images, and of questions as they were asked.
+        frozen: tower -> whether it was trained on none of the training inputs.
         false_alarms: share of ordinary questions that may be flagged.
 
     Returns:
-        limits: score -> largest familiar value.
-        problems: score -> what was found and what is needed, for those without a limit.
+        The [`TowersFamiliarity`], limits by tower, and problems by tower, what was found and what is needed, for those
+        without a limit.
+
+    Raises:
+        ValueError: see `fit_tower`.
     """
-    limits, problems = {}, {}
-    share = false_alarms / SCORES_PER_QUESTION
-    needed = math.ceil(1 / share) - 1
-    for name, values in processor.novelty(outputs).items():
-        values = values[values.isfinite()].sort().values
-        place = math.ceil((len(values) + 1) * (1 - share) - 1e-9)
-        if place > len(values):
-            problems[name] = f"{len(values)} questions found, {needed} needed for {false_alarms:.0%} false alarms"
+    limits, problems, fitted = {}, {}, {}
+    for tower in TOWERS:
+        fitted[tower] = fit_tower(states[tower], foreign[tower])
+        reference = fitted[tower].scores(held_out[tower])
+        if frozen[tower]:
+            reference = torch.cat([reference, crossed_scores(states[tower], foreign[tower])])
+        # Without any the training states give a scale, and no limit.
+        standardise(fitted[tower], reference if len(reference) else fitted[tower].scores(states[tower]))
+        values = ((reference - fitted[tower].centre) * fitted[tower].scale).amax(dim=-1)
+        limit, needed = limit_of(values, false_alarms / len(TOWERS))
+        if limit is None:
+            problems[tower] = f"{len(values)} {tower}s found, {needed} needed for {false_alarms:.0%} false alarms"
         else:
-            limits[name] = values[place - 1].item()
-    return limits, problems
+            limits[tower] = limit
+    return as_module(fitted), limits, problems
+
+
+def as_module(towers):
+    """tower -> [`TowerFamiliarity`] as one [`TowersFamiliarity`]."""
+    sizes = {
+        tower: {
+            "width": len(one.mean),
+            "keys": len(one.keys),
+            "key_width": one.keys.shape[1],
+            "directions": one.foreign.shape[1],
+        }
+        for tower, one in towers.items()
+    }
+    familiarity = TowersFamiliarity(sizes)
+    for tower, one in towers.items():
+        familiarity[tower] = one
+    return familiarity

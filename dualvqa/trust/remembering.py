@@ -14,8 +14,8 @@ from processing import AnswerRules, AnswerVocabulary, StreamedRows, named_logits
 from processing.answers import IGNORE_INDEX, as_list
 from processing.rewordings import wording
 
-from .calibrating import predict
 from .memory_fitting import FEWEST, fit_parameters
+from .predicting import predict
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ def heads_alone(trainer, rows):
     finally:  # as they were: quantized weights aren't those that set_memory would compare
         model.memory, model.config.memory = memory, settings
         processor.memory_answers = words
-    return {name: scores for name, scores in outputs.items() if name != "novelty"}
+    return {name: scores for name, scores in outputs.items() if not name.endswith("novelty")}
 
 
 def plain(processor, memory_answers):

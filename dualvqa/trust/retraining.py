@@ -10,7 +10,7 @@ from dualvqa.training.recording import same_rows
 from dualvqa.training.refitting import check_refit, refit, remove_refit
 from modeling_dualvqa.memory_examples_dualvqa import PARAMETERS
 
-from .calibrating import fit_familiarity
+from .familiarity_fitting import fit_familiarity
 from .remembering import build_memory
 
 logger = logging.getLogger(__name__)
@@ -41,13 +41,14 @@ class RetrainingMixin:
         self.alone_logits({prefix: prefix for prefix in self.last_outputs})  # of the first model, for the report
         trained, rows, steps = refit(self, self.untrained)
         model = self.accelerator.unwrap_model(self.model)
-        familiar, memory, words = bool(model.config.familiarity), model.memory, self.processing_class.memory_answers
+        memory, words = model.memory, self.processing_class.memory_answers
+        familiar, familiarity = bool(model.config.familiarity), model.familiarity
         model.forget_familiarity()
         model.forget_memory()
         model.load_state_dict(trained.state_dict())
         self.refitted_on = rows
         if familiar:  # the states are others, the limits stay
-            fit_familiarity(self, model, rows)
+            fit_familiarity(self, rows, before=familiarity)
         if memory is not None:  # keys of the new states, the parameters stay
             build_memory(self, rows, {name: memory.settings[name] for name in PARAMETERS}, memory.texts is not None)
         card = model.config.model_card

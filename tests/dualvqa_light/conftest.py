@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import PIXELS, QUESTIONS
+from helpers import PIXELS, QUESTIONS, familiar
 from PIL import Image
 
 from dualvqa.deployment.onnx_export import export_onnx
@@ -17,17 +17,16 @@ CALIBRATION = {
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory, balanced_model, taught_model, new_processor, quick_exports):
+def exported(tmp_path_factory, taught_model, new_processor, quick_exports):
     """A folder that was exported from a calibrated model with a memory, and the PyTorch pipeline of the same model."""
     processor = new_processor()
     processor.calibration = copy.deepcopy(CALIBRATION)
     processor.answer_rules = {"yes_answers": ["ja"], "no_answers": ["nein"]}
     model, processor.memory_answers = copy.deepcopy(taught_model)
     with torch.no_grad():
-        output = balanced_model(**processor(text=QUESTIONS, return_tensors="pt"), pixel_values=PIXELS)
-    for name in ("binary", "open_ended"):  # half of the answers are unfamiliar
-        energies = -output[f"{name}_logits"].logsumexp(dim=-1)
-        processor.calibration["familiarity"][f"{name}_energy"] = energies.quantile(0.5).item()
+        output = familiar(model)(**processor(text=QUESTIONS, return_tensors="pt"), pixel_values=PIXELS)
+    for tower in ("image", "question"):  # half of them are unfamiliar
+        processor.calibration["familiarity"][tower] = output[f"{tower}_novelty"].quantile(0.5).item()
     folder = tmp_path_factory.mktemp("exported")
     export_onnx(copy.deepcopy(model), folder, processor)
     return folder, DualVQAPipeline(model, processor)

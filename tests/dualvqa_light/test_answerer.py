@@ -36,7 +36,8 @@ class Fixed:
         if any(row["question"] == "nan?" for row in rows):
             raise ValueError("logits that aren't finite")
         sure = {"answer": "ja", "score": 0.9, "question_type": "binary"}
-        unsure = {"answer": None, "best_guess": "red", "score": 0.2, "question_type": "open_ended", "unfamiliar": True}
+        unsure = {"answer": None, "best_guess": "red", "score": 0.2, "question_type": "open_ended"}
+        unsure["unfamiliar"] = {"image": None, "question": True}
         return [
             [sure, {**sure, "answer": "nein", "score": 0.1}] if row["question"] == RED else [unsure] for row in rows
         ]
@@ -60,6 +61,8 @@ def test_columns_in_and_always_the_same_columns_out():
         "question_type": ["binary", "open_ended"],
         "best_guess": ["ja", "red"],
         "unfamiliar": [False, True],
+        "unfamiliar_image": [False, None],
+        "unfamiliar_question": [False, True],
         "answers": [["ja", "nein"], ["red"]],
         "scores": [[0.9, 0.1], [0.2]],
         "error": [None, None],

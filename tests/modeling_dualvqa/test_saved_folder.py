@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import OTHER_FILES, SOURCES, contents
+from helpers import OTHER_FILES, SOURCES, contents, familiar
 from packaging.requirements import Requirement
 from PIL import Image
 from torch.distributed.fsdp import FSDPModule
@@ -140,11 +140,11 @@ def elsewhere(bare_site_packages, tiny_model, new_processor, tmp_path_factory):
     Image.effect_noise((40, 30), 80).convert("RGB").save(image)
     model, processor = tiny_model(fusion_type="cross_attention"), new_processor()
     calibrated, calibrated_processor = copy.deepcopy(model), new_processor()
-    calibrated.set_familiarity(torch.zeros(16), torch.eye(16))
+    familiar(calibrated)
     calibrated_processor.calibration = {
         "temperatures": {"binary": 0.1 + 0.2, "open_ended": 3.0, "question_type": 2.0},
         "abstention": {"threshold": 1.0, "max_risk": 0.1, "confidence": 0.95, "rows": 300},
-        "familiarity": {"distance": -1.0},
+        "familiarity": {"image": -1e9, "question": 1e9},
     }
     for name, parts in {"plain": (model, processor), "calibrated": (calibrated, calibrated_processor)}.items():
         for part in parts:
@@ -278,7 +278,10 @@ pipe.save_pretrained(again)
 def test_calibration_and_familiarity_go_with_it(elsewhere):
     (withheld,), (guess,) = elsewhere.found["calibrated"]
     (expected,) = elsewhere.calibrated(image=elsewhere.image, question="is it red?", abstain=False)
-    assert guess == {**expected, "score": pytest.approx(expected["score"], abs=1e-6)} and guess["unfamiliar"]
+    assert guess == {**expected, "score": pytest.approx(expected["score"], abs=1e-6)} and guess["unfamiliar"] == {
+        "image": True,
+        "question": False,
+    }
     assert withheld == {**guess, "answer": None, "best_guess": guess["answer"]}
     assert contents(elsewhere.folder / "calibrated again") == contents(elsewhere.folder / "calibrated")
 

@@ -60,10 +60,11 @@ def test_the_folder_says_what_the_hub_reads_and_answers_by_itself(space, app):
 
 
 def test_what_is_doubtful_is_said_and_what_people_write_is_text(app):
-    unsure = {"answer": None, "best_guess": "<b>red", "score": 0.3, "question_type": "open_ended", "unfamiliar": True}
+    unsure = {"answer": None, "best_guess": "<b>red", "score": 0.3, "question_type": "open_ended"}
+    unsure["unfamiliar"] = {"image": True, "question": False}
     evidence = [{"question": "<i>?", "answer": "green", "weight": 0.5, "similarity": 0.9, "image": None}]
     page = app.as_page("<script>", [{**unsure, "evidence": evidence}])
-    assert "<b>Not sure.</b> The best guess is &lt;b&gt;red." in page and "unlike those" in page
+    assert "<b>Not sure.</b> The best guess is &lt;b&gt;red." in page and "This picture is unlike those" in page
     assert "<script>" not in page and "&lt;i&gt;? → green (50% of the vote)" in page
 
 

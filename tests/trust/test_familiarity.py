@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import lines_of, write_jsonl
+from helpers import familiar, lines_of, write_jsonl
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -13,153 +13,246 @@ from dualvqa.deployment import onnx_export
 from dualvqa.deployment.onnx_export import export_onnx
 from dualvqa.deployment.onnx_pipeline import load_onnx_pipeline
 from dualvqa.run import main as run_vqa
-from dualvqa.trust.familiarity import fit_gaussian, fit_limits
+from dualvqa.trust.familiarity import RIDGE, fit_tower, fit_towers, limit_of
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 from processing import DualVQAProcessor
+from processing.unfamiliar_dualvqa import earlier_scores
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def states():
-    """4,000 states of 16 numbers that depend on one another."""
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(4000, 16)) @ (np.eye(16) + 0.1 * rng.normal(size=(16, 16))) + 3
+    """Tower -> 400 states of 16 and 12 numbers that depend on one another."""
+    generator = torch.Generator().manual_seed(0)
+    mixing = {width: torch.eye(width) + 0.1 * torch.randn(width, width, generator=generator) for width in (16, 12)}
+    return {
+        tower: torch.randn(400, width, generator=generator) @ mixing[width] + 3
+        for tower, width in (("image", 16), ("question", 12))
+    }
+
+
+@pytest.fixture(scope="module")
+def foreign(states):
+    """Tower -> two kinds, each shifted in a direction of its own."""
+    found = {}
+    for tower, own in states.items():
+        shifts = 3 * torch.eye(own.shape[1])[:2]
+        found[tower] = [own[:20] + shift for shift in shifts]
+    return found
+
+
+NEVER = {"image": False, "question": False}
 
 
 @pytest.fixture
-def model(tiny_model, states):
-    model = tiny_model(fusion_type="cross_attention")
-    model.set_familiarity(*fit_gaussian(states))
-    return model
+def model(tiny_model):
+    """With the familiarity of random states of its towers' widths."""
+    return familiar(tiny_model(fusion_type="cross_attention"))
 
 
-def test_the_distance_is_mahalanobis(model, states):
-    """Against the sample covariance, from which shrinkage is a small step with so many states."""
-    new = np.random.default_rng(1).normal(size=(5, 16)) * 4
-    centred = new - states.mean(axis=0)
-    expected = np.einsum("bi,ij,bj->b", centred, np.linalg.inv(np.cov(states.T)), centred)
-    found = model.familiarity(torch.tensor(new, dtype=torch.float32))
-    np.testing.assert_allclose(found, expected, rtol=0.06)
-    # In training states its mean is their width.
-    assert model.familiarity(torch.tensor(states, dtype=torch.float32)).mean() == pytest.approx(16, rel=0.05)
+def test_scores_are_those_of_their_formulas(states, foreign):
+    own, kinds = states["image"], foreign["image"]
+    tower = fit_tower(own, kinds)
+    new = own[:5] * 2
+    found = tower.scores(new)
+    centred, mean = (new - own.mean(dim=0)).numpy(), own.mean(dim=0).numpy()
+    distances = np.linalg.norm(centred, axis=1)
+    np.testing.assert_allclose(found[:, 1], np.log(distances), atol=0.01)
+    np.testing.assert_allclose(found[:, 2], -np.log(distances), atol=0.01)
+    keys = own.numpy() - mean
+    cosines = centred @ keys.T / distances[:, None] / np.linalg.norm(keys, axis=1)
+    np.testing.assert_allclose(found[:, 0], 1 - cosines.max(axis=1), atol=0.02)
+    covariance = np.cov(own.numpy().T, bias=True)
+    ridge = RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    for place, kind in enumerate(kinds):
+        direction = np.linalg.solve(covariance + ridge, kind.numpy().mean(axis=0) - mean)
+        along = centred @ direction / ((own.numpy() - mean) @ direction).std()
+        np.testing.assert_allclose(found[:, 3 + place], along, atol=0.05)
 
 
-def test_the_models_novelty_is_that_of_its_fused_state(model, batch):
-    outputs = model(**batch)
-    torch.testing.assert_close(outputs.novelty, model.familiarity(outputs.fused_state))
-    assert outputs.novelty.shape == (4,)
-    model.forget_familiarity()
-    assert model(**batch).novelty is None and model.config.familiarity is False
+def test_what_is_too_far_too_near_in_another_direction_or_like_what_was_shown_is_foreign(states, foreign):
+    familiarity, limits, problems = fit_towers(states, foreign, states, NEVER)
+    assert not problems
+    own = states["image"]
+    tower, mean = familiarity["image"], own.mean(dim=0)
+    novel = {
+        "far": own[:20] * 6,
+        "near": mean + 0.1 * (own[:20] - mean),
+        "like what was shown": own[:20] + 6 * torch.eye(16)[0],
+        "no number": torch.full((20, 16), torch.nan),
+    }
+    for name, vectors in novel.items():
+        assert bool((~(tower(vectors) <= limits["image"])).all()), name
+    assert (tower(own) > limits["image"]).float().mean() < 0.01
+
+
+def test_about_one_ordinary_question_in_a_hundred_is_flagged(states, foreign):
+    """Half for each tower, whether the limits are of held-out inputs or, with a frozen tower, of training by folds."""
+    new = {tower: own[200:] for tower, own in states.items()}
+    own = {tower: own[:200] for tower, own in states.items()}
+    generator = torch.Generator().manual_seed(1)
+    flagged = []
+    for held_out, frozen in ((new, NEVER), ({t: s[:0] for t, s in new.items()}, {"image": True, "question": True})):
+        familiarity, limits, problems = fit_towers(own, foreign, held_out, frozen)
+        assert not problems
+        for tower, states_of in states.items():
+            centred = states_of - states_of.mean(dim=0)
+            values = torch.linalg.cholesky(centred.T @ centred / len(centred))
+            fresh = torch.randn(8000, len(values), generator=generator) @ values.T + states_of.mean(dim=0)
+            flagged.append((familiarity[tower](fresh) > limits[tower]).float().mean().item())
+    assert all(0 < share < 0.025 for share in flagged) and np.mean(flagged) < 0.012
+
+
+@pytest.mark.parametrize(
+    "values, expected", [(range(199), 198), (range(198), None), (range(399), 397), ([*range(199), np.nan], 198)]
+)
+def test_a_limit_is_the_order_statistic_that_keeps_its_promise(values, expected):
+    limit, needed = limit_of(torch.tensor(list(values), dtype=torch.float64), 0.005)
+    assert limit == expected and needed == 199
+
+
+def test_limits_for_few_inputs_are_not_pretended(states, foreign):
+    few = {"image": states["image"][:150], "question": states["question"][:300]}
+    _, limits, problems = fit_towers(states, foreign, few, NEVER)
+    assert set(limits) == {"question"}
+    assert problems == {"image": "150 images found, 199 needed for 1% false alarms"}
 
 
 @pytest.mark.parametrize(
     "states, message",
     [
-        (np.zeros((3, 16)), "at least as many training states as they are wide, 16; found 3"),
-        (np.ones((30, 16)), "all 30 training states are the same"),
-        (np.where(np.arange(480).reshape(30, 16) == 40, np.nan, 1), "1 of 30 .* not finite, first that of question 2"),
+        (torch.randn(1, 16), "at least 2 different training states, found 1"),
+        (torch.ones(30, 16), "all 30 training states are the same"),
+        (
+            torch.where(torch.arange(480).reshape(30, 16) == 40, torch.nan, 1.0),
+            "1 of 30 training states are not finite",
+        ),
+        (1e-5 * torch.randn(30, 16), "beyond float16"),
     ],
 )
 def test_states_that_say_nothing_are_refused(states, message):
     with pytest.raises(ValueError, match=message):
-        fit_gaussian(states)
+        fit_tower(states, [torch.ones(2, 16), torch.zeros(2, 16)])
 
 
-def test_states_in_a_plane_can_be_fitted():
-    states = np.random.default_rng(0).normal(size=(100, 2)) @ np.ones((2, 16))
-    mean, whitening = fit_gaussian(states)
-    assert whitening.isfinite().all() and mean.isfinite().all()
+def test_the_models_novelties_are_those_of_its_towers_states(model, batch):
+    outputs = model(**batch)
+    assert outputs.image_novelty.shape == outputs.question_novelty.shape == (4,) and outputs.novelty is None
+    images = model.familiarity["image"](outputs.image_embeds[:, 0])
+    mask = batch["attention_mask"][..., None]
+    questions = model.familiarity["question"]((outputs.text_embeds * mask).sum(dim=1) / mask.sum(dim=1))
+    torch.testing.assert_close(outputs.image_novelty, images[batch["image_index"]])
+    torch.testing.assert_close(outputs.question_novelty, questions)
+    model.forget_familiarity()
+    outputs = model(**batch)
+    assert outputs.image_novelty is None and outputs.question_novelty is None and model.config.familiarity is False
 
 
-def test_the_energy_is_that_of_the_head_that_answers(processor):
+def judged(processor, limits, **novelties):
+    """What is said of questions with these novelties."""
+    processor.calibration = {"familiarity": limits}
+    outputs = {"binary_logits": torch.zeros(len(next(iter(novelties.values()))), 2)}
+    outputs |= {name: torch.tensor(values) for name, values in novelties.items()}
+    return [best[0].get("unfamiliar") for best in processor.post_process_question_answering(outputs)]
+
+
+def test_the_answer_says_what_is_foreign(processor):
+    image, question = [0.0, 2.0, 0.0, 2.0, np.nan], [0.0, 0.0, 2.0, 2.0, 0.0]
+    found = judged(processor, {"image": 1.0, "question": 1.0}, image_novelty=image, question_novelty=question)
+    pairs = [(True, False), (False, True), (True, True), (True, False)]
+    assert found == [None, *({"image": i, "question": q} for i, q in pairs)]
+    found = judged(processor, {"image": 1.0}, image_novelty=image, question_novelty=question)
+    assert found == [None, {"image": True, "question": None}, None] + 2 * [{"image": True, "question": None}]
+
+
+def test_a_folder_of_an_earlier_version_says_that_something_is_foreign_and_not_what(processor, tiny_model, batch):
+    assert judged(processor, {"distance": 1.0}, novelty=[0.5, 2.0]) == [None, {"image": None, "question": None}]
+    model = tiny_model(familiarity=True)
+    model.familiarity.mean += 1
+    model.familiarity.whitening += torch.eye(16)
+    outputs = model(**batch)
+    expected = (outputs.fused_state - 1).square().sum(dim=-1)
+    torch.testing.assert_close(outputs.novelty, expected)
+    assert outputs.image_novelty is None
+
+
+def test_limits_without_a_model_that_measures_are_told(processor, tiny_model, caplog):
+    processor.calibration = {"familiarity": {"image": 1.0}}
+    pipe = DualVQAPipeline(tiny_model(), processor)
+    assert "the processor has limits for it and the model doesn't measure it" in caplog.text
+    assert "unfamiliar" not in pipe(Image.new("RGB", (9, 9), "red"), "is it red?")[0]
+    caplog.clear()
+    DualVQAPipeline(familiar(tiny_model()), processor)
+    assert "nothing is flagged" not in caplog.text
+
+
+def test_the_energy_is_that_of_the_head_that_answers():
     outputs = {"binary_logits": torch.randn(6, 2), "open_ended_logits": 30 * torch.randn(6, 3)}
     outputs["question_type_logits"] = torch.tensor([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3)
-    found = processor.novelty(outputs)
+    found = earlier_scores(outputs)
     assert set(found) == {"binary_energy", "open_ended_energy"}
     for name, rows in (("binary", slice(0, 3)), ("open_ended", slice(3, 6))):
         expected = -np.log(np.exp(outputs[f"{name}_logits"][rows].double().numpy()).sum(axis=1))
         np.testing.assert_allclose(found[f"{name}_energy"][rows], expected, rtol=1e-5)
     assert (found["binary_energy"][3:] == -torch.inf).all()
-    alone = processor.novelty({"open_ended_logits": outputs["open_ended_logits"]})
+    alone = earlier_scores({"open_ended_logits": outputs["open_ended_logits"]})
     assert alone["open_ended_energy"].isfinite().all()
-
-
-def ordinary(rows, seed):
-    generator = torch.Generator().manual_seed(seed)
-    types = (torch.arange(rows) % 2)[:, None] == torch.arange(2)
-    return {
-        "binary_logits": torch.randn(rows, 2, generator=generator),
-        "open_ended_logits": torch.randn(rows, 3, generator=generator),
-        "question_type_logits": 5.0 * types,
-        "novelty": torch.randn(rows, 16, generator=generator).square().sum(dim=1),
-    }
-
-
-def test_about_one_ordinary_question_in_a_hundred_is_flagged_and_strange_ones_are(processor):
-    limits, problems = fit_limits(processor, ordinary(2000, seed=0))
-    assert set(limits) == {"distance", "binary_energy", "open_ended_energy"} and not problems
-    processor.calibration = {"familiarity": limits}
-    found = processor.post_process_question_answering(ordinary(4000, seed=1))
-    assert sum(best[0].get("unfamiliar", False) for best in found) / 4000 == pytest.approx(0.01, abs=0.006)
-    far = {**ordinary(50, seed=2), "novelty": torch.full((50,), 90.0)}
-    assert all(best[0]["unfamiliar"] for best in processor.post_process_question_answering(far))
-    faint = {**ordinary(50, seed=2), "binary_logits": torch.full((50, 2), -9.0)}
-    found = [best[0].get("unfamiliar", False) for best in processor.post_process_question_answering(faint)]
-    assert all(found[::2]) and not all(found[1::2])  # the others are not asked of that head
-
-
-def test_limits_for_few_questions_are_not_pretended(processor):
-    limits, problems = fit_limits(processor, ordinary(300, seed=0))
-    assert set(limits) == {"distance"}
-    assert problems["binary_energy"] == "150 questions found, 199 needed for 1% false alarms"
 
 
 @pytest.fixture
 def strict(processor):
     """Takes every question for unfamiliar."""
-    processor.calibration = {"familiarity": {"distance": -1.0}}
+    processor.calibration = {"familiarity": {"image": -1e9, "question": 1e9}}
     return processor
+
+
+def same_novelties(found, expected, **tolerance):
+    for name in ("image_novelty", "question_novelty"):
+        torch.testing.assert_close(found[name].float(), expected[name].float(), **tolerance)
+    return True
 
 
 def test_the_flag_travels_in_the_saved_folder(model, strict, batch, tmp_path):
     model.save_pretrained(tmp_path / "saved")
     strict.save_pretrained(tmp_path / "saved")
     again = DualVQAForQuestionAnswering.from_pretrained(tmp_path / "saved")
-    torch.testing.assert_close(again(**batch).novelty, model(**batch).novelty)
+    assert same_novelties(again(**batch), model(**batch))
     pipe = DualVQAPipeline(again, DualVQAProcessor.from_pretrained(tmp_path / "saved"))
     image = Image.new("RGB", (9, 9), "red")
-    assert all(item["unfamiliar"] is True for item in pipe(image=image, question="is it red?", top_k=2))
+    found = pipe(image=image, question="is it red?", top_k=2)
+    assert [item["unfamiliar"] for item in found] == 2 * [{"image": True, "question": False}]
     pipe.save_pretrained(tmp_path / "again")
     for path in (tmp_path / "saved").iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
-    pipe.processor.calibration = {"familiarity": {"distance": 1e9}}
+    pipe.processor.calibration = {"familiarity": {"image": 1e9, "question": 1e9}}
     assert "unfamiliar" not in pipe(image=image, question="is it red?")[0]
 
 
 def test_half_precision_and_missing_buffers(model, batch, tmp_path):
     model.save_pretrained(tmp_path)
     half = DualVQAForQuestionAnswering.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    torch.testing.assert_close(half(**batch).novelty, model(**batch).novelty, rtol=0.1, atol=1.0)
+    assert same_novelties(half(**batch), model(**batch), rtol=0.1, atol=0.2)
+    assert half.familiarity["image"].keys.dtype == torch.float32
     new = DualVQAForQuestionAnswering.from_pretrained(None, config=model.config, state_dict={})
-    assert new.familiarity.whitening.abs().max() == 0
+    assert new.familiarity["image"].keys.abs().max() == 0
 
 
 @pytest.mark.slow
 def test_onnx_files_flag_and_abstain_too(quick_exports, model, processor, tmp_path):
-    """Of 8 bits: the towers' states are near, and the distance is no further off for being computed from them."""
+    """Of 8 bits: the towers' states are near, and the novelties no further off for being computed from them."""
     image, question = Image.new("RGB", (40, 30), "red"), "is it red?"
     processor.calibration = {
         "temperatures": {"binary": 2.0},
         "abstention": {"threshold": 1.0},
-        "familiarity": {"distance": -1.0},
+        "familiarity": {"image": -1e9, "question": 1e9},
     }
     export_onnx(model, tmp_path, processor, quantization="int8")
     (expected,) = DualVQAPipeline(model, processor)(image=image, question=question)
     pipe = load_onnx_pipeline(tmp_path, threads=1)
     (found,) = pipe(image=image, question=question)
-    assert expected["answer"] is None and expected["unfamiliar"]
+    assert expected["answer"] is None and expected["unfamiliar"] == {"image": True, "question": False}
     assert found == {**expected, "score": pytest.approx(expected["score"], abs=0.02)}
     inputs = pipe.processor(images=image, text=question, return_tensors="pt")
-    torch.testing.assert_close(pipe.model(**inputs).novelty, model(**inputs).novelty, rtol=0.1, atol=0.01)
+    assert same_novelties(pipe.model(**inputs), model(**inputs), rtol=0.1, atol=0.2)
 
 
 def test_one_exported_head_leaves_the_threshold_of_both_behind(model, processor, tmp_path, monkeypatch):
@@ -180,22 +273,24 @@ def test_a_run_learns_what_is_familiar(recipe, image_folder, many, tmp_path, cap
     flags += ["--test_file", str(image_folder / "test.jsonl"), "--fit_familiarity", "--top_k", "1"]
     run_vqa.main([recipe(), *flags, *(["--single_head"] if single else [])])
     processor = DualVQAProcessor.from_pretrained(out)
-    assert "distance" in processor.calibration["familiarity"]
+    assert set(processor.calibration["familiarity"]) == {"question"}  # 40 images are too few for a limit
+    assert "no image will be flagged as unfamiliar: 40 images found, 199 needed for 1% false alarms" in caplog.text
     assert (out / "report.html").exists()
     results = json.loads((out / "all_results.json").read_text())
-    assert results["calibration_distance_limit"] == processor.calibration["familiarity"]["distance"]
-    assert DualVQAForQuestionAnswering.from_pretrained(out).familiarity.whitening.abs().max() > 0
-    assert "flagged as `unfamiliar`" in (out / "README.md").read_text().replace("\n", " ")
+    assert results["calibration_question_limit"] == processor.calibration["familiarity"]["question"]
+    assert DualVQAForQuestionAnswering.from_pretrained(out).familiarity["image"].keys.abs().max() > 0
+    assert "flagged as `unfamiliar`, which says what is (the question)" in (out / "README.md").read_text()
 
-    # Every question of a part without answers is flagged where the limit is below zero.
+    # Every question of a part without answers is flagged where the limit is low enough.
     settings = json.loads((out / "processor_config.json").read_text())
-    settings["calibration"]["familiarity"] = {"distance": -1.0}
+    settings["calibration"]["familiarity"] = {"question": -1e9}
     (out / "processor_config.json").write_text(json.dumps(settings))
     test = write_jsonl(image_folder / "asked.jsonl", [{k: r[k] for k in ("image", "question")} for r in rows[:6]])
     flags = ["--model_name_or_path", str(out), "--do_predict", "--test_file", test, "--train_file", "no.jsonl"]
     asked = tmp_path / "asked"
     run_vqa.main([recipe(do_train=False, train_file=None), *flags[:-2], "--output_dir", str(asked)])
-    assert [line["unfamiliar"] for line in lines_of(asked / "predictions.jsonl")] == [True] * 6
+    found = [line["unfamiliar"] for line in lines_of(asked / "predictions.jsonl")]
+    assert found == [{"image": None, "question": True}] * 6
 
     with pytest.raises(SystemExit, match="--fit_familiarity need a train part, found validation; give --train_file"):
         run_vqa.main(
@@ -207,17 +302,21 @@ def test_a_run_learns_what_is_familiar(recipe, image_folder, many, tmp_path, cap
 def test_too_few_training_questions_are_told_and_a_saved_model_learns_later(recipe, many, tmp_path, caplog):
     out, again = tmp_path / "out", tmp_path / "again"
     flags = ["--validation_file", many, "--fit_familiarity"]
-    run_vqa.main([recipe(), *flags, "--train_fraction", "0.5"])
-    assert "no question will be flagged as unfamiliar: expected at least as many training states" in caplog.text
+    one = write_jsonl(tmp_path / "one.jsonl", [{**row, "image": "many_0.png"} for row in lines_of(many)])
+    run_vqa.main([recipe(train_file=one), *flags])
+    assert (
+        "nothing will be flagged as unfamiliar: expected at least 2 different training states, found 1" in caplog.text
+    )
     assert DualVQAForQuestionAnswering.from_pretrained(out).familiarity is None
     assert "binary" in DualVQAProcessor.from_pretrained(out).calibration["temperatures"]
 
     flags += ["--train_file", many, "--model_name_or_path", str(out), "--output_dir", str(again)]
     run_vqa.main([recipe(do_train=False), *flags])
     before, after = load_file(out / "model.safetensors"), load_file(again / "model.safetensors")
-    assert set(after) - set(before) == {"familiarity.mean", "familiarity.whitening"}
+    new = {name.split(".")[1] for name in set(after) - set(before)}
+    assert new == {"image", "question"} and all("familiarity" in name for name in set(after) - set(before))
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
-    assert "flagged as unfamiliar by its distance from the training questions: 120 questions found, 199" in caplog.text
+    assert "no question will be flagged as unfamiliar: 120 questions found, 199 needed" in caplog.text
 
     # Training goes on without.
     run_vqa.main([recipe(), "--model_name_or_path", str(again), "--output_dir", str(tmp_path / "further")])

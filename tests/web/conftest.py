@@ -1,10 +1,11 @@
+import copy
 import json
 import shutil
 import subprocess
 
 import pytest
 import torch
-from helpers import PIXELS, QUESTIONS
+from helpers import PIXELS, QUESTIONS, familiar
 from picture_files import photo, write_pictures
 
 from benchmarks.chromium import CHROMIUM
@@ -21,16 +22,17 @@ def saved(tmp_path_factory, balanced_model, new_processor):
     """A saved model whose router gives questions to both heads, and some of whose answers are unfamiliar."""
     processor = new_processor()
     processor.tokenizer.model_max_length = 16
+    model = familiar(copy.deepcopy(balanced_model))
     with torch.no_grad():
-        output = balanced_model(**processor(text=QUESTIONS, return_tensors="pt", padding=True), pixel_values=PIXELS)
-    energy = -output.open_ended_logits.logsumexp(dim=-1)
+        read = processor(text=QUESTIONS, return_tensors="pt", padding=True)
+        output = model(**read, pixel_values=PIXELS)
     processor.calibration = {
         "temperatures": TEMPERATURES,
         "abstention": {"threshold": 0.3},
-        "familiarity": {"open_ended_energy": energy.quantile(0.5).item()},
+        "familiarity": {"question": output.question_novelty.quantile(0.5).item()},
     }
     folder = tmp_path_factory.mktemp("saved")
-    balanced_model.save_pretrained(folder)
+    model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 

@@ -70,7 +70,7 @@ async function lookForNotes(user, found) {
         found.guess = user.document.querySelector(".best small").textContent;
       }
       const note = user.document.querySelector(".answer:first-child .note");
-      if (note?.textContent.startsWith("Unlike")) found.unfamiliar = note.textContent;
+      if (note?.textContent.includes(" unlike ")) found.unfamiliar = note.textContent;
       if (found.unsure && found.unfamiliar) return;
     }
   }

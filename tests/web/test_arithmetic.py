@@ -25,8 +25,10 @@ ANSWERS = {"binary": ["no", "yes"], "open_ended": ["red", "a ball", "two", "grü
 CALIBRATION = {
     "temperatures": {"binary": 0.5, "open_ended": 2.0, "question_type": 1.5},
     "abstention": {"threshold": 0.4},
-    "familiarity": {"distance": 1.0, "binary_energy": -1.0, "open_ended_energy": -1.0},
+    "familiarity": {"image": 1.0, "question": 1.0},
 }
+UNEQUAL = {(True, False), (False, True)}
+EARLIER = {**CALIBRATION, "familiarity": {"distance": 1.0, "binary_energy": -1.0, "open_ended_energy": -1.0}}
 
 
 def test_pixels_are_those_of_pillow_to_the_last_bit():
@@ -56,13 +58,14 @@ def test_of_a_very_long_image_only_the_same_part_is_resized():
 
 
 @pytest.mark.parametrize("heads", [("binary",), ("open_ended",), ("binary", "open_ended")], ids="+".join)
-@pytest.mark.parametrize("calibration", [None, CALIBRATION], ids=["plain", "calibrated"])
+@pytest.mark.parametrize("calibration", [None, CALIBRATION, EARLIER], ids=["plain", "calibrated", "earlier"])
 def test_answers_are_those_of_the_light_runtime(heads, calibration):
     rng = np.random.default_rng(1)
     names = [*heads, "question_type"] if len(heads) == 2 else heads
     widths = {"binary": 2, "open_ended": 4, "question_type": 2}
     outputs = {f"{name}_logits": rng.normal(0, 2, (40, widths[name])).astype(np.float32) for name in names}
-    outputs["novelty"] = rng.uniform(0.4, 1.2, 40).astype(np.float32)
+    for name in ("novelty", "image_novelty", "question_novelty"):
+        outputs[name] = rng.uniform(0.4, 1.2, 40).astype(np.float32)
     expected = Decoder(ANSWERS, calibration)(outputs, top_k=3)
     manifest = {"answers": ANSWERS, "calibration": calibration}
     rows = [{name: array[row].reshape(-1).tolist() for name, array in outputs.items()} for row in range(40)]
@@ -70,10 +73,11 @@ def test_answers_are_those_of_the_light_runtime(heads, calibration):
         assert [one["answer"] for one in found["answers"]] == [one.get("best_guess", one["answer"]) for one in best]
         assert [one["score"] for one in found["answers"]] == pytest.approx([one["score"] for one in best], abs=1e-6)
         assert found["unanswered"] == (best[0]["answer"] is None)
-        assert found["unfamiliar"] == best[0].get("unfamiliar", False)
+        assert found["unfamiliar"] == best[0].get("unfamiliar")
         assert found["questionType"] == best[0]["question_type"]
     if calibration:
-        assert {best[0].get("unfamiliar", False) for best in expected} == {True, False}
+        foreign = {tuple(best[0].get("unfamiliar", {"nothing": True}).values()) for best in expected}
+        assert foreign == ({(True,), (None, None)} if calibration is EARLIER else {(True,), *UNEQUAL, (True, True)})
         assert len(heads) == 1 or {best[0]["answer"] is None for best in expected} == {True, False}
 
 
