@@ -6,8 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-import torch
-from helpers import ROOT, TINY
+from helpers import ROOT, TINY, familiar
 from processes import run_script
 from towers import SIZES
 from transformers import CLIPConfig
@@ -137,10 +136,8 @@ def test_a_claim_holds_where_the_interval_of_the_seeds_does_not_have_zero():
 @pytest.mark.slow
 def test_reliability_is_measured_of_saved_folders(image_folder, tmp_path, tiny_model, processor):
     folders = {}
-    for name, familiar in (("one", True), ("other", False)):
+    for name in ("one", "other"):
         model = tiny_model(fusion_type="cross_attention")
-        if familiar:
-            model.set_familiarity(torch.zeros(16), torch.eye(16))
         folders[name] = tmp_path / name
         model.save_pretrained(folders[name])
         processor.save_pretrained(folders[name])
@@ -149,10 +146,31 @@ def test_reliability_is_measured_of_saved_folders(image_folder, tmp_path, tiny_m
     benchmark("abstention", "--output", tmp_path / "abstention.md", "--splits", 3, "--max_risk", 0.1, *runs)
     rows = [line.split(" | ") for line in (tmp_path / "abstention.md").read_text().splitlines() if line[:5] == "| one"]
     assert rows[0][3].count(" → ") == 1 and rows[1][4] == "0 of 3"  # 16 questions show nothing
-    benchmark("unfamiliar", "--output", tmp_path / "unfamiliar.md", *runs)
-    lines = (tmp_path / "unfamiliar.md").read_text().splitlines()
-    scores = [line.split(" | ")[3] for line in lines if line.startswith(("| one", "| other"))]
-    assert scores == ["distance", "energy", "either", "score"] * 3 + ["energy", "score"] * 3
+
+
+@pytest.mark.slow
+def test_foreign_inputs_are_counted(many, image_folder, tmp_path, tiny_model, processor):
+    """Each share of the page anew, from the novelties and limits that the script leaves behind."""
+    runs = []
+    flags = f"--train_file {many} --image_dir {image_folder} --validation_fraction 0.3 --output_dir {tmp_path / 'no'}"
+    processor.calibration = {"familiarity": {"image": 0.5, "question": 0.5}}
+    for name in ("one", "other"):
+        model = familiar(tiny_model(fusion_type="cross_attention"))
+        model.save_pretrained(tmp_path / name)
+        processor.save_pretrained(tmp_path / name)
+        runs += ["--run", name, tmp_path / name, flags]
+    page, values = tmp_path / "unfamiliar.md", tmp_path / "values.json"
+    benchmark("unfamiliar", "--output", page, "--values", values, *runs, "--most", 20)
+    rows = [
+        line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith(("| one", "| oth"))
+    ]
+    found = {(row[0], row[1]): row[5] for row in rows if len(row) == 6}
+    kept = json.loads(values.read_text())
+    assert len(kept) == 24 and {one["model"] for one in kept} == {"one", "other"}
+    for one in kept:
+        share = 100 * sum(value > one["limit"] for value in one["novelty"]) / len(one["novelty"])
+        assert one["share"] == f"{share:.1f}" and found[one["model"], one["kind"]] == one["share"]
+    assert (tmp_path / "unfamiliar_one.png").stat().st_size > 1000
 
 
 @pytest.mark.slow

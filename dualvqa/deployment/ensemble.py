@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dualvqa.training.building import load_model
+from modeling_dualvqa.familiarity_dualvqa import TOWERS
 from modeling_dualvqa.modeling_dualvqa import DualVQAOutput
 from modeling_dualvqa.pipeline_dualvqa import DualVQAPipeline
 from processing import AnswerRules, EnsembleCollator, VQACollator, difference
@@ -104,8 +105,9 @@ class EnsemblePipeline(DualVQAPipeline):
     ```
 
     Towers, image sizes and tokenizers may differ, and each has its own memory or none, which is taught through the
-    member; none of them gives evidence here. The members' calibration is not used: their temperatures, thresholds
-    and limits hold for each of them alone. Each opens images from its own `image_sources`: give them to all.
+    member; none of them gives evidence here. The members' temperatures and thresholds are not used: they hold for each
+    of them alone. An image or question is unfamiliar where it is to every member that judges it, so that ordinary ones
+    are flagged no more often than by one. Each opens images from its own `image_sources`: give them to all.
 
     Args:
         pipelines: two or more.
@@ -119,6 +121,9 @@ class EnsemblePipeline(DualVQAPipeline):
         check_members([pipe.model for pipe in pipelines], [pipe.processor for pipe in pipelines], average)
         first = pipelines[0]
         super().__init__(first.model, first.processor.without_calibration(), device=first.device)
+        self.limits = [(pipe.processor.calibration or {}).get("familiarity") or {} for pipe in pipelines]
+        judged = {tower: 0.0 for tower in TOWERS if any(tower in limits for limits in self.limits)}
+        self.processor.calibration = {"familiarity": judged} if judged else None
         self.members, self.average = pipelines, average
 
     @property
@@ -142,7 +147,27 @@ class EnsemblePipeline(DualVQAPipeline):
 
     def _forward(self, model_inputs):
         outputs = [member._forward(own) for member, own in zip(self.members, model_inputs["members"])]
-        return {**outputs[0], **average_logits(outputs, self.average)}
+        return {
+            **{name: value for name, value in outputs[0].items() if not name.endswith("novelty")},
+            **average_logits(outputs, self.average),
+            **least_novelties(outputs, self.limits),
+        }
+
+
+def least_novelties(outputs, limits):
+    """`image_novelty` and `question_novelty` (B,) by how much the member whose limit is exceeded least exceeds it.
+
+    Args:
+        outputs: of each member name -> (B, ...).
+        limits: of each member "image" and "question" -> the largest familiar novelty; members without don't judge.
+    """
+    found = {}
+    for tower in TOWERS:
+        name = f"{tower}_novelty"
+        over = [output[name] - own[tower] for output, own in zip(outputs, limits) if tower in own and name in output]
+        if over:
+            found[name] = torch.stack(over).amin(dim=0)
+    return found
 
 
 def load_ensemble(paths, average="logits"):

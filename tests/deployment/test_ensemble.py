@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from helpers import lines_of
+from helpers import familiar, lines_of
 from PIL import Image
 
 from dualvqa.deployment.ensemble import EnsemblePipeline, average_logits, check_members
@@ -91,6 +91,19 @@ def test_members_calibration_is_theirs_alone(two):
         pipe.processor.calibration = {"temperatures": {"binary": 9.0}, "abstention": {"threshold": 1.0}}
     assert EnsemblePipeline(two)(image=Image.new("RGB", (50, 40), "red"), question="is it red?") == plain
     assert two[0](image=Image.new("RGB", (50, 40), "red"), question="is it red?")[0]["answer"] is None
+
+
+def test_what_is_foreign_to_every_member_that_judges_it_is_foreign(two):
+    image, question = Image.new("RGB", (40, 30), "red"), "is it red?"
+    for pipe, limits in zip(two, ({"image": -1e9, "question": -1e9}, {"image": -1e9})):
+        familiar(pipe.model)
+        pipe.processor.calibration = {"familiarity": limits}
+    expected = EnsemblePipeline(two)(image=image, question=question)[0]
+    assert expected["unfamiliar"] == {"image": True, "question": True}
+    two[1].processor.calibration = {"familiarity": {"image": 1e9, "question": -1e9}}
+    assert EnsemblePipeline(two)(image=image, question=question)[0]["unfamiliar"] == {"image": False, "question": True}
+    two[1].processor.calibration = {"familiarity": {"image": 1e9, "question": 1e9}}
+    assert "unfamiliar" not in EnsemblePipeline(two)(image=image, question=question)[0]
 
 
 def test_what_cannot_answer_together_is_named(two, tiny_model, processor):
