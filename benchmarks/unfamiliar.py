@@ -51,7 +51,8 @@ CHOICE = """
 The choice was made on the made kinds, each with a fit that was not shown it, on new pictures and questions of the
 kind: shares found in %, each set of scores with limits of its own. *far, near* is the distance from the mean on both
 sides, *nearest* the cosine to the nearest kept training state, *directions* the discriminants of the other made
-kinds; *all* is what is used.
+kinds; *all* is what is used. The ridge of the discriminants and the weight of the other scores were chosen by such
+shares too, everyday questions in two halves.
 
 """
 PICTURES = """
@@ -199,10 +200,10 @@ def choice(run, rng):
         kinds, own, held = list(fresh[tower]), run.own()[tower], run.held()[tower]
         for place, kind in enumerate(kinds):
             others = [states for n, states in enumerate(run.foreign[tower]) if n != place]
-            fit = fit_tower(own, others)
+            fit = fit_tower(tower, own, others)
             reference = fit.scores(held)
             if run.frozen[tower]:
-                reference = torch.cat([reference, crossed_scores(own, others)])
+                reference = torch.cat([reference, crossed_scores(tower, own, others)])
             standardise(fit, reference)
             given = {"images" if tower == "image" else "questions": fresh[tower][kind]}
             scores = [(part - fit.centre) * fit.scale for part in (reference, fit.scores(run.states(**given)))]

@@ -11,7 +11,9 @@ logger = logging.getLogger(__name__)
 
 FALSE_ALARMS = 0.01
 MOST_KEYS, KEY_WIDTH = 512, 64
-RIDGE = 0.1  # of the mean variance of a state's numbers, added to their covariance
+# Chosen on made kinds of foreign inputs that a fit was not shown; see docs/results/unfamiliar.md.
+RIDGE = {"image": 0.03, "question": 1.0}  # of the mean variance of a state's numbers, added to their covariance
+SHARED_WEIGHT = 0.8  # of the scores that no foreign direction gives
 FOLDS = 5
 FEWEST = 2  # different states
 # The least that a score must rise above its middle: states of 8-bit weights are off by less.
@@ -19,13 +21,14 @@ FLOORS = {"nearest": 0.02, "far": 0.02, "near": 0.02}
 DIRECTION_FLOOR = 0.25  # standard deviations of training states
 
 
-def fit_tower(states, foreign):
+def fit_tower(tower, states, foreign):
     """A [`TowerFamiliarity`] of training states; its scores have no common scale yet, see `standardise`.
 
     A foreign direction is that of Fisher's discriminant, (S + ridge)^-1 (mean of the kind - mean of training), in
     standard deviations of the training states.
 
     Args:
+        tower: "image" or "question", for the ridge.
         states: (n, C) different training states.
         foreign: for each kind of foreign inputs (m, C), what the tower makes of them.
 
@@ -44,7 +47,7 @@ def fit_tower(states, foreign):
     variance = centred.square().mean()
     if not variance > 1e-12:
         raise ValueError(f"all {count} training states are the same: the tower doesn't distinguish its inputs")
-    ridge = RIDGE * variance * torch.eye(width, dtype=torch.double)
+    ridge = RIDGE[tower] * variance * torch.eye(width, dtype=torch.double)
     shifts = torch.stack([kind.double().mean(dim=0) - mean for kind in foreign], dim=1)  # (C, J)
     directions = torch.linalg.solve(centred.T @ centred / count + ridge, shifts)
     directions = directions / (centred @ directions).std(dim=0).clamp(min=1e-9)
@@ -53,16 +56,16 @@ def fit_tower(states, foreign):
     key_width = min(KEY_WIDTH, width, len(kept) - 1)
     basis = torch.linalg.svd(unit, full_matrices=False).Vh[:key_width].T  # (C, K)
     found = {"mean": mean, "basis": basis, "keys": unit @ basis, "foreign": directions}
-    tower = TowerFamiliarity(width, len(kept), key_width, len(foreign))
+    fitted = TowerFamiliarity(width, len(kept), key_width, len(foreign))
     for name, values in found.items():
         rounded = values.half()  # as they are saved, so that a folder answers as the model did that wrote it
         if not rounded.isfinite().all():
             raise ValueError(f"the training states lead to a {name} beyond float16; are they scaled by hundreds?")
-        getattr(tower, name).copy_(rounded)
-    return tower
+        getattr(fitted, name).copy_(rounded)
+    return fitted
 
 
-def crossed_scores(states, foreign):
+def crossed_scores(tower, states, foreign):
     """(n, S) scores of training states by towers' familiarity that was fitted without them, a fold at a time.
 
     They stand for new inputs only where the tower itself wasn't trained on these. None of fewer than two a fold.
@@ -72,12 +75,14 @@ def crossed_scores(states, foreign):
     fold = torch.randperm(len(states), generator=torch.Generator().manual_seed(0)) % FOLDS
     found = states.new_empty(len(states), len(SHARED) + len(foreign), dtype=torch.float32)
     for number in range(FOLDS):
-        found[fold == number] = fit_tower(states[fold != number], foreign).scores(states[fold == number])
+        found[fold == number] = fit_tower(tower, states[fold != number], foreign).scores(states[fold == number])
     return found
 
 
 def standardise(tower, reference):
     """Brings the scores of a [`TowerFamiliarity`] to one scale: 0 in the middle of the reference, 1 near its top.
+
+    The shared ones reach `SHARED_WEIGHT` there: the directions find more, and false alarms are spent on the largest.
 
     Args:
         reference: (n, S) scores of inputs like those of training that it wasn't fitted on.
@@ -85,8 +90,10 @@ def standardise(tower, reference):
     centre = reference.median(dim=0).values
     top = reference.topk(max(1, math.ceil(0.02 * len(reference))), dim=0).values.mean(dim=0)
     floors = [FLOORS[name] for name in SHARED] + [DIRECTION_FLOOR] * (reference.shape[1] - len(SHARED))
+    scale = 1 / (top - centre).maximum(torch.tensor(floors))
+    scale[: len(SHARED)] *= SHARED_WEIGHT
     tower.centre.copy_(centre.half())
-    tower.scale.copy_((1 / (top - centre).maximum(torch.tensor(floors))).half())
+    tower.scale.copy_(scale.half())
 
 
 def limit_of(values, share):
@@ -127,10 +134,10 @@ def fit_towers(states, foreign, held_out, frozen, false_alarms=FALSE_ALARMS):
     """
     limits, problems, fitted = {}, {}, {}
     for tower in TOWERS:
-        fitted[tower] = fit_tower(states[tower], foreign[tower])
+        fitted[tower] = fit_tower(tower, states[tower], foreign[tower])
         reference = fitted[tower].scores(held_out[tower])
         if frozen[tower]:
-            reference = torch.cat([reference, crossed_scores(states[tower], foreign[tower])])
+            reference = torch.cat([reference, crossed_scores(tower, states[tower], foreign[tower])])
         # Without any the training states give a scale, and no limit.
         standardise(fitted[tower], reference if len(reference) else fitted[tower].scores(states[tower]))
         values = ((reference - fitted[tower].centre) * fitted[tower].scale).amax(dim=-1)

@@ -60,7 +60,7 @@ def refitted(own, foreign, before):
     """The familiarity with other states, its scores on the scales of the fit before."""
     if not isinstance(before, TowersFamiliarity):
         raise ValueError("the limits are of an earlier version's distance; calibrate the model anew")
-    towers = {tower: fit_tower(states, foreign[tower]) for tower, states in own.items()}
+    towers = {tower: fit_tower(tower, states, foreign[tower]) for tower, states in own.items()}
     for tower, fitted in towers.items():
         fitted.centre.copy_(before[tower].centre)
         fitted.scale.copy_(before[tower].scale)

@@ -6,7 +6,7 @@ radiographs, food, traffic, German and Spanish are not among them on purpose.
 """
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 SIDE = 224
 EACH = 16  # pictures of a kind
@@ -76,6 +76,16 @@ def one_colour(rng, number):
     return as_image(np.ones((SIDE, SIDE, 1)) * colour)
 
 
+def dark(rng, number):
+    """Nearly black, as of a lens that is covered: every other one with a camera's noise."""
+    spread = 0.006 * (number % 2)
+    return as_image(0.05 * number / (EACH - 1) + spread * rng.normal(size=(SIDE, SIDE, 3)))
+
+
+def light(rng, number):
+    return ImageOps.invert(dark(rng, number))
+
+
 def noise(rng, number):
     spread = 0.02 * 1.3**number  # from hardly visible to black and white
     return as_image(rng.random() + spread * rng.normal(size=(SIDE, SIDE, 1 + 2 * (number % 2))))
@@ -120,6 +130,8 @@ def page(rng, number):
 
 
 PICTURES = {
+    "dark": dark,
+    "light": light,
     "one colour": one_colour,
     "noise": noise,
     "gradient": gradient,

@@ -14,6 +14,7 @@ from dualvqa.deployment.onnx_export import export_onnx
 from dualvqa.deployment.onnx_pipeline import load_onnx_pipeline
 from dualvqa.run import main as run_vqa
 from dualvqa.trust.familiarity import RIDGE, fit_tower, fit_towers, limit_of
+from dualvqa.trust.foreign_inputs import EACH, foreign_images, foreign_questions
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
 from processing import DualVQAProcessor
 from processing.unfamiliar_dualvqa import earlier_scores
@@ -51,7 +52,7 @@ def model(tiny_model):
 
 def test_scores_are_those_of_their_formulas(states, foreign):
     own, kinds = states["image"], foreign["image"]
-    tower = fit_tower(own, kinds)
+    tower = fit_tower("image", own, kinds)
     new = own[:5] * 2
     found = tower.scores(new)
     centred, mean = (new - own.mean(dim=0)).numpy(), own.mean(dim=0).numpy()
@@ -62,7 +63,7 @@ def test_scores_are_those_of_their_formulas(states, foreign):
     cosines = centred @ keys.T / distances[:, None] / np.linalg.norm(keys, axis=1)
     np.testing.assert_allclose(found[:, 0], 1 - cosines.max(axis=1), atol=0.02)
     covariance = np.cov(own.numpy().T, bias=True)
-    ridge = RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    ridge = RIDGE["image"] * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
     for place, kind in enumerate(kinds):
         direction = np.linalg.solve(covariance + ridge, kind.numpy().mean(axis=0) - mean)
         along = centred @ direction / ((own.numpy() - mean) @ direction).std()
@@ -131,7 +132,7 @@ def test_limits_for_few_inputs_are_not_pretended(states, foreign):
 )
 def test_states_that_say_nothing_are_refused(states, message):
     with pytest.raises(ValueError, match=message):
-        fit_tower(states, [torch.ones(2, 16), torch.zeros(2, 16)])
+        fit_tower("image", states, [torch.ones(2, 16), torch.zeros(2, 16)])
 
 
 def test_the_models_novelties_are_those_of_its_towers_states(model, batch):
@@ -321,3 +322,15 @@ def test_too_few_training_questions_are_told_and_a_saved_model_learns_later(reci
     # Training goes on without.
     run_vqa.main([recipe(), "--model_name_or_path", str(again), "--output_dir", str(tmp_path / "further")])
     assert not [name for name in load_file(tmp_path / "further" / "model.safetensors") if "familiarity" in name]
+
+
+def test_made_foreign_inputs_are_the_same_every_time_and_of_several_kinds():
+    first, again = foreign_images(), foreign_images()
+    assert {kind: [image.tobytes() for image in images] for kind, images in first.items()} == {
+        kind: [image.tobytes() for image in images] for kind, images in again.items()
+    }
+    assert all(len({image.tobytes() for image in images}) == EACH for images in first.values())
+    assert max(np.asarray(image).mean() for image in first["dark"]) < 15 < 240 < np.asarray(first["light"][0]).mean()
+    questions = foreign_questions()
+    assert questions == foreign_questions() and all(len(set(kind)) == len(kind) > 30 for kind in questions.values())
+    assert not any("|" in question or len(question) > 80 for kind in questions.values() for question in kind)
