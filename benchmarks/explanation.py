@@ -1,30 +1,30 @@
-"""What explanations are worth on easy-VQA: does the map lie on the shape, and does it depend on what was learned?
+"""What explanations are worth: do they point at what counts, would it change the answer, and was it learned?
 
-python benchmarks/explanation.py --model runs/easy_vqa --output docs/results/explanation.md
+python benchmarks/explanation.py --models runs/easy_vqa --rows runs/explanation --output docs/results/explanation.md
 
-Writes the tables to the output, and examples chosen by chance to the plot beside it. A few minutes on a CPU.
+Needs models trained on easy-VQA, and with --radiology one of recipes/vqa_rad_small.yaml. Writes the tables to the
+output, and the first examples to the plot beside it. What was measured is kept in --rows, so that an interrupted run
+goes on where it was: about ten seconds a question on a CPU, a minute a radiology question.
 """
 
-import copy
-import random
 import sys
 from pathlib import Path
 
 import numpy as np
-import torch
+from explanation_curves import area, gain
 from measure import machine
 from pages import ROOT, build_parser, command, table, write_page
-from scipy.ndimage import maximum_filter
 from scipy.stats import spearmanr
 
 sys.path.insert(0, str(ROOT))
 
+from explanation_questions import asked
+from explanation_rows import FEW, all_rows
 from matplotlib.figure import Figure
 
 from dualvqa.trust.explanation_drawing import as_pixels, draw_map, draw_words, lay_out
-from dualvqa.trust.gradients import explain_by_gradients as explain
-from modeling_dualvqa import DualVQAForQuestionAnswering
-from processing import DualVQAProcessor
+from dualvqa_light.hidden_places import FILLS
+from dualvqa_light.hidden_words import find_words
 
 NOTE = """# What explanations are worth
 
@@ -36,115 +36,151 @@ Written by
 
 {machine}.
 
-{images} test images of easy-VQA chosen by chance, one question by chance about each, the model's own
-answer explained; {right:.1f} % of these answers are right.
+{asked}. One question by chance about each image, the model's own answer explained. `explain` makes the map
+*combined*, of *occlusion* and *RISE*; [the maps by name](../guides/explain.md).
 
-## Does the map lie on the shape?
+## Does the map point at the shape?
 
-Images are {size} pixels wide; maps have {grids} places. *Share on the shape* is the mean share of a map's mass on the
-pixels that differ from the background's colour. A map that is the same everywhere has *uniform*; *another image* is
-the share of a map that belongs to one, what a habit of looking at the middle gains; *best* is the most that any map of
-that grid could have. *Near it* counts the pixels within one place of the map's grid as well. *Pointing* is how often
-the place with the map's maximum touches the shape (Zhang et al. 2016, with a place as tolerance), *by chance* how many
-of the places do. A map that is 0 everywhere has no share and points nowhere. *Random weights* are the maps of the same
-answers by a model that has learned nothing: what there is to see in the image alone.
+Images of easy-VQA have one shape, and it covers {size:.1f} % of these. *Pointing* is how often the place with the
+map's maximum touches it (Zhang et al. 2016, with a place as tolerance), *by chance* how many of the places do; places
+are finer in some maps than in others. *Share* is how much of the map's mass is on the shape, *near it* with one place
+around.
 
-{shares}
+{shapes}
+## Would it change the answer?
+
+Pixels are hidden from those with the highest values on, and the answer's probability falls: *deletion* is the area
+under that curve. Shown from the highest on in an image that is all hidden, it rises: *insertion* (Petsiuk et al. 2018).
+Both are done with the mean colour (*mean*) and with a blurred image (*blur*). *Gain* is insertion less deletion, mean
+over both: 0 for a map that says nothing. Mean over the questions ± the standard deviation of the means of {seeds}
+seeds, each with its own questions and masks.
+
+{curves}
+The gain by what the first model answers, and of models with random weights, which explain the first model's answers:
+
+{groups}
+## Which words?
+
+The same with words that are left out: *deletion* from the highest score on until one is left, *insertion* from the
+first on until all are there.
+
+{words}
 ## Does it depend on what was learned?
 
-Spearman's rank correlation of the places' values (of the words' scores) with those of the trained model, for the same
-image, question and answer: mean ± standard deviation over {images} images and {seeds} random starts. A map that
-only shows edges would stay as it is when weights are random (Adebayo et al. 2018); one that looks the same for *another
-image* shows nothing of this one. Batch-norm statistics of random towers are those of the images. Maps that are the
-same everywhere have no ranks and are left out: {left_out}.
+Spearman's rank correlation of the places' values with those of the trained model, for the same image, question and
+answer: mean ± standard deviation over questions and {seeds} random starts. A map that only shows edges would stay as
+it is when weights are random (Adebayo et al. 2018). Batch-norm statistics of random towers are those of the images.
 
 {correlations}
-Examples, the first of the {images} images. Words have their gradient times input, in units of the logit, blue where
-it speaks for the answer and red where against it; questions in red are wrongly answered.
+## Examples
+
+The first questions of the first model. Words have what the answer's log-odds lose without them, blue where they speak
+for the answer and red where against it; questions in red are wrongly answered.
 
 ![Test images with their maps and words]({sheet})
 """
-MAPS = {"Grad-CAM": "image_map", "LayerCAM": "detail_map", "attention": "attention_map"}
+SHOWN = ("combined", "occlusion", "LayerCAM", "Grad-CAM")  # in the plot
 CHARACTERS = 66  # of words, beside one another
+KINDS = {"yes": ("binary", "yes"), "no": ("binary", "no"), "open-ended": ("open_ended", None)}
 
 
-def asked(count, seed):
-    """`count` test images chosen by chance, as (path, question, answer), one question by chance about each."""
-    try:
-        import easy_vqa
-    except ImportError as error:
-        raise SystemExit("error: easy-VQA's images come with its package: pip install easy-vqa") from error
-    by_image = {}
-    for question, answer, image in zip(*easy_vqa.get_test_questions()):
-        by_image.setdefault(image, []).append((question, answer))
-    if not 2 <= count <= len(by_image):
-        raise SystemExit(f"error: expected --images from 2 to {len(by_image)}, found {count}")
-    paths, chance = easy_vqa.get_test_image_paths(), random.Random(seed)
-    return [(paths[image], *chance.choice(by_image[image])) for image in chance.sample(list(by_image), count)]
+def rows_of(found, model, part=None):
+    """Seed -> rows of a model."""
+    return {key[2]: rows for key, rows in found.items() if key[:2] == (model, part)}
 
 
-def shape_mask(image):
-    """(H, W, 3) -> (H, W), true where a pixel isn't of the background's colour, the commonest of the border."""
-    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    colors, counts = np.unique(border, axis=0, return_counts=True)
-    return (image != colors[counts.argmax()]).any(axis=-1)
+def mean_and_spread(of_seeds):
+    """ "mean ± spread" of lists of values, one a seed: the mean over all values, the deviation of the seeds' means."""
+    means = [np.mean(values) for values in of_seeds if values]
+    return f"{np.mean([value for values in of_seeds for value in values]):+.3f} ± {np.std(means):.3f}"
 
 
-def over_pixels(values, mask):
-    """A map (h, w) spread over the pixels of a mask (H, W): each place's value over all of its pixels, sum 1."""
-    spread = torch.nn.functional.interpolate(torch.tensor(values)[None, None], mask.shape, mode="nearest-exact")
-    spread = spread[0, 0].double().numpy()
-    return spread / spread.sum()
+def shape_table(rows):
+    lines = []
+    for name in rows[0]["maps"]:
+        told = [row["shape"][name] for row in rows]
+        by_kind = [[row["shape"][name]["points"] for row in rows if is_kind(row, kind)] for kind in KINDS]
+        shares = [100 * np.mean([one[field] for one in told if field in one]) for field in ("on", "near")]
+        pointing = [
+            100 * np.mean(values) if values else float("nan") for values in ([o["points"] for o in told], *by_kind)
+        ]
+        chance = 100 * np.mean([one["chance"] for one in told])
+        lines.append([name, len(told), *(f"{value:.1f}" for value in (*pointing, chance, *shares))])
+    return table(["map", "maps", "pointing, %", *KINDS, "by chance", "share, %", "near it, %"], lines)
 
 
-def near(mask, grid):
-    """The mask, widened on all sides by one place of the grid."""
-    return maximum_filter(mask, [2 * (pixels // places) + 1 for pixels, places in zip(mask.shape, grid)])
+def is_kind(row, kind):
+    head, answer = KINDS[kind]
+    return row["type"] == head and answer in (None, row["answer"])
 
 
-def touched(mask, grid):
-    """(h, w): the places of the grid with a pixel of the mask."""
-    rows = [np.arange(pixels) * places // pixels for pixels, places in zip(mask.shape, grid)]
-    found = np.zeros(grid, dtype=bool)
-    np.logical_or.at(found, (rows[0][:, None], rows[1][None]), mask)
-    return found
+def curve_table(found, models):
+    """Deletion, insertion and gain of each map of each model; their gain by both fills."""
+    lines = []
+    for model in models:
+        seeds = rows_of(found, model)
+        for name in seeds[0][0]["curves"]:
+            curves = [[row["curves"][name] for row in rows] for rows in seeds.values()]
+            every = [one for of_seed in curves for one in of_seed]
+            cells = [
+                f"{np.mean([area(one[fill][part]) for one in every]):.3f}"
+                for fill in FILLS
+                for part in ("deletion", "insertion")
+            ]
+            gains = mean_and_spread([[gain(one) for one in of_seed] for of_seed in curves])
+            lines.append([model, name, len(every), *cells, gains])
+    head = [f"{part}, {fill}" for fill in FILLS for part in ("deletion", "insertion")]
+    return table(["model", "map", "questions", *head, "gain"], lines)
 
 
-def localisation(maps, masks):
-    """What the table says of maps (h, w) and the masks (H, W) of their shapes, in %; of images one after another."""
-    found = {name: [] for name in ("on", "uniform", "other", "best", "near", "near uniform", "points", "chance")}
-    for number, (values, mask) in enumerate(zip(maps, masks)):
-        wide, places = near(mask, values.shape), touched(mask, values.shape)
-        found["points"].append(bool(values.any() and places.flat[values.argmax()]))
-        found["chance"].append(places.mean())
-        if values.any():
-            spread = over_pixels(values, mask)
-            found["on"].append(spread[mask].sum())
-            found["near"].append(spread[wide].sum())
-            found["uniform"].append(mask.mean())
-            found["near uniform"].append(wide.mean())
-            cells = [over_pixels(one.reshape(values.shape), mask)[mask].sum() for one in np.eye(values.size)]
-            found["best"].append(max(cells))
-        other = maps[number - 1]
-        if other.any():
-            found["other"].append(over_pixels(other, mask)[mask].sum())
-    return {name: 100 * float(np.mean(shares)) if shares else float("nan") for name, shares in found.items()}
+def word_table(found, models):
+    lines = []
+    for model in models:
+        seeds = rows_of(found, model)
+        for name in seeds[0][0]["word curves"]:
+            curves = [[row["word curves"][name] for row in rows if name in row["words"]] for rows in seeds.values()]
+            every = [one for of_seed in curves for one in of_seed]
+            cells = [f"{np.mean([area(one[part]) for one in every]):.3f}" for part in ("deletion", "insertion")]
+            gains = mean_and_spread([[gain(one) for one in of_seed] for of_seed in curves])
+            lines.append([model, name, len(every), *cells, gains])
+    return table(["model", "words", "questions", "deletion", "insertion", "gain"], lines)
 
 
-def randomised(model, pixel_values, seed):
-    """Part -> the model with random weights there: first behind the towers, then everywhere (Adebayo et al. 2018)."""
-    torch.manual_seed(seed)
-    fresh = DualVQAForQuestionAnswering(copy.deepcopy(model.config)).eval()
-    for module in fresh.vision_encoder.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.train().momentum = 1.0  # one pass sets the statistics
-    with torch.no_grad():
-        fresh.vision_encoder(pixel_values)
-    behind = copy.deepcopy(model)
-    for name, part in fresh.named_children():
-        if not name.endswith("_encoder"):
-            behind.get_submodule(name).load_state_dict(part.state_dict())
-    return {"fusion and heads random": behind, "everything random": fresh.eval()}
+def group_table(found, model):
+    lines = []
+    for name in FEW:
+        cells = []
+        for kind in KINDS:
+            rows = [row for rows in rows_of(found, model).values() for row in rows if is_kind(row, kind)]
+            cells.append(f"{np.mean([gain(row['curves'][name]) for row in rows]):+.3f}" if rows else "")
+        for part in parts_of(found):
+            cells.append(
+                mean_and_spread(
+                    [[gain(row["curves"][name]) for row in rows] for rows in rows_of(found, model, part).values()]
+                )
+            )
+        lines.append([name, *cells])
+    return table(["gain of", *KINDS, *parts_of(found)], lines)
+
+
+def parts_of(found):
+    return list(dict.fromkeys(part for _, part, _ in found if part))
+
+
+def correlation_table(found, model):
+    lines = []
+    for part in parts_of(found):
+        cells = []
+        for name in FEW:
+            values = [
+                correlation(own["maps"][name], other["maps"][name])
+                for seed, rows in rows_of(found, model, part).items()
+                for own, other in zip(found[model, None, seed], rows)
+            ]
+            values = [value for value in values if value is not None]
+            cells.append(f"{np.mean(values):+.2f} ± {np.std(values):.2f} ({len(values)})" if values else "")
+        lines.append([part, *cells])
+    return table(["rank correlation (maps)", *FEW], lines)
 
 
 def correlation(one, other):
@@ -153,114 +189,75 @@ def correlation(one, other):
     return None if np.ptp(one) == 0 or np.ptp(other) == 0 else float(spearmanr(one, other).statistic)
 
 
-def correlate(found, others, same_question=True):
-    """Kind of map -> rank correlations of two lists of explanations, pair by pair."""
-    kinds = {**MAPS, "words": "token_scores"} if same_question else MAPS
-    pairs = {
-        kind: [(getattr(a, name), getattr(b, name)) for a, b in zip(found, others)] for kind, name in kinds.items()
-    }
-    return {kind: [correlation(a, b) for a, b in of_kind if a is not None] for kind, of_kind in pairs.items()}
-
-
-def randomisation(model, processor, rows, found, seeds):
-    """Row of the table -> kind of map -> rank correlations with the trained model's; and a random model's maps."""
-    pixel_values = processor(images=[path for path, _, _ in rows[:64]], return_tensors="pt")["pixel_values"]
-    correlations = {}
-    for seed in range(seeds):
-        for part, changed in randomised(model, pixel_values, seed).items():
-            of_changed = [
-                explain((changed, processor), path, question, one.answer, one.question_type)
-                for (path, question, _), one in zip(rows, found)
-            ]
-            untrained = of_changed  # in the end that of a model that is random everywhere
-            for kind, values in correlate(found, of_changed).items():
-                correlations.setdefault(part, {}).setdefault(kind, []).extend(values)
-    correlations["trained, another image"] = correlate(found, found[1:] + found[:1], same_question=False)
-    return correlations, untrained
-
-
-def draw_sheet(rows, found, path, count):
+def draw_sheet(questions, rows, path):
     """Two lines an example: the image with its maps, and the words. As wide as a page, so letters stay readable."""
-    kinds = [kind for kind, name in MAPS.items() if getattr(found[0], name) is not None]
-    words = [lay_out(one.tokens, one.token_scores, CHARACTERS) for one in found[:count]]
+    kinds = [kind for kind in SHOWN if kind in rows[0]["maps"]]
+    words = [words_of(row) for row in rows]
     heights = [height for lines in words for height in (2.0, 0.35 + 0.42 * len(lines))]
     figure = Figure(figsize=(8, sum(heights) + 0.8), layout="constrained")
-    grid = figure.add_gridspec(2 * count, 1 + len(kinds), height_ratios=heights)
-    for number, ((source, _, truth), one, lines) in enumerate(zip(rows, found, words)):
+    grid = figure.add_gridspec(2 * len(rows), 1 + len(kinds), height_ratios=heights)
+    for number, ((source, _, truth), row, lines) in enumerate(zip(questions, rows, words)):
         places = [figure.add_subplot(grid[2 * number, column]) for column in range(1 + len(kinds))]
         pixels = as_pixels(source)
         places[0].imshow(pixels)
         for place, kind in zip(places[1:], kinds):
-            shown = draw_map(place, pixels, getattr(one, MAPS[kind]))
+            shown = draw_map(place, pixels, np.array(row["maps"][kind]))
         for place, name in zip(places, ["image", *kinds]):
             place.set_title(name, fontsize="small")
         below = figure.add_subplot(grid[2 * number + 1, :])
         draw_words(below, lines, CHARACTERS)
-        correct = one.answer == truth
-        title = f"{one.question}  →  {one.answer} ({one.score:.0%})" + ("" if correct else f", correct: {truth}")
-        below.set_title(title, fontsize="medium", loc="left", color="black" if correct else "firebrick")
+        title = f"{row['question']}  →  {row['answer']}" + ("" if row["right"] else f", correct: {truth}")
+        below.set_title(title, fontsize="medium", loc="left", color="black" if row["right"] else "firebrick")
         for place in (*places, below):
             place.set_axis_off()
     figure.colorbar(shown, ax=figure.axes, location="bottom", pad=0.01, aspect=30, label="0 .. 1 of the map's maximum")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=110)
+
+
+def words_of(row):
+    words = [row["question"][slice(*word)] for word in find_words(row["question"])]
+    return lay_out(words, np.array(row["words"]["some left out"]), CHARACTERS) if row["words"] else []
 
 
 def main():
     parser = build_parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="saved folder of a model trained on easy-VQA")
+    parser.add_argument("--models", type=Path, nargs="+", required=True, help="saved folders trained on easy-VQA")
+    parser.add_argument("--radiology", type=Path, help="saved folder trained on VQA-RAD, with its report_rows.jsonl")
+    parser.add_argument("--radiology_data", type=Path, help="folder with VQA-RAD's train.jsonl and images")
+    parser.add_argument("--rows", type=Path, required=True, help="folder for what is measured")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=3, help="random starts")
+    parser.add_argument("--images", type=int, default=30, help="a seed; half of it of further and random models")
+    parser.add_argument("--radiology_images", type=int, default=4, help="likewise of the radiology model")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=6, help="in the plot")
     args = parser.parse_args()
-    rows = asked(args.images, seed=0)
-    if not (args.model / "config.json").is_file():
-        raise SystemExit(f"error: expected a saved model in {args.model}, found no config.json; `make demo` trains one")
-    model = DualVQAForQuestionAnswering.from_pretrained(args.model)
-    processor = DualVQAProcessor.from_pretrained(args.model)
-    found = [explain((model, processor), path, question) for path, question, _ in rows]
-    masks = [shape_mask(as_pixels(path)) for path, _, _ in rows]
-    correlations, untrained = randomisation(model, processor, rows, found, args.seeds)
-    lines = []
-    for kind, name in MAPS.items():
-        groups = {"all": (None, found), "yes/no": ("binary", found), "open-ended": ("open_ended", found)}
-        for label, (types, explained) in {**groups, "all, random weights": (None, untrained)}.items():
-            chosen = [number for number, one in enumerate(found) if types in (None, one.question_type)]
-            maps = [getattr(explained[number], name) for number in chosen]
-            if maps and maps[0] is not None:
-                zero = sum(not values.any() for values in maps)
-                shares = localisation(maps, [masks[number] for number in chosen])
-                lines.append([kind, label, len(maps), zero, *(f"{share:.1f}" for share in shares.values())])
-    head = ["map", "questions", "maps", "0 everywhere", "share on the shape, %", "uniform", "another image", "best"]
-    head += ["near it, %", "uniform", "pointing, %", "by chance"]
-    kinds = list(correlations["everything random"])
-    cells, left_out = [], []
-    for part, by_kind in correlations.items():
-        cells.append([part])
-        for kind in kinds:
-            values = [value for value in by_kind.get(kind, []) if value is not None]
-            cells[-1].append(f"{np.mean(values):+.2f} ± {np.std(values):.2f}" if values else "")
-            left = len(by_kind.get(kind, [])) - len(values)
-            left_out += [f"{left} of {kind} ({part})"] * (left > 0)
-    shapes = {kind: getattr(found[0], name) for kind, name in MAPS.items()}
-    grids = {kind: " × ".join(map(str, values.shape)) for kind, values in shapes.items() if values is not None}
-    sheet = args.output.with_suffix(".png")
+    for folder in [*args.models, *([args.radiology] if args.radiology else [])]:
+        if not (folder / "config.json").is_file():
+            raise SystemExit(f"error: expected a saved model in {folder}, found no config.json; `make demo` trains one")
+    found, first = all_rows(args), args.models[0].name
+    names = list(dict.fromkeys(model for model, _, _ in found))
+    every = [row for rows in rows_of(found, first).values() for row in rows]
+    told = []
+    for name in names:
+        rows = [row for rows in rows_of(found, name).values() for row in rows]
+        told.append(f"{name} {len(rows)} ({100 * np.mean([row['right'] for row in rows]):.0f} % answered right)")
+    sheet, examples = args.output.with_suffix(".png"), min(args.examples, args.images)
     text = NOTE.format(
         command=command(),
         machine=machine(),
-        images=len(rows),
-        right=100 * np.mean([one.answer == answer for one, (_, _, answer) in zip(found, rows)]),
-        size=masks[0].shape[1],
-        grids=", ".join(f"{size} ({kind})" for kind, size in grids.items()),
-        shares=table(head, lines),
+        asked=f"Questions: {', '.join(told)}; {args.seeds} seeds of questions and masks",
+        size=100 * np.mean([one["size"] for row in every for one in row["shape"].values() if "size" in one]),
         seeds=args.seeds,
-        left_out=", ".join(left_out) or "none",
-        correlations=table(["rank correlation with the trained model's", *kinds], cells),
+        shapes=shape_table(every),
+        curves=curve_table(found, names),
+        groups=group_table(found, first),
+        words=word_table(found, names),
+        correlations=correlation_table(found, first),
         sheet=sheet.name,
     )
     args.output.parent.mkdir(parents=True, exist_ok=True)
     write_page(args.output, text)
-    draw_sheet(rows, found, sheet, min(args.examples, len(rows)))
+    draw_sheet(asked(args.images, 0)[:examples], found[first, None, 0][:examples], sheet)
     print(text)
 
 

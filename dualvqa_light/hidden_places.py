@@ -17,7 +17,7 @@ def occlusion(scores, image, fill="mean"):
     """A large window goes over the image, then a small one where the large one changed most.
 
     The sliding square of Zeiler and Fergus (2014, section 4.1), from coarse to fine: two sizes find things of more
-    sizes than one does, with about 130 images in place of 350.
+    sizes than one does, with about 160 images in place of 450.
 
     Args:
         scores: a function of a list of images that gives their scores (n,), in any unit.
@@ -61,7 +61,25 @@ def rise(scores, image, fill="mean", seed=0):
     return np.tensordot(changes, masks, 1) / count - np.tensordot(changes, 1 - masks, 1) / (len(masks) - count)
 
 
-METHODS = {"occlusion": occlusion, "rise": rise}
+def combined(scores, image, fill="mean", seed=0):
+    """The sum of `occlusion` and `rise`, each as shares of its largest value: about 320 images.
+
+    A window finds where one thing is, random masks what is there in several places.
+
+    Args:
+        scores, image, fill, seed: as in `rise`.
+
+    Returns:
+        (GRID, GRID), at most 2.
+    """
+    return combine(occlusion(scores, image, fill), rise(scores, image, fill, seed))
+
+
+def combine(*maps):
+    return sum(values / (np.abs(values).max() or 1) for values in maps)
+
+
+METHODS = {"combined": combined, "occlusion": occlusion, "rise": rise}
 
 
 def windows(size, step, where):

@@ -9,7 +9,15 @@ from dualvqa.run.values import hint
 from .folders import check_answering, check_folder, check_image
 
 TYPES = ("binary", "open_ended")
-MAPS = ("occlusion", "rise", "grad_cam", "layer_cam", "attention")  # of dualvqa.trust.explanation, not imported here
+# Of dualvqa.trust.explanation, which is not imported here.
+MAPS = (
+    "combined",
+    "occlusion",
+    "rise",
+    "grad_cam",
+    "layer_cam",
+    "attention",
+)
 DRAWINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 

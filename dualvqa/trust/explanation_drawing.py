@@ -24,6 +24,7 @@ CHARACTERS = 33  # of the words below, per panel
 LEGEND = "what the answer's log-odds lose without the word: blue for the answer, red against it"
 ONE_WORD = "one word alone can't be left out"
 TITLES = {
+    "combined": "hidden in two ways",
     "occlusion": "hidden by a window",
     "rise": "hidden by chance",
     "grad_cam": "Grad-CAM",

@@ -78,3 +78,10 @@ def test_pages_and_errors_import_nothing_large():
 def test_it_is_a_module_too():
     shown = subprocess.run([sys.executable, "-m", "dualvqa", "--version"], capture_output=True, text=True, cwd=ROOT)
     assert shown.stdout == f"dualvqa {dualvqa.__version__}\n"
+
+
+def test_the_maps_that_can_be_chosen_are_those_that_can_be_made():
+    from dualvqa.cli.asking import MAPS
+    from dualvqa.trust import explanation
+
+    assert MAPS == explanation.MAPS

@@ -1,12 +1,9 @@
-"""The drawing of an explanation, and the figures of its benchmark."""
+"""The drawing of an explanation."""
 
-import importlib
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import ROOT
 from PIL import Image
 
 from dualvqa.trust.explanation import Explanation
@@ -80,55 +77,3 @@ def test_words_fill_lines(explanation):
     ]
     assert all(left + width <= 24 for line in lines for *_, left, width in line)
     assert lines[0][1][1] == -1.0 and lines[1][0][2] == "+0.000"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module("explanation")
-
-
-def test_shares_and_pointing_are_those_counted_by_hand(script):
-    image = np.full((64, 64, 3), 200, dtype=np.uint8)
-    image[8:24, 0:16] = [255, 0, 0]  # half of the two upper places of the first column
-    mask = script.shape_mask(image)
-    assert mask.sum() == 256 and mask[8:24, 0:16].all()
-    assert script.touched(mask, (4, 4)).nonzero()[0].tolist() == [0, 1]
-    assert script.near(mask, (4, 4)).sum() == 40 * 32  # rows 0 to 39, columns 0 to 31
-    right, wrong, nothing = np.zeros((3, 4, 4), dtype=np.float32)
-    right[1, 0], right[3, 3], wrong[3, 3] = 3, 1, 2
-    found = script.localisation([right, wrong, nothing], [mask] * 3)
-    expected = {
-        "on": 100 * np.mean([0.75 * 0.5, 0]),
-        "uniform": 100 / 16,
-        "other": 100 * np.mean([0.75 * 0.5, 0]),  # that before: none has that of zeros
-        "best": 50,
-        "near": 100 * np.mean([0.75, 0]),
-        "near uniform": 100 * 40 * 32 / 64**2,
-        "points": 100 / 3,
-        "chance": 100 * 2 / 16,
-    }
-    assert found == pytest.approx(expected)
-
-
-@pytest.fixture
-def saved(tiny_model, processor, tmp_path):
-    """A folder with a saved model in `model`."""
-    tiny_model(fusion_type="cross_attention").save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    return tmp_path
-
-
-@pytest.mark.slow
-def test_the_benchmark_writes_its_tables_and_its_plot(saved, script, monkeypatch):
-    pytest.importorskip("easy_vqa")
-    page = saved / "explanation.md"
-    monkeypatch.setattr(sys, "argv", ["explanation.py", "--model", str(saved / "model"), "--output", str(page)])
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--images", "3", "--seeds", "1", "--examples", "2"])
-    script.main()
-    lines = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    first = [line[0].removeprefix("| ") for line in lines]
-    assert {"Grad-CAM", "attention", "fusion and heads random", "everything random"} <= set(first)
-    assert {len(line) for line in lines if "Grad-CAM" in line[0] or "attention" in line[0]} == {12}
-    with Image.open(page.with_suffix(".png")) as sheet:
-        assert sheet.width > 1000
