@@ -1,4 +1,4 @@
-"""benchmarks/serving.py runs, at sizes that say nothing of what it measures."""
+"""The benchmarks of the server and of predict run, at sizes that say nothing of what they measure."""
 
 import shutil
 import sys
@@ -6,6 +6,7 @@ import sys
 import pytest
 from helpers import ROOT
 
+import dualvqa
 from dualvqa_light import LightPipeline
 
 
@@ -55,3 +56,21 @@ def test_requests_that_are_lost_twice_there_or_mixed_up_are_counted(serving):
     }
     said = serving.found({"pytorch": 100.0, "light": 200.0, "server": 150.0}, became, -1.0)
     assert "1.50 times as many questions a second as the PyTorch pipeline" in said and "SOME WERE LOST" in said
+
+
+@pytest.mark.slow
+def test_predict_is_measured_by_what_answers_and_by_what_is_read(exported, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import prediction
+
+    folders = {"PyTorch": exported[1], "float32": exported[0], "int8": exported[0]}
+    monkeypatch.setattr(prediction, "export", lambda model, folder: folders)
+    monkeypatch.setattr(prediction, "run_alone", lambda _, *given: dualvqa.predict(*given, device="cpu"))
+    page = tmp_path / "prediction.md"
+    flags = ["--folder", "saved", "--questions", "12", "--rounds", "1", "--output", str(page)]
+    monkeypatch.setattr(sys, "argv", ["prediction.py", *flags])
+    prediction.main()
+    text = page.read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| PyTorch", "| float32", "| int8"))]
+    assert [row[1] for row in rows] == ["jsonl", "jsonl", "jsonl", "parquet", "csv"]
+    assert "**Found:** `dualvqa predict` answers" in text and "12 questions, 1 rounds" in text
