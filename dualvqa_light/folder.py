@@ -68,6 +68,21 @@ def file_hash(path):
     return digest.hexdigest()
 
 
+def import_onnxruntime():
+    """onnxruntime, which then reports to nobody: left alone, from version 1.32 on it keeps a database of events in the
+    home folder and sends them to its makers, on Linux too. Where ORT_DISABLE_TELEMETRY is set already, that holds.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(f"ONNX files need onnxruntime: pip install onnxruntime ({error})") from error
+    return onnxruntime
+
+
 def open_sessions(folder, providers=("CPUExecutionProvider",), threads=None):
     """Part -> `onnxruntime.InferenceSession`, of every ONNX file of an exported folder.
 
@@ -80,10 +95,7 @@ def open_sessions(folder, providers=("CPUExecutionProvider",), threads=None):
         ImportError: onnxruntime is not installed.
     """
     names = [name for name in checked_files(folder) if name.endswith(".onnx")]
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(f"ONNX files need onnxruntime: pip install onnxruntime ({error})") from error
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     # Each part has threads of its own, which would wait for work in a busy loop while the next part computes.
     options.add_session_config_entry("session.force_spinning_stop", "1")

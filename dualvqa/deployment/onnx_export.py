@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dualvqa.training.building import load_model
-from dualvqa_light.folder import FORMAT, MANIFEST, file_hash
+from dualvqa_light.folder import FORMAT, MANIFEST, file_hash, import_onnxruntime
 from processing.image_processing_dualvqa import made_size
 
 from .description import describe
@@ -171,8 +171,9 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
 def check_packages():
     try:
         import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
+
+        import_onnxruntime()
     except ImportError as error:
         raise ImportError(f"ONNX files need the extra 'onnx': pip install dualvqa[onnx] ({error})") from error
 
