@@ -37,7 +37,7 @@ Written by
 {machine}.
 
 {asked}. One question by chance about each image, the model's own answer explained. `explain` makes the map
-*combined*, of *occlusion* and *RISE*; [the maps by name](../guides/explain.md).
+*occlusion*; *combined* is the sum of it and *RISE*; [the maps by name](../guides/explain.md).
 
 ## Does the map point at the shape?
 

@@ -45,7 +45,7 @@ class Explanation:
     crop: dict | None = None
 
 
-def explain(pipe, image, question, answer=None, question_type=None, maps=("combined",)):
+def explain(pipe, image, question, answer=None, question_type=None, maps=("occlusion",)):
     """Explains one answer to one question about one image by hiding places and words.
 
     Args:

@@ -79,7 +79,7 @@ def combine(*maps):
     return sum(values / (np.abs(values).max() or 1) for values in maps)
 
 
-METHODS = {"combined": combined, "occlusion": occlusion, "rise": rise}
+METHODS = {"occlusion": occlusion, "rise": rise, "combined": combined}
 
 
 def windows(size, step, where):

@@ -17,7 +17,7 @@ MAPS = (*hidden_places.METHODS, *GRADIENT_MAPS)
 __all__ = ["MAPS", "Explanation", "explain"]
 
 
-def explain(source, image, question, answer=None, question_type=None, maps=("combined",)):
+def explain(source, image, question, answer=None, question_type=None, maps=("occlusion",)):
     """Explains one answer to one question about one image: what would change it, and what it was remembered from.
 
     The model is left as it was.
@@ -29,7 +29,7 @@ def explain(source, image, question, answer=None, question_type=None, maps=("com
         answer: the answer to explain; the model's best one when left out.
         question_type: "binary" or "open_ended" chooses the head; when left out, it is the head that has the given
             answer, or the one that the model chooses.
-        maps: names of the maps to make. "combined", "occlusion" and "rise" hide places, see
+        maps: names of the maps to make. "occlusion", "rise" and "combined" hide places, see
             `dualvqa_light.hidden_places`; "grad_cam", "layer_cam" and "attention" are of PyTorch models alone, see
             `explain_by_gradients`.
 

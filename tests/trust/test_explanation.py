@@ -60,7 +60,7 @@ def test_maps_are_chosen_by_name_and_come_in_that_order(pipe, image):
     np.testing.assert_allclose(found.maps["attention"], gradients.attention_map, rtol=1e-4)
     assert found.words == ["what", "color", "is", "it", "?"] and len(found.word_scores) == 5
     for maps in ([], ["saliency"]):
-        with pytest.raises(ValueError, match="expected maps to be some of combined, occlusion, rise, grad_cam"):
+        with pytest.raises(ValueError, match="expected maps to be some of occlusion, rise, combined, grad_cam"):
             explain(pipe, image, COLOR, maps=maps)
 
 
@@ -90,7 +90,7 @@ def test_a_model_and_its_processor_are_left_as_they_were(tiny_model, processor, 
     modes = [part.training for part in model.modules()]
     found = explain((model, processor), image, COLOR)
     assert [part.training for part in model.modules()] == modes and len(set(modes)) == 2
-    assert np.ptp(found.maps["combined"]) > 0 and found.evidence is None
+    assert np.ptp(found.maps["occlusion"]) > 0 and found.evidence is None
 
 
 def test_examples_of_the_memory_that_spoke_for_the_answer_are_part_of_it(tiny_model, processor, image):
@@ -111,10 +111,10 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_there(pipe):
     with pytest.warns(UserWarning) as warned:
         found = explain(pipe, Image.new("RGB", (12, 40), "red"), "color")
     said = [str(one.message) for one in warned]
-    assert any("map combined can't be had" in one and "found 12 x 40" in one for one in said)
+    assert any("map occlusion can't be had" in one and "found 12 x 40" in one for one in said)
     assert any("scores of the words can't be had" in one and "found 'color'" in one for one in said)
     assert (found.maps, found.words, found.word_scores) == ({}, ["color"], None) and found.answer
-    with pytest.raises(ValueError, match="expected maps to be some of combined, occlusion, rise, .*; found 'saliency'"):
+    with pytest.raises(ValueError, match="expected maps to be some of occlusion, rise, combined, .*; found 'saliency'"):
         explain(pipe, Image.new("RGB", (40, 40)), COLOR, maps=["saliency"])
 
 
