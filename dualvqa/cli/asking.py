@@ -10,14 +10,7 @@ from .folders import check_answering, check_folder, check_image
 
 TYPES = ("binary", "open_ended")
 # Of dualvqa.trust.explanation, which is not imported here.
-MAPS = (
-    "combined",
-    "occlusion",
-    "rise",
-    "grad_cam",
-    "layer_cam",
-    "attention",
-)
+MAPS = ("occlusion", "rise", "combined", "grad_cam", "layer_cam", "attention")
 DRAWINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 
