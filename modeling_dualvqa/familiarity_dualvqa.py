@@ -7,6 +7,7 @@ from .memory_examples_dualvqa import image_vectors, question_vectors
 
 TOWERS = ("image", "question")
 SHARED = ("nearest", "far", "near")  # scores of every tower, before those of its foreign directions
+SIZES = {"width", "keys", "key_width", "directions"}
 TINY = 1e-6
 
 
@@ -82,9 +83,17 @@ class TowersFamiliarity(nn.ModuleDict):
 
     Args:
         settings: tower -> the arguments of its [`TowerFamiliarity`].
+
+    Raises:
+        ValueError: one is missing, or of no size.
     """
 
     def __init__(self, settings):
+        for tower in TOWERS:
+            sizes = settings.get(tower)
+            right = isinstance(sizes, dict) and set(sizes) == SIZES
+            if not right or not all(type(size) is int and size >= 0 for size in sizes.values()):
+                raise ValueError(f"familiarity of {tower} must have {', '.join(sorted(SIZES))}; found {sizes!r:.100}")
         super().__init__({tower: TowerFamiliarity(**settings[tower]) for tower in TOWERS})
         self.settings = settings
 

@@ -14,8 +14,10 @@ from dualvqa.deployment.onnx_export import export_onnx
 from dualvqa.deployment.onnx_pipeline import load_onnx_pipeline
 from dualvqa.run import main as run_vqa
 from dualvqa.trust.familiarity import RIDGE, fit_tower, fit_towers, limit_of
+from dualvqa.trust.familiarity_fitting import refitted
 from dualvqa.trust.foreign_inputs import EACH, foreign_images, foreign_questions
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
+from modeling_dualvqa.familiarity_dualvqa import Familiarity
 from processing import DualVQAProcessor
 from processing.unfamiliar_dualvqa import earlier_scores
 
@@ -334,3 +336,20 @@ def test_made_foreign_inputs_are_the_same_every_time_and_of_several_kinds():
     questions = foreign_questions()
     assert questions == foreign_questions() and all(len(set(kind)) == len(kind) > 30 for kind in questions.values())
     assert not any("|" in question or len(question) > 80 for kind in questions.values() for question in kind)
+
+
+def test_after_a_refit_the_scales_are_those_that_the_limits_were_found_on(states, foreign):
+    before = fit_towers(states, foreign, states, NEVER)[0]
+    others = {tower: own[::2] for tower, own in states.items()}
+    after = refitted(others, foreign, before)
+    for tower in states:
+        assert torch.equal(after[tower].scale, before[tower].scale) and len(after[tower].keys) == 200
+        torch.testing.assert_close(after[tower].mean, others[tower].mean(dim=0), atol=0.01, rtol=0)
+    with pytest.raises(ValueError, match="of an earlier version's distance; calibrate the model anew"):
+        refitted(others, foreign, Familiarity(16))
+
+
+@pytest.mark.parametrize("image", [None, {"width": 4}, {"width": 4, "keys": 2, "key_width": "2", "directions": 1}])
+def test_a_damaged_configuration_is_named(tiny_model, image):
+    with pytest.raises(ValueError, match="familiarity of image must have directions, key_width, keys, width; found"):
+        tiny_model(familiarity={"image": image})
