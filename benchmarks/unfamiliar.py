@@ -80,7 +80,7 @@ class Measured:
 
     def __init__(self, name, folder, flags, rng, most):
         from dualvqa.run.arguments import parse_arguments
-        from dualvqa.trust.familiarity_fitting import foreign_states, some
+        from dualvqa.trust.familiarity_fitting import different, foreign_states, some
         from processing import VQACollator, prepare_datasets
 
         self.name, self.most = name, most
@@ -91,7 +91,7 @@ class Measured:
         parts, *_ = prepare_datasets(parse_arguments(shlex.split(flags))[1], needs_training=True)
         self.collator = VQACollator(self.processor)
         self.frozen = {"image": self.model.config.freeze_vision, "question": self.model.config.freeze_text}
-        self.train, self.held_out = self.encoded(some(parts["train"])), self.encoded(some(parts["validation"]))
+        self.train, self.held_out = self.encoded(different(parts["train"])), self.encoded(some(parts["validation"]))
         self.has_test = "answer" in getattr(parts.get("test"), "column_names", ())
         self.rows = parts["test"] if self.has_test else parts["validation"]
         drawn = np.sort(rng.permutation(len(self.rows))[:most])
@@ -188,7 +188,7 @@ def false_alarms(run):
 def choice(run, rng):
     """Rows of the table that the scores are chosen by."""
     from dualvqa.trust import foreign_inputs
-    from dualvqa.trust.familiarity import FALSE_ALARMS, crossed_scores, fit_tower, limit_of, standardise
+    from dualvqa.trust.familiarity import FALSE_ALARMS, crossed_scores, fit_tower, limit_of, reference_novelties
 
     fresh = {
         "image": {kind: [make(rng, n) for n in range(16)] for kind, make in foreign_inputs.PICTURES.items()},
@@ -203,14 +203,12 @@ def choice(run, rng):
             reference = fit.scores(held)
             if run.frozen[tower]:
                 reference = torch.cat([reference, crossed_scores(tower, own, others)])
-            standardise(fit, reference)
             given = {"images" if tower == "image" else "questions": fresh[tower][kind]}
-            scores = [(part - fit.centre) * fit.scale for part in (reference, fit.scores(run.states(**given)))]
-            cells = []
+            cells, states = [], run.states(**given)
             for name, columns in SUBSETS.items():
-                columns = columns or list(range(3 if name == "directions" else 0, scores[0].shape[1]))
-                known, found = (part[:, columns].amax(dim=1) for part in scores)
-                limit, _ = limit_of(known, FALSE_ALARMS / 2)
+                columns = columns or list(range(3 if name == "directions" else 0, reference.shape[1]))
+                limit, _ = limit_of(reference_novelties(fit, reference, columns), FALSE_ALARMS / 2)
+                found = ((fit.scores(states) - fit.centre) * fit.scale)[:, columns].amax(dim=1)
                 cells.append("-" if limit is None else f"{100 * (found > limit).float().mean():.1f}")
             lines.append([run.name, tower, kind, *cells])
     return lines

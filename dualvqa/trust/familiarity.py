@@ -72,11 +72,34 @@ def crossed_scores(tower, states, foreign):
     """
     if len(states) < 2 * FOLDS:
         return torch.zeros(0, len(SHARED) + len(foreign))
-    fold = torch.randperm(len(states), generator=torch.Generator().manual_seed(0)) % FOLDS
+    fold = folds_of(states)
     found = states.new_empty(len(states), len(SHARED) + len(foreign), dtype=torch.float32)
     for number in range(FOLDS):
         found[fold == number] = fit_tower(tower, states[fold != number], foreign).scores(states[fold == number])
     return found
+
+
+def folds_of(rows):
+    """(n,) a fold for each row, at random and the same every time."""
+    return torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)) % FOLDS
+
+
+def reference_novelties(tower, reference, columns=slice(None)):
+    """(n,) novelties of reference scores (n, S), a fold at a time on the scale of the others; then sets that of all.
+
+    On a scale that was made of themselves they would be nearer to the middle than new ones. None of fewer than two a
+    fold.
+
+    Args:
+        columns: the scores that count.
+    """
+    fold, found = folds_of(reference), torch.empty(len(reference))
+    for number in range(FOLDS if len(reference) >= 2 * FOLDS else 0):
+        standardise(tower, reference[fold != number])
+        scaled = (reference[fold == number] - tower.centre) * tower.scale
+        found[fold == number] = scaled[:, columns].amax(dim=-1)
+    standardise(tower, reference)
+    return found if len(reference) >= 2 * FOLDS else found[:0]
 
 
 def standardise(tower, reference):
@@ -138,12 +161,14 @@ def fit_towers(states, foreign, held_out, frozen, false_alarms=FALSE_ALARMS):
         reference = fitted[tower].scores(held_out[tower])
         if frozen[tower]:
             reference = torch.cat([reference, crossed_scores(tower, states[tower], foreign[tower])])
-        # Without any the training states give a scale, and no limit.
-        standardise(fitted[tower], reference if len(reference) else fitted[tower].scores(states[tower]))
-        values = ((reference - fitted[tower].centre) * fitted[tower].scale).amax(dim=-1)
+        if len(reference):
+            values = reference_novelties(fitted[tower], reference)
+        else:  # the training states give a scale, and no limit
+            standardise(fitted[tower], fitted[tower].scores(states[tower]))
+            values = torch.empty(0)
         limit, needed = limit_of(values, false_alarms / len(TOWERS))
         if limit is None:
-            problems[tower] = f"{len(values)} {tower}s found, {needed} needed for {false_alarms:.0%} false alarms"
+            problems[tower] = f"{len(reference)} {tower}s found, {needed} needed for {false_alarms:.0%} false alarms"
         else:
             limits[tower] = limit
     return as_module(fitted), limits, problems

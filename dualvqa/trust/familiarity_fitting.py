@@ -13,7 +13,7 @@ from .remembering import encode
 
 logger = logging.getLogger(__name__)
 
-MOST_STATES = 5000  # training questions, and held-out ones, that are looked at; more hardly move anything
+MOST_STATES = 5000  # different images and questions that are looked at, and held-out rows; more hardly move anything
 
 
 def fit_familiarity(trainer, rows, held_out=None, before=None):
@@ -35,7 +35,7 @@ def fit_familiarity(trainer, rows, held_out=None, before=None):
             "process: --model_name_or_path FOLDER --fit_familiarity"
         )
         return {}
-    encoded = encode(trainer, some(rows))
+    encoded = encode(trainer, different(rows))
     own = {"image": encoded["images"], "question": encoded["questions"]}
     foreign = foreign_states(model, trainer.processing_class)
     try:
@@ -65,6 +65,19 @@ def refitted(own, foreign, before):
         fitted.centre.copy_(before[tower].centre)
         fitted.scale.copy_(before[tower].scale)
     return as_module(towers)
+
+
+def different(rows):
+    """Rows with up to `MOST_STATES` of the different images and as many of the different questions."""
+    firsts = []
+    for column in ("image_key", "question"):
+        places = {}
+        for number, value in enumerate(rows[column][:]):
+            places.setdefault(value, number)
+        places = list(places.values())
+        chosen = torch.linspace(0, len(places) - 1, min(len(places), MOST_STATES)).long()
+        firsts += [places[number] for number in chosen]
+    return rows.select(sorted(set(firsts)))
 
 
 def some(rows):
