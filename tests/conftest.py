@@ -1,6 +1,20 @@
 """Loads shared_fixtures.py, but not where tests are only handed out to other processes: that begins seconds sooner."""
 
+import os
+
+
+def runs_tests(config):
+    return "PYTEST_XDIST_WORKER" in os.environ or not getattr(config.known_args_namespace, "numprocesses", None)
+
+
+def pytest_addoption(pluginmanager):
+    """Is called before the conftest.py of another folder imports more."""
+    if runs_tests(pluginmanager.getplugin("pytestconfig")):
+        from processes import PLAIN, begin_server
+
+        begin_server("plain", PLAIN)
+
 
 def pytest_configure(config):
-    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+    if runs_tests(config):
         config.pluginmanager.import_plugin("shared_fixtures")

@@ -1,10 +1,13 @@
 """Functions in processes of their own, forked from one that has imported everything and done nothing else.
 
 A new interpreter computes for ten seconds until torch, transformers and this package are imported; a forked one starts
-at once and is as clean. The one that they are forked from is a fork of the test process, before its first test.
+at once and is as clean. The ones that they are forked from are forks of the test process, before its first test: the
+"whole" one has imported this package; the "plain" one torch and what takes as long, nothing of this package and nothing
+of Hugging Face, which reads its settings when it is imported.
 """
 
 import gc
+import importlib.util
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -15,15 +18,21 @@ import tempfile
 from multiprocessing import forkserver
 from typing import NamedTuple
 
+# Tiny models are slower with several threads, and several threads don't add in the same order every time.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # also of the processes that tests start
+
 import torch
 
 FORKS = multiprocessing.get_context("forkserver")
+PLAIN = ("torchvision", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.metrics")
+PACKAGES = ("dualvqa", "dualvqa_light", "modeling_dualvqa", "processing")
+SERVERS = {}  # name -> how multiprocessing knows it
 
 
-def begin_server():
+def begin_server(name, modules):
     """Forks this process: the fork is what multiprocessing forks processes from, in place of a new interpreter."""
-    import dualvqa.run.main  # noqa: F401
-
+    for module in modules:
+        importlib.import_module(module)
     listener, address = socket.socket(socket.AF_UNIX), multiprocessing.connection.arbitrary_address("AF_UNIX")
     listener.bind(address)
     listener.listen()
@@ -40,8 +49,8 @@ def begin_server():
             os._exit(0)
     listener.close()
     os.close(alive)
-    server = forkserver._forkserver
-    server._forkserver_address, server._forkserver_alive_fd, server._forkserver_pid = address, kept_open, pid
+    known = {"_forkserver_address": address, "_forkserver_alive_fd": kept_open, "_forkserver_pid": pid}
+    SERVERS[name] = known
 
 
 class Ended(NamedTuple):
@@ -70,29 +79,58 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def forked(function, *arguments, processes=1, environment=None):
+def forked(function, *arguments, processes=1, environment=None, server="whole"):
     """Calls a function of a module in a process, or in several with gloo between them as a launcher starts them.
 
     Args:
         environment: variables of the processes besides those that they have from here.
+        server: what the processes are forked from.
     """
     common = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
     with tempfile.NamedTemporaryFile() as output:
         running = []
         for rank in map(str, range(processes)):
             variables = {**common, "RANK": rank, "LOCAL_RANK": rank} if processes > 1 else {}
-            running.append(begun(function, *arguments, environment={**variables, **(environment or {})}, output=output))
+            variables = {**variables, **(environment or {})}
+            running.append(begun(function, *arguments, environment=variables, output=output, server=server))
         for process in running:
             process.join()
         codes = [process.exitcode for process in running]
         return Ended(next((code for code in codes if code), 0), output.read().decode())
 
 
-def begun(function, *arguments, output, environment=None):
+def begun(function, *arguments, output, environment=None, server="whole"):
     """A process that calls a function and prints to a file; nobody has waited for it."""
+    vars(forkserver._forkserver).update(SERVERS.get(server, {}))  # a forked process knows where it was forked
     process = FORKS.Process(target=work, args=(function, arguments, environment or {}, output.name))
     process.start()
     return process
+
+
+def run_code(code, *arguments, folder, environment, package=False):
+    """Runs code in a folder as `python -c` does, in a process that has read no settings yet; gives what it printed.
+
+    Args:
+        environment: all variables of the process.
+        package: whether this package can be imported there.
+    """
+    command = code, list(map(str, arguments)), str(folder), dict(environment), package
+    ended = forked(as_command, *command, server="plain")
+    assert ended.code == 0, ended.output
+    return ended.output
+
+
+def as_command(code, arguments, folder, environment, package):
+    if not package:
+        sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+        sys.path = [path for path in sys.path if not any(os.path.exists(os.path.join(path, name)) for name in PACKAGES)]
+    assert not {*PACKAGES, "transformers", "huggingface_hub"} & set(sys.modules)
+    assert [importlib.util.find_spec(name) is not None for name in PACKAGES] == [package] * len(PACKAGES)
+    sys.argv = ["-c", *arguments]
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})
 
 
 def run_script(path, *arguments):

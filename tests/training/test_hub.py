@@ -2,17 +2,16 @@
 is imported."""
 
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
-from helpers import ANSWERS, OTHER_FILES, ROOT, SOURCES, contents, short_run, write_images
+from helpers import ANSWERS, OTHER_FILES, SOURCES, contents, short_run, write_images
 from hub_server import HubServer
 from huggingface_hub import ModelCard
 from PIL import Image
+from processes import run_code
 
 pytestmark = pytest.mark.slow
 FOLDER = {*OTHER_FILES, *SOURCES, ".gitattributes"}
@@ -28,20 +27,8 @@ def pushed(tiny_model, new_processor, tmp_path_factory):
     settings = {**short_run(folder), "do_eval": True, "do_predict": True, "test_file": str(folder / "train.jsonl")}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(settings))
     with HubServer() as hub:
-        done = call(hub, folder, "-c", PUSH, package=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield SimpleNamespace(hub=hub, folder=folder, said=json.loads(done.stdout.splitlines()[-1]))
-
-
-def call(hub, folder, *command, package=False):
-    """Runs Python against the hub, where this repository is importable only when it is wanted to be."""
-    environment = {**hub.environment(folder / "home"), "PYTHONPATH": str(ROOT) if package else ""}
-    if not package:  # -I leaves out the folder of the script and PYTHONPATH
-        command = ("-I", *command)
-    command = [sys.executable, *map(str, command)]
-    return subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+        printed = run_code(PUSH, folder=folder, environment=hub.environment(folder / "home"), package=True)
+        yield SimpleNamespace(hub=hub, folder=folder, said=json.loads(printed.splitlines()[-1]))
 
 
 PUSH = """
@@ -85,8 +72,6 @@ print(json.dumps({"first": first, "refused": refused}))
 
 LOAD = """
 import json, sys
-sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
-sys.path = [path for path in sys.path if not __import__("os").path.exists(path + "/modeling_dualvqa")]
 from transformers import AutoModel, AutoProcessor, pipeline
 image, first, folder = sys.argv[1:]
 answers = {}
@@ -132,9 +117,8 @@ def test_what_is_pushed_is_loaded_by_its_name_and_revision(pushed, tmp_path):
         card = ModelCard(hub.files(repo_id, revision)["README.md"].decode())
         assert sorted(card.data.tags) == sorted(own + tags), (repo_id, revision)
 
-    loaded = call(hub, tmp_path, "-c", LOAD, tmp_path / "image.png", first, tmp_path / "again")
-    assert loaded.returncode == 0, loaded.stderr
-    answers = json.loads(loaded.stdout.splitlines()[-1])
+    given, environment = (tmp_path / "image.png", first, tmp_path / "again"), hub.environment(tmp_path / "home")
+    answers = json.loads(run_code(LOAD, *given, folder=tmp_path, environment=environment).splitlines()[-1])
     assert {item["answer"] for item in answers[first]} == set(ANSWERS)
     assert len({item["score"] for item in answers[first]}) == 3
     assert [item["score"] for item in answers["main"]] == pytest.approx([1 / 3] * 3)

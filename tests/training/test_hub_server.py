@@ -1,13 +1,12 @@
 """The hub that other tests push to, asked by the client that users have."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hub_server import HubServer
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from processes import run_code
 
 # The client's own way to upload.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -194,10 +193,8 @@ print(first)
 @pytest.mark.slow
 def test_transformers_pushes_a_model_and_loads_each_of_its_revisions(tmp_path):
     with HubServer() as hub:
-        command = [sys.executable, "-c", PUSH_AND_LOAD]
-        done = subprocess.run(command, env=hub.environment(tmp_path), cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    first = done.stdout.strip()
+        printed = run_code(PUSH_AND_LOAD, folder=tmp_path, environment=hub.environment(tmp_path))
+    first = printed.splitlines()[-1]
     assert [commit.message for commit in hub.repos[REPO].commits] == ["initial commit", "Upload model", "Ones"]
     assert {"config.json", "model.safetensors", "README.md"} < set(hub.files(REPO, first))
     assert ("GET", f"/{REPO}/resolve/{first}/model.safetensors") in hub.requests
