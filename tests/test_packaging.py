@@ -17,6 +17,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from helpers import TINY
+from processes import run_code
 
 import dualvqa
 from dualvqa.shipped import shipped
@@ -191,9 +192,10 @@ def test_it_trains_predicts_and_reports_from_a_folder_with_a_package_of_the_same
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
     (tmp_path / "processing").mkdir()
     (tmp_path / "processing" / "__init__.py").touch()
-    command = [sys.executable, installed / "bin" / "dualvqa", "train", "own.yaml"]
-    status, printed = call(command, tmp_path, PYTHONPATH=str(installed))
-    assert status == 0, printed
+    words, environment = ("train", "own.yaml"), {**os.environ, "PYTHONPATH": str(installed)}
+    script = str(installed / "bin" / "dualvqa")
+    code = f"import sys, runpy\nsys.path.insert(0, {str(installed)!r})\nrunpy.run_path({script!r}, run_name='__main__')"
+    run_code(code, *words, folder=tmp_path, environment=environment)
     assert {"model.safetensors", "report.html", "README.md"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == 16
     assert json.loads((tmp_path / "out" / "report.json").read_text())
