@@ -35,6 +35,8 @@ QUESTIONS = (
 )
 PAGE = """# Answering in the browser
 
+**Found:** {said}
+
 Written by
 
 ```bash
@@ -79,6 +81,16 @@ def milliseconds(values):
     return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
+def in_words(name, found):
+    """What a model with 8-bit weights showed, in a sentence."""
+    second, picture = median(found["second"]), median(found["pictures"])
+    return (
+        f"with the int8 model of {name}, {found['bytes'] / 2**20:.1f} MiB to download, the second question about an "
+        f"image is answered in {second:.0f} ms (the goal was 100), and a photo of {WIDTH} x {HEIGHT} is read in "
+        f"{picture:.0f} ms; scores differ from Python's of the same files by {found['difference']:.1g} at most"
+    )
+
+
 def main():
     parser = build_parser(__doc__)
     parser.add_argument("--run", nargs=2, action="append", required=True, metavar=("NAME", "FOLDER"))
@@ -86,10 +98,11 @@ def main():
     args = parser.parse_args()
     if CHROMIUM is None:
         raise SystemExit("error: Chromium is not installed")
-    rows, found = [], None
+    rows, said, found = [], [], None
     for name, folder in args.run:
         for quantization in ("int8", None):
             found = measure(folder, quantization)
+            said += [in_words(name, found)] if quantization else []
             times = [milliseconds(found[key]) for key in ("pictures", "first", "second")]
             loads = [f"{found[key] / 1000:.2f}" for key in ("load", "again")]
             weights, mebibytes = quantization or "float32", f"{found['bytes'] / 2**20:.1f}"
@@ -99,7 +112,13 @@ def main():
     head += ["ms for the first question", "ms for the second question", "difference"]
     browser = re.search(r"(Headless)?Chrom\w+/[\d.]+", found["browser"]).group().replace("/", " ")
     facts = {"machine": machine(), "browser": browser, "threads": found["threads"], "count": len(QUESTIONS)}
-    facts |= {"width": WIDTH, "height": HEIGHT, "command": command(), "table": table(head, rows)}
+    facts |= {
+        "said": f"{'; '.join(said)}.",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "command": command(),
+        "table": table(head, rows),
+    }
     write_page(args.output, PAGE.format(**facts))
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks of the server and of predict run, at sizes that say nothing of what they measure."""
+"""The benchmarks of the server, of predict and of the browser's page run, at sizes that say nothing of what they measure."""
 
 import shutil
 import sys
@@ -74,3 +74,27 @@ def test_predict_is_measured_by_what_answers_and_by_what_is_read(exported, tmp_p
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| PyTorch", "| float32", "| int8"))]
     assert [row[1] for row in rows] == ["jsonl", "jsonl", "jsonl", "parquet", "csv"]
     assert "**Found:** `dualvqa predict` answers" in text and "12 questions, 1 rounds" in text
+
+
+def test_the_page_of_the_browser_says_what_each_model_showed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import browser
+
+    def measured(folder, quantization):
+        slow = 10 if folder == "b" else 1
+        times = {"pictures": [70.0 * slow], "first": [9.0 * slow], "second": [4.0 * slow], "load": 900, "again": 300}
+        facts = {"bytes": 3 * 2**20 * slow, "difference": 2.5e-5, "browser": "HeadlessChrome/130.0", "threads": 2}
+        return {**times, **facts}
+
+    monkeypatch.setattr(browser, "measure", measured)
+    monkeypatch.setattr(browser, "CHROMIUM", "chromium")
+    page = tmp_path / "browser.md"
+    flags = ["--run", "shapes", "a", "--run", "radiology", "b", "--output", str(page)]
+    monkeypatch.setattr(sys, "argv", ["browser.py", *flags])
+    browser.main()
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    assert (
+        "**Found:** with the int8 model of shapes, 3.0 MiB to download, the second question about an image is" in text
+    )
+    assert "with the int8 model of radiology, 30.0 MiB to download" in text and "answered in 40 ms" in text
+    assert text.count("| shapes |") == text.count("| radiology |") == 2
