@@ -1,4 +1,4 @@
-"""The benchmarks of the server, of predict and of the browser's page run, at sizes that say nothing of what they measure."""
+"""The benchmarks of the server, of predict and of the browser run, at sizes that say nothing of what they measure."""
 
 import shutil
 import sys
