@@ -29,6 +29,7 @@ def taught(pipe, image_folder):
     pipe.memory.build(images * 2, ["is it red?"] * 2 + ["what color is it?"] * 2, ["yes", "no", "red", "mauve"])
 
 
+@pytest.mark.slow
 def test_the_flag_is_refused_before_anything_is_exported_where_there_are_no_texts(
     saved, image_folder, tmp_path, monkeypatch
 ):
