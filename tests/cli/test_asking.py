@@ -32,6 +32,30 @@ def test_questions_about_an_image_are_answered(saved, capsys):
     assert {answer["question_type"] for answer in found["answers"]} == {"open_ended"}
 
 
+def test_what_is_unsure_is_said_in_words_with_the_guess_beside(monkeypatch, tmp_path, capsys):
+    """The pipeline in its place gives what the processor gives below a threshold, and with a coverage."""
+    unsure = [{"answer": None, "best_guess": "red", "score": 0.31, "question_type": "open_ended"}]
+    both = [{"answer": a, "score": 0.5, "question_type": "binary", "coverage": 0.9} for a in ("no", "yes")]
+    alone = [{"answer": "red", "score": 0.3, "question_type": "open_ended", "coverage": None}]
+    given = []
+
+    def pipe(image, questions, **options):
+        given.append(options)
+        return [unsure] if options["coverage"] is None else [both, both[:1], alone]
+
+    monkeypatch.setattr("dualvqa.cli.asking.load_pipeline", lambda folder: pipe)
+    (tmp_path / "config.json").write_text('{"model_type": "dualvqa"}')
+    (tmp_path / "red.png").write_bytes(b"")
+    asked = ["ask", str(tmp_path), str(tmp_path / "red.png")]
+    main([*asked, "a?"])
+    assert capsys.readouterr().out == "a?  not sure; best guess: red  31.0%\n"
+    main([*asked, "a?", "b?", "c?", "--coverage", "0.9", "--group", "HEAD"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[2].strip() == "(one of these 2 is right in at least 90% of cases)"
+    assert said[4].strip() == "(it is right in at least 90% of cases)" and "no set can be promised" in said[6]
+    assert (given[1]["coverage"], given[1]["group"]) == (0.9, "HEAD")
+
+
 @pytest.mark.slow
 def test_an_explanation_is_drawn_and_the_answer_said(saved, tmp_path, capsys):
     drawn = tmp_path / "drawn.png"

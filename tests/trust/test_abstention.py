@@ -83,7 +83,7 @@ def test_the_promise_holds_on_the_other_half_in_95_of_100_splits(images, questio
         coverage, risk = selective(scores[~half], correct[~half], chosen["threshold"])
         found, answered, held = found + 1, answered + coverage, held + (risk is None or risk <= 0.1)
     assert held >= 95
-    assert found >= 60 and answered / found > 0.5  # and it isn't kept by answering nothing
+    assert found >= 50 and answered / found > 0.5  # and it isn't kept by answering nothing
 
 
 @pytest.mark.slow
@@ -108,10 +108,10 @@ def test_without_regard_to_images_it_would_not_hold():
 def test_the_lowest_score_that_is_kept_is_the_threshold_and_equal_ones_are_answered_together():
     scores = np.repeat([0.9, 0.5], [300, 100])
     correct = np.repeat([1.0, 0.0], [300, 100])
-    found = choose_threshold(scores, correct, np.arange(400), max_risk=0.1)
+    found = choose_threshold(scores, correct, np.arange(400), max_risk=0.12)
     assert found["threshold"] == 0.9 and found["coverage"] == 0.75 and found["risk"] == 0
-    assert (found["rows"], found["images"], found["max_risk"], found["confidence"]) == (400, 400, 0.1, 0.95)
-    assert 0 < found["bound"] <= 0.1
+    assert (found["rows"], found["images"], found["max_risk"], found["confidence"]) == (400, 400, 0.12, 0.95)
+    assert 0 < found["bound"] <= 0.12
     assert selective(scores, correct, 0.9) == (0.75, 0.0) and selective(scores, correct, 0.95) == (0.0, None)
 
 
@@ -123,10 +123,10 @@ def test_half_right_counts_as_wrong():
 def test_the_error_says_what_was_found_where_no_threshold_keeps_the_promise():
     rng = np.random.default_rng(0)
     message = (
-        r"at most 5.0% .* 95% confidence: found 400 questions about 40 images, .*% of them answered wrongly; of the "
+        r"at most 20.0% .* 95% confidence: found 400 questions about 40 images, .*% of them answered wrongly; of the "
     )
     with pytest.raises(NoThresholdError, match=message + r"\d+ most confident answers up to .*% may be wrong"):
-        choose_threshold(rng.uniform(size=400), rng.uniform(size=400) < 0.6, np.arange(400) // 10, max_risk=0.05)
+        choose_threshold(rng.uniform(size=400), rng.uniform(size=400) < 0.6, np.arange(400) // 10, max_risk=0.2)
     for count in (0, 1, 8):
         with pytest.raises(NoThresholdError, match=f"found {count} questions .* too few to show a risk that low"):
             choose_threshold(np.ones(count), np.ones(count), np.arange(count), max_risk=0.05)

@@ -29,6 +29,8 @@ CALIBRATION = {
 }
 UNEQUAL = {(True, False), (False, True)}
 EARLIER = {**CALIBRATION, "familiarity": {"distance": 1.0, "binary_energy": -1.0, "open_ended_energy": -1.0}}
+BY_HEAD = {"by": "head", "groups": {"binary": {"threshold": 0.4}, "open_ended": None}}
+BY_ORGAN = {"by": "organ", "groups": {"CHEST": {"threshold": 0.1}}}
 
 
 def test_pixels_are_those_of_pillow_to_the_last_bit():
@@ -79,6 +81,18 @@ def test_answers_are_those_of_the_light_runtime(heads, calibration):
         foreign = {tuple(best[0].get("unfamiliar", {"nothing": True}).values()) for best in expected}
         assert foreign == ({(True,), (None, None)} if calibration is EARLIER else {(True,), *UNEQUAL, (True, True)})
         assert len(heads) == 1 or {best[0]["answer"] is None for best in expected} == {True, False}
+
+
+def test_thresholds_of_groups_are_those_of_the_light_runtime():
+    rng = np.random.default_rng(2)
+    widths = {"binary_logits": 2, "open_ended_logits": 4, "question_type_logits": 2}
+    outputs = {name: rng.normal(0, 2, (30, width)).astype(np.float32) for name, width in widths.items()}
+    rows = [{name: array[row].tolist() for name, array in outputs.items()} for row in range(30)]
+    for abstention, expected in ((BY_HEAD, {True, False}), (BY_ORGAN, {True})):
+        manifest = {"answers": ANSWERS, "calibration": {"abstention": abstention}}
+        best = Decoder(ANSWERS, manifest["calibration"])(outputs)
+        found = [one["unanswered"] for one in called(*[["decode", row, manifest, 1] for row in rows])]
+        assert found == [items[0]["answer"] is None for items in best] and set(found) == expected
 
 
 def test_damaged_values_and_a_wrong_list_of_answers_are_errors():
