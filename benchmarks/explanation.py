@@ -44,7 +44,7 @@ Written by
 Images of easy-VQA have one shape, and it covers {size:.1f} % of these. *Pointing* is how often the place with the
 map's maximum touches it (Zhang et al. 2016, with a place as tolerance), *by chance* how many of the places do; places
 are finer in some maps than in others. *Share* is how much of the map's mass is on the shape, *near it* with one place
-around.
+around. With *random weights* a map shows what there is to see in the image alone.
 
 {shapes}
 ## Would it change the answer?
@@ -80,6 +80,7 @@ for the answer and red where against it; questions in red are wrongly answered.
 ![Test images with their maps and words]({sheet})
 """
 SHOWN = ("combined", "occlusion", "LayerCAM", "Grad-CAM")  # in the plot
+LEARNED = [name for name in FEW if name != "random"]
 CHARACTERS = 66  # of words, beside one another
 KINDS = {"yes": ("binary", "yes"), "no": ("binary", "no"), "open-ended": ("open_ended", None)}
 
@@ -95,17 +96,19 @@ def mean_and_spread(of_seeds):
     return f"{np.mean([value for values in of_seeds for value in values]):+.3f} ± {np.std(means):.3f}"
 
 
-def shape_table(rows):
+def shape_table(every, untrained):
+    """Of the first model's rows, and of those that a model with random weights has for the same answers."""
     lines = []
-    for name in rows[0]["maps"]:
+    groups = [(name, every, name) for name in every[0]["maps"]]
+    groups += [(f"{name}, random weights", untrained, name) for name in FEW if name in every[0]["maps"]]
+    for label, rows, name in groups:
         told = [row["shape"][name] for row in rows]
         by_kind = [[row["shape"][name]["points"] for row in rows if is_kind(row, kind)] for kind in KINDS]
         shares = [100 * np.mean([one[field] for one in told if field in one]) for field in ("on", "near")]
-        pointing = [
-            100 * np.mean(values) if values else float("nan") for values in ([o["points"] for o in told], *by_kind)
-        ]
+        points = [[one["points"] for one in told], *by_kind]
+        pointing = [100 * np.mean(values) if values else float("nan") for values in points]
         chance = 100 * np.mean([one["chance"] for one in told])
-        lines.append([name, len(told), *(f"{value:.1f}" for value in (*pointing, chance, *shares))])
+        lines.append([label, len(told), *(f"{value:.1f}" for value in (*pointing, chance, *shares))])
     return table(["map", "maps", "pointing, %", *KINDS, "by chance", "share, %", "near it, %"], lines)
 
 
@@ -149,6 +152,8 @@ def word_table(found, models):
 def group_table(found, model):
     lines = []
     for name in FEW:
+        if name not in found[model, None, 0][0]["maps"]:  # a tower without finer feature maps has no LayerCAM
+            continue
         cells = []
         for kind in KINDS:
             rows = [row for rows in rows_of(found, model).values() for row in rows if is_kind(row, kind)]
@@ -171,7 +176,10 @@ def correlation_table(found, model):
     lines = []
     for part in parts_of(found):
         cells = []
-        for name in FEW:
+        for name in LEARNED:
+            if name not in found[model, None, 0][0]["maps"]:
+                cells.append("")
+                continue
             values = [
                 correlation(own["maps"][name], other["maps"][name])
                 for seed, rows in rows_of(found, model, part).items()
@@ -180,7 +188,7 @@ def correlation_table(found, model):
             values = [value for value in values if value is not None]
             cells.append(f"{np.mean(values):+.2f} ± {np.std(values):.2f} ({len(values)})" if values else "")
         lines.append([part, *cells])
-    return table(["rank correlation (maps)", *FEW], lines)
+    return table(["rank correlation (maps)", *LEARNED], lines)
 
 
 def correlation(one, other):
@@ -237,6 +245,7 @@ def main():
     found, first = all_rows(args), args.models[0].name
     names = list(dict.fromkeys(model for model, _, _ in found))
     every = [row for rows in rows_of(found, first).values() for row in rows]
+    untrained = [row for rows in rows_of(found, first, "everything random").values() for row in rows]
     told = []
     for name in names:
         rows = [row for rows in rows_of(found, name).values() for row in rows]
@@ -248,7 +257,7 @@ def main():
         asked=f"Questions: {', '.join(told)}; {args.seeds} seeds of questions and masks",
         size=100 * np.mean([one["size"] for row in every for one in row["shape"].values() if "size" in one]),
         seeds=args.seeds,
-        shapes=shape_table(every),
+        shapes=shape_table(every, untrained),
         curves=curve_table(found, names),
         groups=group_table(found, first),
         words=word_table(found, names),
