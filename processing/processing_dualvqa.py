@@ -54,8 +54,8 @@ class DualVQAProcessor(ProcessorMixin):
             - `temperatures`: head, or "question_type" for the router -> what its logits are divided by;
             - `abstention`: `threshold`, the lowest score that is answered, and what it was chosen for;
             - `sets`: `levels`, coverage -> lowest score of an answer in a set, and what they were chosen for;
-            - `familiarity`: "image" and "question" -> the largest novelty that is familiar; in folders of earlier
-              versions score of `unfamiliar_dualvqa.earlier_scores` -> the largest value.
+            - `familiarity`: "image" and "question" -> the largest novelty that is familiar; of earlier versions others,
+            those of `unfamiliar_dualvqa.earlier_scores`.
         memory_answers: the E answers that only the model's memory knows, behind the others in its logits.
         answer_rules: how its answers are compared, where that isn't as in English: a dict with any of `yes_answers` and
             `no_answers`, words that mean yes and no, of which the model says the first; `answer_language`; `metric`.
