@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import gc
 import graphlib
 import sys
 from pathlib import Path
@@ -75,6 +76,15 @@ TOP_TESTS = {
     "test_public_trainer.py": "dualvqa/trainer.py",
     "test_real_material.py": "a run on real images and towers",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trees():
+    """A million nodes are not looked through for circles again and again, here and in the tests after these."""
+    gc.disable()
+    yield
+    gc.enable()
+    tree.cache_clear()
 
 
 @functools.cache
