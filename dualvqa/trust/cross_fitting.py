@@ -83,7 +83,7 @@ def train_fold(trainer, start, fold, resumes):
         args=args,
         train_dataset=known,
         eval_dataset=held,
-        processing_class=copy.copy(trainer.processing_class),
+        processing_class=copy.deepcopy(trainer.processing_class),  # a save notes things in its parts
         data_args=copy.copy(trainer.data_args),
     )
     one.described = True
