@@ -1,6 +1,7 @@
 """Distances and energies by direct computation, and the flag through saving, pipeline, ONNX and runs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -305,7 +306,7 @@ def test_a_run_learns_what_is_familiar(recipe, image_folder, many, tmp_path, cap
 def test_too_few_training_questions_are_told_and_a_saved_model_learns_later(recipe, many, tmp_path, caplog):
     out, again = tmp_path / "out", tmp_path / "again"
     flags = ["--validation_file", many, "--fit_familiarity"]
-    one = write_jsonl(tmp_path / "one.jsonl", [{**row, "image": "many_0.png"} for row in lines_of(many)])
+    one = write_jsonl(tmp_path / "one.jsonl", [{**row, "image": "many_0.png"} for row in lines_of(Path(many))])
     run_vqa.main([recipe(train_file=one), *flags])
     assert (
         "nothing will be flagged as unfamiliar: expected at least 2 different training states, found 1" in caplog.text
