@@ -32,8 +32,10 @@ Written by
 Seed {seed}. Each model's folder was calibrated with `--fit_familiarity`, which fits each tower's familiarity to its
 states of training inputs and of [made foreign ones](../guides/trust.md#unfamiliar-questions), and takes limits for 1 %
 false alarms, half of them for each tower. *Image* and *question* are the shares in % that each tower flags,
-*either* those of the two. An input is counted once, a question about no matter which image. Kinds in this table were
-seen by no fit, limit or choice, but for black and noise: a fit is shown other dark pictures and other noise.
+*either* those of the two. An input is counted once, a question about no matter which image. No fit and no
+limit has seen the kinds of this table, but for black and noise: a fit is shown other dark pictures and other noise.
+Early trials looked at some of them: dark and light pictures were added to a fit after black ones had been missed,
+and questions about food, traffic and in German were scored while the made questions were written.
 
 """
 FALSE = """

@@ -87,8 +87,9 @@ def folds_of(rows):
 def reference_novelties(tower, reference, columns=slice(None)):
     """(n,) novelties of reference scores (n, S), a fold at a time on the scale of the others; then sets that of all.
 
-    On a scale that was made of themselves they would be nearer to the middle than new ones. None of fewer than two a
-    fold.
+    On a scale that was made of themselves they would be nearer to the middle than new ones. But a text that is asked
+    often has other novelties on each scale: with the limit between them it would be flagged whenever it is asked, so
+    none is taken for less novel than it is on the scale of all. None of fewer than two a fold.
 
     Args:
         columns: the scores that count.
@@ -99,6 +100,7 @@ def reference_novelties(tower, reference, columns=slice(None)):
         scaled = (reference[fold == number] - tower.centre) * tower.scale
         found[fold == number] = scaled[:, columns].amax(dim=-1)
     standardise(tower, reference)
+    found = found.maximum(((reference - tower.centre) * tower.scale)[:, columns].amax(dim=-1))
     return found if len(reference) >= 2 * FOLDS else found[:0]
 
 

@@ -14,7 +14,7 @@ from dualvqa.deployment import onnx_export
 from dualvqa.deployment.onnx_export import export_onnx
 from dualvqa.deployment.onnx_pipeline import load_onnx_pipeline
 from dualvqa.run import main as run_vqa
-from dualvqa.trust.familiarity import RIDGE, fit_tower, fit_towers, limit_of
+from dualvqa.trust.familiarity import RIDGE, fit_tower, fit_towers, limit_of, reference_novelties
 from dualvqa.trust.familiarity_fitting import refitted
 from dualvqa.trust.foreign_inputs import EACH, foreign_images, foreign_questions
 from modeling_dualvqa import DualVQAForQuestionAnswering, DualVQAPipeline
@@ -104,6 +104,14 @@ def test_about_one_ordinary_question_in_a_hundred_is_flagged(states, foreign):
             fresh = torch.randn(8000, len(values), generator=generator) @ values.T + states_of.mean(dim=0)
             flagged.append((familiarity[tower](fresh) > limits[tower]).float().mean().item())
     assert all(0 < share < 0.025 for share in flagged) and np.mean(flagged) < 0.012
+
+
+def test_no_limit_is_below_what_the_tower_says_of_the_same_input(states, foreign):
+    """A text that is asked often is then flagged each time, or never where it is one of those that give the limit."""
+    own = states["question"]
+    tower = fit_tower("question", own[:200], foreign["question"])
+    limiting = reference_novelties(tower, tower.scores(own[200:]))
+    assert (limiting >= tower(own[200:]) - 1e-6).all() and (limiting > tower(own[200:]) + 0.01).any()
 
 
 @pytest.mark.parametrize(
