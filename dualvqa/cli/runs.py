@@ -18,7 +18,7 @@ TOGETHER = "ensemble_with ensemble_average quantization".split()
 OF_COMMAND = {
     "evaluate": [*TOGETHER, "report", "report_columns"],
     "predict": [*TOGETHER, "top_k"],
-    "calibrate": ["max_risk", "risk_confidence", "fit_familiarity"],
+    "calibrate": ["max_risk", "risk_of", "risk_confidence", "promise_by", "fit_familiarity"],
 }
 
 

@@ -3,6 +3,7 @@
 import logging
 
 from dualvqa.trust.calibrating import check_possible, reason_against
+from dualvqa.trust.promises import check_groups
 
 from .terminal import show_figures
 
@@ -22,6 +23,8 @@ def wants_calibration(run):
     if training.cross_fit and training.do_train:  # every training question is held out of a fold's model
         parts = {**parts, "validation": parts["train"]}
     if args.asks_for_calibration:
+        if "validation" in parts:
+            check_groups(parts["validation"], args.promise_by)
         check_possible(parts, run.processor, heads, args.fit_familiarity)
         return True
     reason = "--pretrain trains no heads" if data.pretrain else reason_against(parts, run.processor, heads)

@@ -17,6 +17,7 @@ def check_request(settings):
         if path and not set("*?[") & set(path) and not os.path.exists(path):
             raise ValueError(f"--{name} {path}: no such {'folder' if name == 'image_dir' else 'file'}")
     calibrates = settings.calibrate == "true" or settings.max_risk is not None or settings.fit_familiarity
+    calibrates = calibrates or settings.promise_by is not None
     if not (settings.do_train or settings.do_eval or settings.do_predict or calibrates):
         raise ValueError("nothing to do: give one or more of --do_train, --do_eval, --do_predict, --calibrate true")
     if not settings.do_train and not settings.model_name_or_path:
@@ -24,10 +25,12 @@ def check_request(settings):
     if calibrates and (settings.ensemble_with or settings.quantization):
         raise ValueError(
             "calibration belongs to one saved model: leave out --ensemble_with and --quantization, or --calibrate, "
-            "--max_risk and --fit_familiarity"
+            "--max_risk, --promise_by and --fit_familiarity"
         )
     if calibrates and settings.pretrain:
-        raise ValueError("--pretrain trains no heads: leave out --calibrate true, --max_risk and --fit_familiarity")
+        raise ValueError(
+            "--pretrain trains no heads: leave out --calibrate true, --max_risk, --promise_by and --fit_familiarity"
+        )
     if settings.new_answers and not (settings.do_train and settings.model_name_or_path):
         raise ValueError("--new_answers needs --model_name_or_path, the model to go on from, and --do_train")
     if settings.ensemble_with and (settings.do_train or not settings.model_name_or_path):

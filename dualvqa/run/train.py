@@ -51,4 +51,9 @@ def train(run):
             memory = run.model.config.memory
             if memory:
                 print(f"\n{memory_line(memory, run.model.config.model_card['memory'])}", flush=True)
-        run.held.enter_context(model_is_kept(run.settings.training.output_dir))
+        training = run.settings.training
+        if training.cross_fit:  # the model has no held-out questions of its own
+            kept = model_is_kept(training.output_dir, "from the folds' files with --resume_from_checkpoint true")
+        else:
+            kept = model_is_kept(training.output_dir)
+        run.held.enter_context(kept)

@@ -16,15 +16,13 @@ def named(path):
 
 
 @contextlib.contextmanager
-def model_is_kept(folder):
-    """An error after the model is saved says that the model is kept."""
+def model_is_kept(folder, further="from it with --model_name_or_path"):
+    """An error after the model is saved says that the model is kept, and how what is missing can be had."""
     try:
         yield
     except (OSError, ValueError) as error:
         kind = OSError if isinstance(error, OSError) else ValueError
-        raise kind(
-            f"{error}. The trained model is in {folder}: what is missing can be had from it with --model_name_or_path"
-        ) from error
+        raise kind(f"{error}. The trained model is in {folder}: what is missing can be had {further}") from error
 
 
 @contextlib.contextmanager

@@ -55,10 +55,17 @@ class CalibrationArguments:
             raise ValueError(f"risk_of must be answers or questions, found {self.risk_of!r}")
         if not 0.5 <= self.risk_confidence < 1:
             raise ValueError(f"risk_confidence must be in [0.5, 1), found {self.risk_confidence}")
-        if self.calibrate == "false" and (self.max_risk is not None or self.fit_familiarity):
-            raise ValueError("--max_risk and --fit_familiarity are part of calibration; leave out --calibrate false")
+        if self.risk_of != "answers" and self.max_risk is None:
+            raise ValueError(
+                f"--risk_of {self.risk_of} says what --max_risk is a share of: give --max_risk, or leave it out"
+            )
+        if self.calibrate == "false" and self.asks_for_calibration:
+            raise ValueError(
+                "--max_risk, --promise_by and --fit_familiarity are part of calibration; leave out --calibrate false"
+            )
 
     @property
     def asks_for_calibration(self):
         """Whether a run without calibration would lack what was asked for."""
-        return self.calibrate == "true" or self.max_risk is not None or self.fit_familiarity
+        asked = self.max_risk is not None or self.promise_by is not None or self.fit_familiarity
+        return asked or self.calibrate == "true"

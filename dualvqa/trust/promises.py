@@ -92,11 +92,7 @@ def make_promises(judged, args, groups=None):
     Returns:
         A dict of `sets` and, with `max_risk`, `abstention`; and a dict of figures.
     """
-    if groups is None:
-        members = {None: np.arange(len(judged.scores))}
-    else:
-        groups = np.asarray(list(map(str, groups)))
-        members = {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
+    members = {None: np.arange(len(judged.scores))} if groups is None else members_of(groups, args.promise_by)
     sets, chosen, figures = {}, {}, {}
     for name, rows in members.items():
         sets[name] = fit_sets(judged.reached[rows], judged.images[rows])
@@ -121,6 +117,18 @@ def make_promises(judged, args, groups=None):
     return promised, figures
 
 
+def members_of(groups, by):
+    """The name of each group, as a text -> the numbers of its questions; those of no group are told and left out."""
+    lacking = np.array([group is None or group != group for group in groups], dtype=bool)  # NaN isn't itself
+    if lacking.any():
+        logger.warning(
+            "%d of %d questions have no value of %s: they are of no group, and nothing is promised of such questions",
+            *(lacking.sum(), len(lacking), by),
+        )
+    names = np.array(list(map(str, groups)), dtype=object)
+    return {name: np.flatnonzero((names == name) & ~lacking) for name in sorted(set(names[~lacking]))}
+
+
 def by_group(found, by):
     """One promise as it is, those of groups under their names."""
     return found[None] if None in found else {"by": by, "groups": found}
@@ -135,10 +143,17 @@ def groups_of(judged, rows, by):
     Raises:
         ValueError: the rows have no such column.
     """
+    check_groups(rows, by)
     if by is None:
         return None
-    if by == "head":
-        return judged.heads
-    if by not in rows.column_names:
+    return judged.heads if by == "head" else rows[by][:]
+
+
+def check_groups(rows, by):
+    """Refuses groups that the rows don't have; `by` as in `groups_of`, to be known before anything is trained.
+
+    Raises:
+        ValueError: as said.
+    """
+    if by not in (None, "head", *rows.column_names):
         raise ValueError(f"--promise_by {by}: expected head or a column of the data: {', '.join(rows.column_names)}")
-    return rows[by][:]

@@ -308,6 +308,8 @@ def test_a_run_calibrates_reports_and_saves(recipe, image_folder, many, tmp_path
         (["--max_risk", "0.1", "--risk_confidence", "95"], "risk_confidence must be .*, at least 0.5"),
         (["--max_risk", "0.1", "--calibrate", "false"], "part of calibration"),
         (["--pretrain", "contrastive", "--calibrate", "true"], "--pretrain trains no heads"),
+        (["--promise_by", "nope"], "--promise_by nope: expected head or a column of the data: .*question"),
+        (["--cross_fit", "3", "--promise_by", "nope"], "--promise_by nope: expected head or a column of the data: "),
         (["--do_train", "false", "--max_risk", "0.1"], "need --model_name_or_path"),
         (
             ["--do_train", "false", "--max_risk", "0.1", "--model_name_or_path", "a", "--ensemble_with", "b"],

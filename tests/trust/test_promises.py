@@ -91,6 +91,26 @@ def test_a_group_of_few_questions_is_told_and_the_others_keep_their_promise(judg
     assert promised["sets"]["groups"]["LEG"]["largest"] <= 1 - 1 / 3
 
 
+def test_questions_without_a_group_are_told_and_get_no_promise(judged, caplog):
+    organs = [(None, float("nan"), "HEAD", 1)[row % 4] for row in range(COUNT)]
+    with caplog.at_level(logging.WARNING):
+        promised, _ = make_promises(judged, args(max_risk=0.9, promise_by="organ"), organs)
+    assert set(promised["abstention"]["groups"]) == set(promised["sets"]["groups"]) == {"HEAD", "1"}
+    assert caplog.text.count("no value of organ") == 1 and "600 of 1200 questions" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"risk_of": "questions"}, "--risk_of questions says what --max_risk is a share of: give --max_risk, or leave"),
+        ({"calibrate": "false", "promise_by": "head"}, "--promise_by.* part of calibration; leave out --calibrate"),
+    ],
+)
+def test_a_promise_that_nothing_would_read_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        CalibrationArguments(**given).check_calibration()
+
+
 def test_a_column_that_is_not_there_is_refused_with_those_that_are(judged):
     rows = Dataset.from_dict({"organ": ["HEAD"] * COUNT})
     assert groups_of(judged, rows, "organ") == ["HEAD"] * COUNT and groups_of(judged, rows, None) is None
