@@ -41,7 +41,7 @@ threshold* are those in which one could be promised, and *kept* counts the split
 the share of the other half's questions that was answered, *wrong* the share of wrong ones among these answers.
 *Images* is the median of the projected numbers of images where there is none.
 
-Where the search begins (at 0.6 of the wanted risk) and what it holds back were chosen by simulations and with the
+Where the search begins (at half of the wanted risk) and what it holds back were chosen by simulations and with the
 splits of these questions in view: of others a few splits less may have a threshold. The halves of a split complete each
 other: where a threshold is found by luck, the other half has the bad luck, as in the lines that few splits have a
 threshold for.

@@ -83,7 +83,7 @@ def test_the_promise_holds_on_the_other_half_in_95_of_100_splits(images, questio
         coverage, risk = selective(scores[~half], correct[~half], chosen["threshold"])
         found, answered, held = found + 1, answered + coverage, held + (risk is None or risk <= 0.1)
     assert held >= 95
-    assert found >= 50 and answered / found > 0.5  # and it isn't kept by answering nothing
+    assert found >= 60 and answered / found > 0.5  # and it isn't kept by answering nothing
 
 
 @pytest.mark.slow
