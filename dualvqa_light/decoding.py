@@ -31,6 +31,7 @@ class Decoder:
         top_k, promises = check_top_k(top_k, coverage), Promises(self.calibration, abstain, coverage, group)
         heads = [name for name in QUESTION_TYPES if f"{name}_logits" in outputs]
         count = len(outputs[f"{heads[0]}_logits"])
+        groups = promises.groups(count)
         router = self.probabilities("question_type", outputs) if len(heads) == 2 else None  # (B, 2)
         types = choose_heads(router, heads, count, question_type)
         shares = [1.0] * count
@@ -48,7 +49,7 @@ class Decoder:
                     {"answer": self.answers[name][index], "score": value * share, "question_type": name}
                     for value, index in zip(best, order[row].tolist())
                 ]
-                items = promises.applied(items, [value * shares[row] for value in best], name)
+                items = promises.applied(items, [value * shares[row] for value in best], name, groups[row])
                 if unfamiliar[row]:
                     items = [{**item, "unfamiliar": unfamiliar[row]} for item in items]
                 results[row] = items

@@ -46,6 +46,11 @@ class Options:
         for name, known in (("truncation", TRUNCATIONS), ("padding", PADDINGS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}; found {getattr(self, name)!r}")
+        if isinstance(self.group, (list, tuple)):
+            raise ValueError(
+                "group must be that of all questions; to ask about several, give rows, each a dict with image, "
+                "question and group"
+            )
         for name, least in (("batch_size", 1), ("num_workers", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -109,7 +114,8 @@ class LightPipeline:
         Args:
             image: one image and `question` one question, or one of them or both a list: every question is asked about
                 every image, image by image. Two columns of a data set go row by row. Without `question` dicts with
-                `image` and `question`: one, a list, or a generator of them. An image may be a path, a URL, bytes,
+                `image` and `question`, and `group` where it is another than that of the call: one, a list, or a
+                generator of them. An image may be a path, a URL, bytes,
                 base64 text, a PIL image or an array.
             question: see above. In a dict too it may be a list.
             top_k: how many answers to give, best first; 1 when left out.
@@ -189,7 +195,8 @@ class LightPipeline:
             raise ValueError("expected a question as text or a list of some, found an empty list")
         for question in questions:
             self.questions.check(question, cut=options.truncation in CUT)
-        return {"questions": questions, "several": several, **self.prepare(row["image"], options.timeout)}
+        own = {"questions": questions, "several": several, "groups": groups_of(row, questions)}
+        return {**own, **self.prepare(row["image"], options.timeout)}
 
     def prepare(self, image, timeout=None):
         """An image as its key and its pixels (1, 3, H, W), or in their place the embedding from before."""
@@ -220,8 +227,9 @@ class LightPipeline:
         if options.evidence is not None:
             check_evidence(self.evidence, options.evidence)
         outputs = self.outputs(items)
-        chosen = {name: getattr(options, name) for name in ("question_type", "abstain", "coverage", "group")}
-        best = self.decoder(outputs, options.top_k, **chosen)
+        chosen = {name: getattr(options, name) for name in ("question_type", "abstain", "coverage")}
+        groups = [options.group if group is None else group for item in items for group in item["groups"]]
+        best = self.decoder(outputs, options.top_k, group=groups, **chosen)
         if options.evidence is not None:
             self.evidence.add(best, outputs, self.settings["answers"], options.evidence)
         best = iter(best)
@@ -295,6 +303,15 @@ def read_settings(folder):
             )
     check_fields(folder, manifest)
     return {"calibration": None, **manifest}
+
+
+def groups_of(row, questions):
+    """The group of each question of a row, None where it has none."""
+    group = row.get("group")
+    groups = list(group) if isinstance(group, (list, tuple)) else [group] * len(questions)
+    if len(groups) != len(questions):
+        raise ValueError(f"expected one group, or as many as questions, {len(questions)}; found {len(groups)}")
+    return groups
 
 
 def is_column(value):

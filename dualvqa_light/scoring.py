@@ -90,7 +90,7 @@ class ScoredAnswer:
 
     def item(self, prepared, questions):
         """What the pipeline makes of a row with several questions."""
-        return {**prepared, "questions": list(questions), "several": True}
+        return {**prepared, "questions": list(questions), "several": True, "groups": [None] * len(questions)}
 
     def prepared(self, images):
         """What the pipeline makes of images of one size."""

@@ -93,6 +93,11 @@ class DualVQAPipeline(Pipeline):
             )
         if given.get("evidence") is not None:
             check_evidence(self.model, given["evidence"])
+        if isinstance(given.get("group"), (list, tuple)):
+            raise ValueError(
+                "group must be that of all questions; to ask about several, give rows, each a dict with image, "
+                "question and group"
+            )
         unknown = set(given) - {"top_k", "question_type", "abstain", "coverage", "group", "evidence"}
         if unknown:
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}; see DualVQAPipeline.__call__")
@@ -111,8 +116,8 @@ class DualVQAPipeline(Pipeline):
         Args:
             image: one image and `question` one question, or one of them or both a list: every question is asked about
                 every image, image by image. Two columns of a data set (`KeyDataset`, or `dataset["image"]` of
-                datasets) go row by row. Without `question` dicts with `image` and `question`: one, a list, a generator
-                or a data set of them.
+                datasets) go row by row. Without `question` dicts with `image` and `question`, and `group` where it is
+                another than that of the call: one, a list, a generator or a data set of them.
             question: see above. In a dict too it may be a list.
             top_k: how many answers to give, best first; 1 when left out.
             question_type: "binary" or "open_ended" chooses the head; the model does when left out.
@@ -164,7 +169,8 @@ class DualVQAPipeline(Pipeline):
             raise ValueError("expected a question as text or a list of some, found an empty list")
         for question in questions:
             self.processor.check_question(question, cut=truncation in (True, "longest_first", "only_first"))
-        return {"questions": questions, "several": several, **self.prepare(inputs["image"], timeout)}
+        own = {"questions": questions, "several": several, "groups": groups_of(inputs, questions)}
+        return {**own, **self.prepare(inputs["image"], timeout)}
 
     def prepare(self, image, timeout=None):
         """An image as its key and its pixels (1, 3, H, W), or in their place the embedding from before."""
@@ -225,6 +231,7 @@ class DualVQAPipeline(Pipeline):
             "question_index": torch.tensor(question_index),
             "item_index": item_index,
             "several": [item["several"] for item in items],
+            "groups": [group for item in items for group in item["groups"]],
         }
 
     def _forward(self, model_inputs):
@@ -238,7 +245,7 @@ class DualVQAPipeline(Pipeline):
             return_dict=True,
         )
         kept = {name: value for name, value in outputs.items() if wanted(name)}
-        return {**kept, "item_index": model_inputs["item_index"], "several": model_inputs["several"]}
+        return {**kept, **{name: model_inputs[name] for name in ("item_index", "several", "groups")}}
 
     def embed_images(self, images):
         """(U, 1 + S, C_vision) of the images of a batch, computed or known."""
@@ -268,9 +275,10 @@ class DualVQAPipeline(Pipeline):
         attention_mask = (torch.arange(int(lengths.max()), device=input_ids.device) < lengths[:, None]).long()
         return pad_sequence(embeds, batch_first=True), attention_mask
 
-    def postprocess(self, model_outputs, top_k=1, evidence=None, **promises):
+    def postprocess(self, model_outputs, top_k=1, evidence=None, group=None, **options):
         """For each image of the batch its question's answers, or a list of them where it had a list of questions."""
-        answers = self.processor.post_process_question_answering(model_outputs, top_k, **promises)
+        groups = [group if own is None else own for own in model_outputs["groups"]]
+        answers = self.processor.post_process_question_answering(model_outputs, top_k, group=groups, **options)
         if evidence is not None:
             add_evidence(answers, model_outputs, self.model, self.processor, evidence)
         by_item = [[] for _ in model_outputs["several"]]
@@ -307,6 +315,15 @@ class DualVQAPipeline(Pipeline):
 
     def _upload_modified_files(self, *args, **kwargs):
         return self.model._upload_modified_files(*args, **kwargs)
+
+
+def groups_of(row, questions):
+    """The group of each question of a row, None where it has none."""
+    group = row.get("group")
+    groups = list(group) if isinstance(group, (list, tuple)) else [group] * len(questions)
+    if len(groups) != len(questions):
+        raise ValueError(f"expected one group, or as many as questions, {len(questions)}; found {len(groups)}")
+    return groups
 
 
 def is_column(value):

@@ -202,6 +202,7 @@ class DualVQAProcessor(ProcessorMixin):
             chosen = torch.tensor([QUESTION_TYPES.index(name) for name in types], dtype=torch.long)
             type_scores = ranked["question_type_scores"].cpu().gather(1, chosen[:, None])[:, 0].tolist()
         promises = promises or Promises(self.calibration, abstain)
+        groups = promises.groups(count)
         unfamiliar = ranked["unfamiliar"].tolist() if "unfamiliar" in ranked else [0] * count
         results, all_answers = [None] * count, self.all_answers
         for name in heads:
@@ -214,7 +215,7 @@ class DualVQAProcessor(ProcessorMixin):
                     {"answer": answers[index], "score": value * share, "question_type": name}
                     for value, index in zip(values, indices)
                 ]
-                items = promises.applied(items, [value * type_scores[row] for value in values], name)
+                items = promises.applied(items, [value * type_scores[row] for value in values], name, groups[row])
                 if unfamiliar[row]:
                     items = [{**item, "unfamiliar": foreign_parts(unfamiliar[row])} for item in items]
                 results[row] = items

@@ -1,7 +1,13 @@
 """What is promised of a question's answers: which score is high enough to answer, and which answers are a set."""
 
+import functools
+import logging
 import math
 import numbers
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 20  # groups that a message names
 
 
 class Promises:
@@ -15,14 +21,16 @@ class Promises:
         abstain: whether questions below the threshold are left unanswered; None does so where there is one, but not
             where `coverage` is given.
         coverage: the share of questions whose right answer is to be among those given; None for no promise.
-        group: of the questions, for promises that were made by a column. Of one that isn't given nothing is promised.
+        group: of all questions, for promises that were made by a column; or a list with one for each question, None
+            where it isn't known. Of such nothing is promised. One that is no text is taken as its text.
 
     Raises:
-        ValueError: there is no threshold, or no set of this coverage; the message says the largest that there is.
+        ValueError: there is no threshold, or no set of this coverage; the message says the largest that there is. Or a
+            group that nothing is known of.
     """
 
     def __init__(self, calibration, abstain=None, coverage=None, group=None):
-        calibration, self.group, self.coverage = calibration or {}, group, coverage
+        calibration, self.coverage = calibration or {}, coverage
         if abstain is not None and not isinstance(abstain, bool):
             raise ValueError(f"abstain must be True, False or None, found {abstain!r:.100}")
         self.abstention, self.sets = calibration.get("abstention"), calibration.get("sets")
@@ -35,6 +43,40 @@ class Promises:
             self.abstention = None
         if coverage is not None:
             self.check_coverage()
+        self.column, self.known = groups_of_column(calibration)
+        self.group = list(map(self.named, group)) if isinstance(group, (list, tuple)) else self.named(group)
+
+    def named(self, group):
+        """A group as the promises name it.
+
+        Raises:
+            ValueError: they don't.
+        """
+        if group is None or self.column is None:
+            return group
+        if str(group) not in self.known:
+            raise ValueError(
+                f"expected as group a value of {self.column}, by which this model's promises were made: "
+                f"{listed(self.known)}; found {group!r:.100}"
+            )
+        return str(group)
+
+    def groups(self, count):
+        """The group of each of so many questions, None where it isn't known; that is told once.
+
+        Raises:
+            ValueError: they are not as many.
+        """
+        groups = self.group if isinstance(self.group, list) else [self.group] * count
+        if len(groups) != count:
+            raise ValueError(f"group must be one for all questions, or a list of {count}; found {len(groups)} of them")
+        used = [self.abstention, None if self.coverage is None else self.sets]
+        if None in groups and any(promise and promise.get("by", "head") != "head" for promise in used):
+            warn_once(
+                f"this model's promises were made by {self.column}. Nothing is promised to questions without a group: "
+                f"where there is a threshold they stay unanswered. Name theirs as group: {listed(self.known)}"
+            )
+        return groups
 
     def check_coverage(self):
         number = isinstance(self.coverage, numbers.Real) and not isinstance(self.coverage, bool)
@@ -53,26 +95,27 @@ class Promises:
                 f"model doesn't know are in no set; more calibration images and a larger vocabulary help"
             )
 
-    def of(self, promise, head):
-        """What is promised to a question that this head answers, None for nothing."""
+    def of(self, promise, head, group):
+        """What is promised to a question of this group that this head answers, None for nothing."""
         if "by" not in promise:
             return promise
-        return promise["groups"].get(head if promise["by"] == "head" else self.group)
+        return promise["groups"].get(head if promise["by"] == "head" else group)
 
-    def threshold(self, head):
+    def threshold(self, head, group=None):
         """The lowest score that is answered, or None where all are."""
         if self.abstention is None:
             return None
-        own = self.of(self.abstention, head)
+        own = self.of(self.abstention, head, group)
         return own["threshold"] if own else math.inf
 
-    def applied(self, items, scores, head):
+    def applied(self, items, scores, head, group=None):
         """A question's answers as they are given: those of its set, or withheld.
 
         Args:
             items: all of the head's answers that may be given, dicts, best first.
             scores: of each, with the probability of the question's type in it.
             head: that answers.
+            group: the question's, one of `groups`.
 
         Returns:
             The dicts: with `coverage` the answers of the set, and in each `coverage`, None where nothing can be
@@ -80,13 +123,32 @@ class Promises:
             None and `best_guess` what it would have been.
         """
         if self.coverage is not None:
-            lowest = lowest_of(self.of(self.sets, head), self.coverage)
+            lowest = lowest_of(self.of(self.sets, head, group), self.coverage)
             count = 1 if lowest is None else max(1, sum(score >= lowest for score in scores))
             items = [{**item, "coverage": None if lowest is None else self.coverage} for item in items[:count]]
-        threshold = self.threshold(head)
+        threshold = self.threshold(head, group)
         if threshold is not None and not scores[0] >= threshold:
             items = [{**item, "answer": None, "best_guess": item["answer"]} for item in items]
         return items
+
+
+def groups_of_column(calibration):
+    """The column that promises of a calibration were made by, and the groups that it names; (None, []) of others."""
+    promises = [calibration.get(name) or {} for name in ("abstention", "sets")]
+    promises = [promise for promise in promises if promise.get("by", "head") != "head"]
+    if not promises:
+        return None, []
+    return promises[0]["by"], sorted({group for promise in promises for group in promise["groups"]})
+
+
+def listed(groups):
+    more = f" and {len(groups) - SHOWN} more" if len(groups) > SHOWN else ""
+    return ", ".join(f"{group:.60}" for group in groups[:SHOWN]) + more
+
+
+@functools.cache
+def warn_once(message):
+    logger.warning(message)
 
 
 def lowest_of(sets, coverage):

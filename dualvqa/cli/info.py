@@ -251,7 +251,8 @@ def calibration(kept, figures):
     }
     if limit:
         below = f"by {limit['by']}" if "by" in limit else f"below {limit['threshold']:.3g}"
-        some = "of all questions" if limit.get("risk_of") == "questions" else "of the answers"
+        promised = next(filter(None, groups_of(limit).values()), {})  # all groups promise the same
+        some = "of all questions" if promised.get("risk_of") == "questions" else "of the answers"
         rows["left unanswered"] = f"{below}, so that at most {limit['max_risk']:.1%} {some} are wrong"
     for name, sets in groups_of(kept.get("sets")).items():
         levels = (sets or {}).get("levels")

@@ -133,6 +133,12 @@ class EnsemblePipeline(DualVQAPipeline):
     def _sanitize_parameters(self, evidence=None, **given):
         if evidence is not None:
             raise ValueError("evidence is a member's own: ask the members, pipe.members, for theirs")
+        for name in ("abstain", "coverage"):
+            if given.get(name) not in (None, False):
+                raise ValueError(
+                    f"an ensemble has no threshold and no sets of its own, and those of its members hold for each of "
+                    f"them alone: leave out {name}, or ask one member, such as pipe.members[0]"
+                )
         return super()._sanitize_parameters(**given)
 
     def prepare(self, image, timeout=None):
@@ -140,7 +146,7 @@ class EnsemblePipeline(DualVQAPipeline):
 
     def collate(self, items):
         several = [
-            [{**prepared, "questions": item["questions"], "several": item["several"]} for prepared in item["members"]]
+            [{**prepared, **{n: item[n] for n in ("questions", "several", "groups")}} for prepared in item["members"]]
             for item in items
         ]
         return {"members": [m.collate(list(own)) for m, own in zip(self.members, zip(*several))]}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dualvqa.cli import main
-from dualvqa.cli.info import describe, image_size
+from dualvqa.cli.info import calibration, describe, image_size
 from modeling_dualvqa.memory_dualvqa import Memory
 from modeling_dualvqa.memory_examples_dualvqa import Examples
 
@@ -65,6 +65,14 @@ def test_a_folder_tells_what_it_is_and_what_it_reached(saved, capsys):
         assert said in shown, shown
     main(["info", folder, "--json"])
     assert json.loads(capsys.readouterr().out)["results"] == RECORD["results"]
+
+
+def test_a_promise_about_questions_is_called_that_inside_groups_too():
+    one = {"threshold": 0.4, "max_risk": 0.45, "risk_of": "questions"}
+    by_group = {"by": "organ", "groups": {"ABD": None, "HEAD": one}, "max_risk": 0.45}
+    for promise, below in ((one, "below 0.4"), (by_group, "by organ")):
+        shown = " ".join(" ".join(calibration({"abstention": promise}, {})).split())
+        assert f"left unanswered {below}, so that at most 45.0% of all questions are wrong" in shown
 
 
 def test_a_memory_is_shown_and_counts_as_no_parameters(saved, tmp_path, capsys):

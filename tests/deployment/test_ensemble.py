@@ -44,6 +44,15 @@ def two(tiny_model, processor):
     return [DualVQAPipeline(model, own) for model, own in zip(models, (processor, other))]
 
 
+def test_what_only_a_member_can_promise_is_refused(two):
+    sets = {"levels": {"0.9": 0.1}, "largest": 0.9}
+    for pipe in two:
+        pipe.processor.calibration = {"abstention": {"threshold": 0.5}, "sets": sets}
+    for asked in ({"coverage": 0.9}, {"abstain": True}):
+        with pytest.raises(ValueError, match="an ensemble has no threshold and no sets of its own.*leave out"):
+            EnsemblePipeline(two)(Image.new("RGB", (40, 30)), "is it red?", **asked)
+
+
 def test_members_have_memories_of_their_own_that_know_the_same_words(two):
     images = [Image.effect_noise((40, 30), spread) for spread in (20, 60, 100)]
     questions, answers = ["what color is it?"] * 3, ["mauve", "red", "ochre"]

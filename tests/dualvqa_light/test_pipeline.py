@@ -283,3 +283,15 @@ def test_a_folder_that_does_not_say_how_images_are_read_is_refused(tmp_path):
     (tmp_path / MANIFEST).write_text(json.dumps({"format": 1, "files": {}}))
     with pytest.raises(ValueError, match="format 1, this version reads format 2; export the model again"):
         LightPipeline(tmp_path)
+
+
+@pytest.mark.slow
+def test_each_row_may_have_a_group_of_its_own(light, pictures, monkeypatch):
+    organs = {"by": "organ", "groups": {"HEAD": {"threshold": 0.0}, "CHEST": None}}
+    monkeypatch.setattr(light.decoder, "calibration", {"abstention": organs})
+    row = {"image": pictures[0], "question": RED}
+    rows = [{**row, "group": "HEAD"}, {**row, "question": [RED, COLOR], "group": ["CHEST", "HEAD"]}, row]
+    one, (two, three), four = light(rows, batch_size=2)
+    assert [best[0]["answer"] is not None for best in (one, two, three, four)] == [True, False, True, False]
+    with pytest.raises(ValueError, match="group must be that of all questions; to ask about several, give rows"):
+        light(pictures[0], [RED, COLOR], group=["HEAD", "CHEST"])

@@ -215,3 +215,20 @@ def test_an_image_with_one_odd_pixel_is_refused(pipe, odd):
     for image in (array, torch.from_numpy(array).permute(2, 0, 1), array[..., 0]):
         with pytest.raises(ValueError, match="finite pixels|values from 0 to 1e"):
             pipe(image=image, question=COLOR)
+
+
+def test_each_row_may_have_a_group_of_its_own(tiny_model, processor):
+    processor.calibration = {"abstention": {"by": "organ", "groups": {"HEAD": {"threshold": 0.0}, "CHEST": None}}}
+    pipe, image = DualVQAPipeline(tiny_model(), processor), Image.new("RGB", (40, 30), "red")
+    row = {"image": image, "question": RED}
+    rows = [{**row, "group": "HEAD"}, {**row, "question": [RED, COLOR], "group": ["CHEST", "HEAD"]}, row]
+    for given, last in ((None, None), ("CHEST", None), ("HEAD", "answered")):
+        one, (two, three), four = pipe(rows, batch_size=2, group=given)
+        answers = [best[0]["answer"] is not None for best in (one, two, three, four)]
+        assert answers == [True, False, True, last == "answered"]
+    with pytest.raises(ValueError, match="group must be that of all questions; to ask about several, give rows"):
+        pipe(image, [RED, COLOR], group=["HEAD", "CHEST"])
+    with pytest.raises(ValueError, match="expected one group, or as many as questions, 1; found 2"):
+        pipe([{**row, "group": ["HEAD", "CHEST"]}])
+    with pytest.raises(ValueError, match="were made: CHEST, HEAD; found 'head'"):
+        pipe(image, RED, group="head")

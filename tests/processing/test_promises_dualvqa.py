@@ -1,5 +1,7 @@
 """What is promised of a question's answers, at the time of answering: thresholds, sets, groups."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -66,14 +68,46 @@ def test_a_head_without_a_threshold_stays_unanswered_and_the_other_has_its_own(a
     assert [items[0]["answer"] for items in answers({"abstention": BY_HEAD}, abstain=False)] == ["yes", "yes", "red"]
 
 
+ORGANS = {"by": "organ", "groups": {"HEAD": {"threshold": 0.0}, "CHEST": {"threshold": 0.9}, "ABD": None, "1": None}}
+
+
 def test_of_a_group_that_is_not_named_nothing_is_promised(answers):
-    organs = {"by": "organ", "groups": {"HEAD": {"threshold": 0.0}, "CHEST": {"threshold": 0.9}, "ABD": None}}
-    given = {group: [items[0]["answer"] for items in answers({"abstention": organs}, group=group)] for group in GROUPS}
-    assert given["HEAD"] == ["yes", "yes", "red"] and given["CHEST"] == ["yes", None, None]
-    assert given["ABD"] == given[None] == given["LEG"] == [None, None, None]
+    def given(group):
+        return [items[0]["answer"] for items in answers({"abstention": ORGANS}, group=group)]
+
+    assert given("HEAD") == ["yes", "yes", "red"] and given("CHEST") == ["yes", None, None]
+    assert given("ABD") == given(None) == given(1) == [None, None, None]
+    assert given(["HEAD", None, "CHEST"]) == ["yes", None, None]
+    assert given(["CHEST", "HEAD", "HEAD"]) == ["yes", "yes", "red"]
 
 
-GROUPS = ("HEAD", "CHEST", "ABD", "LEG", None)
+def test_a_group_that_is_not_known_is_refused_with_those_that_are(answers):
+    for promises in ({"abstention": ORGANS}, {"sets": {"by": "organ", "groups": {name: SETS for name in "AB"}}}):
+        known = "1, ABD, CHEST, HEAD" if "abstention" in promises else "A, B"
+        for wrong in ("chest", 5, math.nan, "", ["HEAD", "chest", None], {}):
+            with pytest.raises(ValueError, match=f"a value of organ, .* were made: {known}; found"):
+                answers(promises, group=wrong)
+    with pytest.raises(ValueError, match="one for all questions, or a list of 3; found 2"):
+        answers({"abstention": ORGANS}, group=["HEAD", "HEAD"])
+    assert answers({"abstention": BY_HEAD}, group="HEAD") == answers({"abstention": BY_HEAD})
+
+
+def test_that_a_group_is_needed_is_told_once(answers, caplog, request):
+    organs = {**ORGANS, "by": request.node.name}  # that no other test has been told of
+    answers({"abstention": organs}, abstain=False)
+    answers({"abstention": organs}, group="HEAD")
+    answers({"sets": {"by": "organ", "groups": {"HEAD": SETS}}})
+    assert not caplog.records
+    for _ in range(2):
+        answers({"abstention": organs})
+    (record,) = caplog.records
+    assert f"by {request.node.name}. Nothing is promised to questions without a group" in record.message
+    assert "1, ABD, CHEST, HEAD" in record.message
+
+
+def test_many_groups_are_not_all_named():
+    with pytest.raises(ValueError, match="g00, .*g19 and 10 more; found 'x'"):
+        Promises({"sets": {"by": "ward", "groups": {f"g{n:02}": None for n in range(30)}}}, group="x")
 
 
 def test_with_a_coverage_a_threshold_withholds_nothing_unless_that_is_asked(answers):
