@@ -9,9 +9,10 @@ from dualvqa_light.explanation import Explanation
 from modeling_dualvqa import DualVQAPipeline
 from processing import AnswerRules
 
-from .gradients import explain_by_gradients
+from .gradients import DETAIL, explain_by_gradients
 
 GRADIENT_MAPS = {"grad_cam": "image_map", "layer_cam": "detail_map", "attention": "attention_map"}
+LEFT_OUT = "maps of gradients can't be had and are left out: {}"
 MAPS = (*hidden_places.METHODS, *GRADIENT_MAPS)
 
 __all__ = ["MAPS", "Explanation", "explain"]
@@ -50,16 +51,34 @@ def explain(source, image, question, answer=None, question_type=None, maps=("occ
         found = dualvqa_light.explanation.explain(pipe, image, question, answer, question_type, own)
         if len(own) < len(maps):
             try:
-                gradients = explain_by_gradients(pipe, image, question, found.answer, found.question_type)
+                add_gradient_maps(found, pipe, image, [name for name in maps if name in GRADIENT_MAPS])
             except ValueError as error:
                 if not own:
                     raise
-                warnings.warn(f"maps of gradients can't be had and are left out: {error}", stacklevel=2)
-            else:
-                found.crop = gradients.crop
-                found.maps |= {name: getattr(gradients, field) for name, field in GRADIENT_MAPS.items()}
-    found.maps = {name: found.maps[name] for name in maps if found.maps.get(name) is not None}
+                warnings.warn(LEFT_OUT.format(error), stacklevel=2)
+    found.maps = {name: found.maps[name] for name in maps if name in found.maps}
     return found
+
+
+def add_gradient_maps(found, pipe, image, maps):
+    """Adds maps of gradients to an [`Explanation`]; one that this model can't have is left out with a warning.
+
+    Raises:
+        ValueError: none of them can be had.
+    """
+    gradients = explain_by_gradients(pipe, image, found.question, found.answer, found.question_type)
+    reasons = {
+        "layer_cam": f"the vision tower gives no feature map {DETAIL} times as fine as its last one",
+        "attention": f"the fusion {pipe.model.config.fusion_type!r} reads pooled vectors only, not places of the image",
+    }
+    made = {name: getattr(gradients, GRADIENT_MAPS[name]) for name in maps}
+    missing = "; ".join(f"{name}: {reasons[name]}" for name, values in made.items() if values is None)
+    found.crop = gradients.crop
+    found.maps |= {name: values for name, values in made.items() if values is not None}
+    if all(values is None for values in made.values()):
+        raise ValueError(missing)
+    if missing:
+        warnings.warn(LEFT_OUT.format(missing), stacklevel=3)
 
 
 @contextlib.contextmanager

@@ -87,6 +87,8 @@ def explain_by_gradients(source, image, question, answer=None, question_type=Non
     """
     if hasattr(source, "members"):
         raise ValueError("an ensemble has no map of its own; explain its members one by one")
+    if not isinstance(source, (tuple, list)) and not hasattr(source, "model"):
+        raise ValueError(f"gradients need a model in PyTorch, found a {type(source).__name__}, which has none")
     model, processor = source if isinstance(source, (tuple, list)) else (source.model, source.processor)
     check_gradients(model)
     processor.check_model(model)
@@ -253,13 +255,14 @@ def find_target(processor, outputs, answer=None, question_type=None):
         ValueError: no head has that answer, or the model has no head for that question type.
     """
     ranked = {name: tensor.detach() for name, tensor in processor.rank(outputs, top_k=sys.maxsize).items()}
+    ranked.pop("unfamiliar", None)  # an answer is explained whether its input is familiar and its score high or not
     if answer is None:
-        best, place = processor.decode(ranked, question_type)[0][0], 0
+        best, place = processor.decode(ranked, question_type, abstain=False)[0][0], 0
         return best, logit_of(outputs, ranked, best["question_type"], place)
     heads = [head for head in ("binary", "open_ended") if f"{head}_indices" in ranked]
     known, form = [], AnswerRules.of(processor).form
     for number, head in enumerate(heads if question_type is None else [question_type]):
-        for place, entry in enumerate(processor.decode(ranked, head)[0]):
+        for place, entry in enumerate(processor.decode(ranked, head, abstain=False)[0]):
             known.append(entry["answer"])
             if form(entry["answer"]) == form(answer):
                 if question_type is None and len(heads) == 2:

@@ -10,8 +10,9 @@ from PIL import Image
 
 from dualvqa.deployment.ensemble import EnsemblePipeline
 from dualvqa.deployment.optimize import optimize_for_inference
-from dualvqa.trust.explanation import explain
+from dualvqa.trust.explanation import Explanation, explain
 from dualvqa.trust.gradients import explain_by_gradients
+from dualvqa_light import LightPipeline
 from dualvqa_light.scoring import ScoredAnswer
 from modeling_dualvqa import DualVQAPipeline
 
@@ -53,7 +54,8 @@ def test_the_answer_is_the_best_one_or_that_which_is_given_in_any_writing(pipe, 
 
 
 def test_maps_are_chosen_by_name_and_come_in_that_order(pipe, image):
-    found = explain(pipe, image, COLOR, "red", maps=["layer_cam", "attention", "rise", "grad_cam"])
+    with pytest.warns(UserWarning, match="layer_cam"):
+        found = explain(pipe, image, COLOR, "red", maps=["layer_cam", "attention", "rise", "grad_cam"])
     gradients = explain_by_gradients(pipe, image, COLOR, "red")
     assert list(found.maps) == ["attention", "rise", "grad_cam"]  # this tower has no finer feature map
     np.testing.assert_allclose(found.maps["grad_cam"], gradients.image_map, rtol=1e-4, atol=1e-8)
@@ -62,6 +64,18 @@ def test_maps_are_chosen_by_name_and_come_in_that_order(pipe, image):
     for maps in ([], ["saliency"]):
         with pytest.raises(ValueError, match="expected maps to be some of occlusion, rise, combined, grad_cam"):
             explain(pipe, image, COLOR, maps=maps)
+
+
+def test_a_map_that_this_model_cannot_have_is_left_out_with_its_reason_or_refused_where_nothing_else_is_asked(
+    pipe, image, tiny_model, processor
+):
+    with pytest.warns(UserWarning, match="left out: layer_cam: the vision tower gives no feature map 4 times"):
+        assert list(explain(pipe, image, COLOR, maps=["layer_cam", "grad_cam"]).maps) == ["grad_cam"]
+    with pytest.raises(ValueError, match="^layer_cam: the vision tower gives no"):
+        explain(pipe, image, COLOR, maps="layer_cam")
+    pooled = DualVQAPipeline(tiny_model(fusion_type="product"), processor)
+    with pytest.raises(ValueError, match="^attention: the fusion 'product' reads pooled vectors only"):
+        explain(pooled, image, COLOR, maps="attention")
 
 
 def test_an_ensemble_and_int8_are_explained_by_hiding_and_their_gradients_left_out_with_a_warning(
@@ -133,3 +147,24 @@ def test_a_batch_that_is_too_large_for_the_memory_is_halved_until_it_fits(pipe, 
     scored.outputs = lambda items: short(items, 0)
     with pytest.warns(UserWarning), pytest.raises(MemoryError, match="one image alone is too much"):
         scored.of_images([scored.image])
+
+
+def test_a_foreign_input_and_an_answer_below_the_threshold_have_maps_of_gradients_too(pipe, image):
+    pipe.processor.calibration = {
+        "temperatures": {},
+        "abstention": {"threshold": 1.0, "max_risk": 0.1},
+        "familiarity": {"binary_energy": -1e9, "open_ended_energy": -1e9},
+    }
+    assert pipe(image, COLOR)[0]["answer"] is None and "unfamiliar" in pipe(image, COLOR)[0]
+    assert list(explain(pipe, image, COLOR, maps="grad_cam").maps) == ["grad_cam"]
+    assert explain_by_gradients(pipe, image, COLOR).answer == pipe(image, COLOR)[0]["best_guess"]
+
+
+def test_what_runs_without_torch_keeps_its_other_maps_or_is_refused_in_words(monkeypatch, image):
+    light = object.__new__(LightPipeline)
+    kept = Explanation(COLOR, "red", 0.5, "open_ended", {"occlusion": np.ones((16, 16))})
+    monkeypatch.setattr("dualvqa_light.explanation.explain", lambda *given: kept)
+    with pytest.warns(UserWarning, match="left out: gradients need a model in PyTorch, found a LightPipeline"):
+        assert list(explain(light, image, COLOR, maps=["occlusion", "grad_cam"]).maps) == ["occlusion"]
+    with pytest.raises(ValueError, match="gradients need a model in PyTorch, found a LightPipeline"):
+        explain(light, image, COLOR, maps="grad_cam")
