@@ -162,7 +162,7 @@ class DualVQATrainer(CrossFittingMixin, RetrainingMixin, MemoryMixin, DualHeadTr
         arrays = self.ranked(rows, top_k)
         if self.is_world_process_zero():
             with named(path):
-                write_predictions(path, decoded(arrays, self.processing_class), numbers, source)
+                write_predictions(path, decoded(arrays, self.processing_class, rows), numbers, source)
             logger.info("%d predictions written to %s", len(rows), path)
         return path
 

@@ -6,6 +6,7 @@ import torch
 
 from .outputs import named_logits
 from .processing_dualvqa import QUESTION_TYPES
+from .promises_dualvqa import Promises, groups_of_column
 from .rows import row_fields, writable
 
 NAMES = ("answer", "score", "question_type", "top_k", "best_guess", "unfamiliar")
@@ -19,8 +20,12 @@ def ranked_arrays(logits, processor, top_k):
     return tuple(processor.rank(named_logits(logits, processor), top_k).values())
 
 
-def decoded(arrays, processor):
-    """What `post_process_question_answering` gives, question by question, from arrays of `ranked_arrays`."""
+def decoded(arrays, processor, rows=None):
+    """What `post_process_question_answering` gives, question by question, from arrays of `ranked_arrays`.
+
+    Args:
+        rows: canonical, those of the questions; promises that were made by a column take each one's group from it.
+    """
     arrays = list(arrays)
     unfamiliar = {"unfamiliar": arrays.pop()} if arrays[-1].ndim == 1 else {}
     heads = [name for name in QUESTION_TYPES if name == "binary" or processor.answers]
@@ -28,8 +33,19 @@ def decoded(arrays, processor):
         heads = heads[-1:]
     names = [f"{head}_{kind}" for head in heads for kind in ("scores", "indices")] + ["question_type_scores"]
     ranked = {name: torch.as_tensor(array) for name, array in {**dict(zip(names, arrays)), **unfamiliar}.items()}
+    groups = groups_of_rows(rows, processor.calibration) or [None] * len(arrays[0])
     for start in range(0, len(arrays[0]), CHUNK):
-        yield from processor.decode({name: tensor[start : start + CHUNK] for name, tensor in ranked.items()})
+        promises = Promises(processor.calibration, group=groups[start : start + CHUNK])
+        chunk = {name: tensor[start : start + CHUNK] for name, tensor in ranked.items()}
+        yield from processor.decode(chunk, promises=promises)
+
+
+def groups_of_rows(rows, calibration):
+    """The group of each row, None for one that the promises of a calibration don't know; None without their column."""
+    column, known = groups_of_column(calibration or {})
+    if rows is None or column not in rows.column_names:
+        return None
+    return [str(value) if str(value) in known else None for value in rows[column][:]]
 
 
 def write_predictions(path, answers, row_numbers, raw):

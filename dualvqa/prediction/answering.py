@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dualvqa_light.folder import MANIFEST, file_hash
 from dualvqa_light.steps import Steps
 
+from .groups import RowGroups
 from .questions import by_image
 
 READ_AHEAD = 2  # batches whose images are read while one is answered
@@ -24,6 +25,7 @@ class Answers:
         digest: of all that decides its answers.
         columns: image, question, answer -> the column that it was trained with, None where it isn't known.
         options: of every call.
+        groups: `RowGroups`, of which group each row is.
     """
 
     pipe: object
@@ -31,8 +33,14 @@ class Answers:
     columns: dict | None
     options: dict
 
-    def read(self, image, questions):
-        return Steps(self.pipe).read({"image": image, "question": questions}, self.options)
+    def __post_init__(self):
+        decoder = self.pipe.decoder if hasattr(self.pipe, "decoder") else self.pipe.processor
+        self.groups = RowGroups(decoder.calibration)
+
+    def read(self, questions):
+        """What `answer` takes, of [`Question`]s about one image."""
+        texts, groups = [question.question for question in questions], list(map(self.groups.of, questions))
+        return Steps(self.pipe).read({"image": questions[0].image, "question": texts, "group": groups}, self.options)
 
     def answer(self, items):
         return Steps(self.pipe).answer(items, self.options)
@@ -123,7 +131,7 @@ def read_group(answers, group):
     if first.problem is not None:
         return [(group, None, f"{first.place}: {first.problem}")]
     try:
-        return [(group, answers.read(first.image, [question.question for question in group]), None)]
+        return [(group, answers.read(group), None)]
     except ValueError as error:
         if len(group) > 1:
             return [part for question in group for part in read_group(answers, [question])]

@@ -102,7 +102,7 @@ def predict(model, data, output, data_args=None, **settings):
 
     Raises:
         ValueError: the output is of another model, of other data or settings; none of the first rows can be answered;
-            or a file or setting that can't be used.
+            or a file or setting that can't be used, such as one without the column that promises were made by.
     """
     settings, output = PredictionArguments(**settings), os.fspath(output)
     data_args = DataArguments() if data_args is None else dataclasses.replace(data_args)
@@ -115,6 +115,7 @@ def predict(model, data, output, data_args=None, **settings):
     data_args.remembered_columns = answers.columns
     for file in stream.files:
         check_columns(file, data_args)
+        answers.groups.check(file)
     with held(output):
         return write_answers(kind, output, stream, answers, data_args, settings)
 

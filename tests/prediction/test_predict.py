@@ -272,3 +272,18 @@ def test_memory_does_not_grow_with_the_rows_of_a_generator(asked, monkeypatch):
         asked(made())
     with pytest.raises(ValueError, match="needs rows whose number is known"):
         asked(made(), "other.jsonl", shard="1/2")
+
+
+def test_each_row_is_answered_by_the_promise_of_its_own_group(pipe, asked, rows, image_folder, monkeypatch, caplog):
+    organs = {"by": "organ", "groups": {"HEAD": {"threshold": 0.0}, "CHEST": None, "1": {"threshold": 0.0}}}
+    monkeypatch.setattr(pipe.processor, "calibration", {"abstention": organs})
+    file = write_jsonl(image_folder / "rows.jsonl", rows)
+    with pytest.raises(
+        ValueError, match=r"rows.jsonl has no column organ, by which .*\(1, CHEST, HEAD\): add it, null"
+    ):
+        asked(file)
+    values = ["HEAD", "CHEST", 1, "LEG", None]
+    grouped = [{**row, "organ": values[n % 5]} for n, row in enumerate(rows)]
+    found = lines(asked(write_jsonl(image_folder / "rows.jsonl", grouped), "grouped.jsonl")["output"])
+    assert [line["answer"] is not None for line in found] == [n % 5 in (0, 2) for n in range(23)]
+    assert sum("rows of LEG stay unanswered" in record.message for record in caplog.records) == 1

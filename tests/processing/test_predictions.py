@@ -49,6 +49,19 @@ def test_ranked_answers_are_those_of_all_the_logits(heads, monkeypatch, processo
     assert found == processor.post_process_question_answering(logits, top_k=2)
 
 
+def test_each_row_is_answered_by_the_promise_of_its_own_group(monkeypatch, processor):
+    monkeypatch.setattr(predictions, "CHUNK", 2)
+    processor.answers = []
+    organs = {"by": "organ", "groups": {"HEAD": {"threshold": 0.0}, "CHEST": None, "1": {"threshold": 0.0}}}
+    processor.calibration = {"abstention": organs}
+    arrays = [tensor.numpy() for tensor in ranked_arrays(torch.randn(5, 2).numpy(), processor, top_k=1)]
+    rows = Dataset.from_dict({"n": range(5)})
+    assert [best[0]["answer"] for best in decoded(arrays, processor, rows)] == [None] * 5
+    for values, answered in ((["CHEST", "HEAD", "LEG", None, "HEAD"], [1, 4]), ([2, 1, 1, 3, None], [1, 2])):
+        found = list(decoded(arrays, processor, rows.add_column("organ", values)))
+        assert [n for n, best in enumerate(found) if best[0]["answer"] is not None] == answered
+
+
 @pytest.mark.slow
 def test_predictions_without_answers_are_those_with(image_folder, tmp_path):
     """With answers in the test part the metrics need all logits, without them only the best answers are kept."""
