@@ -176,10 +176,10 @@ def check_architecture(checkpoint, model):
     Raises:
         ValueError: the configurations differ; the message names the fields.
     """
-    saved, built = read_json(checkpoint, "config.json"), json.loads(model.config.to_json_string(use_diff=True))
-    # The rest is what transformers keeps beside it. Checkpoints of adapters may have none.
-    own = type(model.config).__annotations__.keys() - {"model_card", "familiarity", "memory"} if saved else ()
-    refuse_differences(checkpoint, *({name: fields.get(name) for name in own} for fields in (saved, built)))
+    saved = read_json(checkpoint, "config.json")
+    if saved:  # checkpoints of adapters may have none
+        built = architecture_of(model.config)
+        refuse_differences(checkpoint, {name: saved.get(name) for name in built}, built)
     adapters, saved = getattr(model, "peft_config", None) or {}, read_json(checkpoint, "adapter_config.json")
     if bool(saved) != bool(adapters):
         kinds = ("the whole model", "adapters")
@@ -194,7 +194,15 @@ def check_architecture(checkpoint, model):
         refuse_differences(checkpoint, *({name: in_order(value) for name, value in fields.items()} for fields in pair))
 
 
-def refuse_differences(checkpoint, saved, built):
+def architecture_of(config):
+    """The fields of a model's configuration that are its own, without what transformers keeps beside them and what is
+    learned or recorded."""
+    fields = json.loads(config.to_json_string(use_diff=True))
+    own = type(config).__annotations__.keys() - {"model_card", "familiarity", "memory"}
+    return {name: fields.get(name) for name in own}
+
+
+def refuse_differences(checkpoint, saved, built, of="another architecture"):
     saved, built = flatten(saved), flatten(built)
     different = [
         f"{name} {saved.get(name)} there, {built.get(name)} here"
@@ -203,7 +211,7 @@ def refuse_differences(checkpoint, saved, built):
     ]
     if different:
         raise ValueError(
-            f"{checkpoint} is of another architecture: {'; '.join(different)}. Give the settings of the run it is "
+            f"{checkpoint} is of {of}: {'; '.join(different)}. Give the settings of the run it is "
             f"from, or start anew without --resume_from_checkpoint"
         )
 

@@ -17,6 +17,7 @@ from processing.splits import fold_of
 
 from .calibrating import in_words, predict
 from .calibration import LabelledLogits, before_and_after
+from .fold_origin import begin
 from .memory_fitting import FITTED
 from .promises import Judged, groups_of, make_promises
 
@@ -49,7 +50,7 @@ def train_fold(trainer, start, fold, resumes):
     """The outputs for one fold's questions of a model that is trained on the others; from its file if it is finished.
 
     Args:
-        trainer: a `DualVQATrainer` that hasn't trained yet.
+        trainer: a `DualVQATrainer` that hasn't trained yet, and knows its `origin`.
         start: the model as it starts.
         fold: from 0.
         resumes: whether an earlier run of this folder is gone on with.
@@ -59,17 +60,12 @@ def train_fold(trainer, start, fold, resumes):
         `unknown` (n,), the `rows`, and the memory's fitted parameters; and the number of steps.
     """
     folder = os.path.join(trainer.args.output_dir, FOLDER, str(fold))
-    path, digest = os.path.join(folder, OUTPUTS), trainer.describe_rows()["digest"]
+    path = os.path.join(folder, OUTPUTS)
     if resumes and os.path.isfile(path):
         with safe_open(path, "pt") as file:
-            about = file.metadata()
-        if about["digest"] != digest or about["folds"] != str(trainer.args.cross_fit):
-            raise ValueError(
-                f"{folder} is a fold of other training questions, or one of {about['folds']} folds where "
-                f"{trainer.args.cross_fit} are asked for: give the data and --cross_fit of the run that it is from, or "
-                f"start anew without --resume_from_checkpoint"
-            )
-        return load_file(path), int(about["steps"])
+            return load_file(path), int(file.metadata()["steps"])
+    if trainer.args.should_save:
+        begin(folder, trainer.origin)
     known, held, numbers = fold_rows(trainer, fold)
     args = copy.copy(trainer.args)
     args.output_dir, args.cross_fit = folder, None
@@ -103,10 +99,9 @@ def train_fold(trainer, start, fold, resumes):
     if memory is not None:
         found |= {f"memory_{name}": torch.tensor(float(memory.settings[name])) for name in FITTED}
     if trainer.args.should_save:
-        about = {"digest": digest, "folds": str(trainer.args.cross_fit), "steps": str(one.state.global_step)}
         shutil.rmtree(folder, ignore_errors=True)  # the model has served its purpose
-        os.makedirs(folder)
-        save_file(found, path, about)
+        begin(folder, trainer.origin)
+        save_file(found, path, {"steps": str(one.state.global_step)})
     return found, one.state.global_step
 
 

@@ -9,12 +9,13 @@ from processing import StreamedRows
 from processing.splits import units_of
 
 from .cross_fitting import FOLDER, OutOfFold, calibration_of_folds, last_state, train_fold
+from .fold_origin import origin_of, take_up
 
 
 class CrossFittingMixin:
     """The methods of [`DualVQATrainer`] for the argument `cross_fit`."""
 
-    out_of_fold = None
+    out_of_fold = origin = None
 
     def take_data(self, given, column_mapping, data_args):
         super().take_data(given, column_mapping, data_args)
@@ -29,7 +30,7 @@ class CrossFittingMixin:
         not done again.
 
         Raises:
-            ValueError: see `check_cross_fit` and there.
+            ValueError: see `check_cross_fit` and there; resumed, the folds are of another training.
         """
         if not self.args.cross_fit or trial is not None:
             return super().train(resume_from_checkpoint, trial, **kwargs)
@@ -43,12 +44,19 @@ class CrossFittingMixin:
                 self.describe_data()
                 self.described = True
             start = copy.deepcopy(self.accelerator.unwrap_model(self.model)).cpu()
+            self.origin = origin_of(self, start)
+            if resumes:  # all folds, before anything is trained
+                for fold in range(self.args.cross_fit):
+                    take_up(os.path.join(self.args.output_dir, FOLDER, str(fold)), self.origin)
+                self.accelerator.wait_for_everyone()  # one process writes what all have to look at first
             self.prepare_inputs()
             folds = [train_fold(self, start, fold, resumes) for fold in range(self.args.cross_fit)]
             self.out_of_fold = OutOfFold(folds, len(self.train_dataset))
-            self.args.max_steps = self.out_of_fold.steps
-            result = super().train(resume_from_checkpoint, trial, **kwargs)
-        return result
+            before, self.args.max_steps = self.args.max_steps, self.out_of_fold.steps
+            try:
+                return super().train(resume_from_checkpoint, trial, **kwargs)
+            finally:
+                self.args.max_steps = before
 
     def finish(self, metrics):
         super().finish(metrics)

@@ -11,6 +11,7 @@ from dualvqa import DualVQATrainer, build_model, load_model
 from dualvqa.run import main as run_vqa
 from dualvqa.trust import cross_fitting
 from dualvqa.trust.cross_fitting import OutOfFold, widened
+from dualvqa.trust.fold_origin import begin, origin_of, take_up
 
 PLAIN = {**TINY, "image_size": 32, "preset": "none"}
 COLORS = ("red", "green", "blue", "gray")
@@ -89,7 +90,7 @@ def test_a_run_that_was_stopped_goes_on_fold_by_fold(make_trainer, monkeypatch, 
         trainer.train()
     folds = tmp_path / "run" / "folds"
     assert sorted(path.name for path in folds.iterdir()) == ["0", "1"]
-    assert [path.name for path in (folds / "0").iterdir()] == ["outputs.safetensors"]
+    assert [path.name for path in sorted((folds / "0").iterdir())] == ["origin.json", "outputs.safetensors"]
     monkeypatch.undo()
     fold_rows = cross_fitting.fold_rows
     monkeypatch.setattr(
@@ -99,10 +100,43 @@ def test_a_run_that_was_stopped_goes_on_fold_by_fold(make_trainer, monkeypatch, 
     again.train(resume_from_checkpoint=True)
     assert trained == [2] and again.state.global_step == 2 and len(again.out_of_fold.folds) == 3
     other = make_trainer(made_rows(30))
-    with pytest.raises(ValueError, match="is a fold of other training questions.*start anew without"):
+    with pytest.raises(ValueError, match="is of another training: .*training questions 96 .*start anew without"):
         other.train(resume_from_checkpoint=True)
-    with pytest.raises(ValueError, match="one of 3 folds where 2 are asked for"):
+    with pytest.raises(ValueError, match="cross_fit 3 there, 2 here"):
         make_trainer(cross_fit=2).train(resume_from_checkpoint=True)
+
+
+def test_folds_of_another_training_are_refused_and_those_of_no_known_one_are_done_again(make_trainer, tmp_path, caplog):
+    trainer, folder = make_trainer(), tmp_path / "fold"
+    first = origin_of(trainer, trainer.model)
+    begin(folder, first)
+    args, config = trainer.args, trainer.model.config
+    args.logging_steps, args.per_device_train_batch_size, args.gradient_accumulation_steps = 7, 8, 2
+    take_up(folder, origin_of(trainer, trainer.model))
+    for part, name, value, said in (
+        (args, "learning_rate", 0.002, "learning_rate 0.01 there, 0.002 here"),
+        (args, "seed", 7, "seed 42 there, 7 here"),
+        (args, "gradient_accumulation_steps", 4, "questions per step 16 there, 32 here"),
+        (config, "fusion_hidden_size", 48, "config.fusion_hidden_size 16 there, 48 here"),
+    ):
+        before = getattr(part, name)
+        setattr(part, name, value)
+        with pytest.raises(ValueError, match=f"is of another training: {said}. Give the settings"):
+            take_up(folder, origin_of(trainer, trainer.model))
+        setattr(part, name, before)
+    (folder / "origin.json").rename(folder / "outputs.safetensors")
+    take_up(folder, first)
+    assert not folder.exists() and "doesn't say what training it is from" in caplog.text
+
+
+def test_the_weights_of_a_saved_start_count_for_its_folds(make_trainer):
+    trainer = make_trainer()
+    trainer.model.start.continued_from = "runs/first"
+    before = origin_of(trainer, trainer.model)
+    assert origin_of(trainer, trainer.model) == before
+    trainer.model.logit_scale_of_test = torch.nn.Parameter(torch.ones(1), requires_grad=False)
+    after = origin_of(trainer, trainer.model)
+    assert {name for name in after if after[name] != before.get(name)} == {"weights.model"}
 
 
 def test_what_does_not_go_together_is_refused_before_anything_is_trained(make_trainer, recipe):
