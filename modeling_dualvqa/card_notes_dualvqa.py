@@ -97,6 +97,9 @@ def memory_note(memory, record):
         note += (
             ". Other figures of these questions are those of parameters that were fitted on them: somewhat too high."
         )
+    elif record.get("cross_fit"):
+        folds = record["cross_fit"]["folds"]
+        note += f" How much they count is the median of what was found for the memories of the {folds} folds' models."
     else:
         note += " How much they count wasn't fitted: the parameters are the usual ones."
     return note + (

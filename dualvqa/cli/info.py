@@ -62,7 +62,7 @@ def describe(folder):
         "held_out": {row["part"]: row["held_out"] for row in card.get("data") or () if row.get("held_out")},
         **{
             name: card.get(name) or None
-            for name in ("pretraining", "data", "columns", "settings", "refit", "results", "license")
+            for name in ("pretraining", "data", "columns", "settings", "refit", "cross_fit", "results", "license")
         },
     }
 
@@ -137,7 +137,7 @@ def page(folder, found):
         if results[part]:
             yield from accuracies(part, results[part], (found["answer_rules"] or {}).get("metric"))
             yield from measured_on(part, found["held_out"].get(part), found["refit"])
-    yield from memory(found["memory"], found["memory_figures"], found["refit"])
+    yield from memory(found["memory"], found["memory_figures"], found["refit"], found["cross_fit"])
     yield from calibration(found["calibration"] or {}, results.get("calibration") or {})
     yield from measured_on("validation", None, found["calibration"] and found["refit"])
 
@@ -201,14 +201,18 @@ def measured_on(part, held_out, refit):
         yield f"  of the {'refitted model' if part == 'test' else 'model before the refit'}"
 
 
-def memory(kept, figures, refit):
+def memory(kept, figures, refit, cross_fit):
     """How right the memory was on the questions that its parameters were fitted on.
 
     Args:
         kept: `config.memory`.
-        figures: of `fit_memory`, None where the parameters are the usual ones.
+        figures: of `fit_memory`, None where they weren't fitted on held-out questions of the model itself.
+        cross_fit: of the record, None where no folds' models were trained.
     """
     if not kept:
+        return
+    if not figures and cross_fit:
+        yield from ("", f"memory: its parameters are the medians of those of {cross_fit['folds']} folds' models")
         return
     if not figures:
         yield from ("", "memory: its parameters are the usual ones, fitted on no questions")

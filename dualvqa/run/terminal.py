@@ -57,9 +57,13 @@ def training_lines(figures):
     return [f"Trained for {figures['epoch']:.3g} epochs in {took}: mean loss {figures['loss']:.4g}{mean}."]
 
 
-def memory_line(memory, figures):
-    """A sentence about a memory: `config.memory`, and the figures of `fit_memory` or None."""
-    line = f"Memory of {memory['examples']:,} questions about {memory['images']:,} images"
+def memory_line(memory, record):
+    """A sentence about a memory: `config.memory`, and `config.model_card`, which says how it was fitted."""
+    line, figures = f"Memory of {memory['examples']:,} questions about {memory['images']:,} images", record["memory"]
+    if figures is None and record.get("cross_fit"):
+        return (
+            f"{line}, with the medians of the parameters that the {record['cross_fit']['folds']} folds' memories have."
+        )
     if figures is None:
         return f"{line}, with its usual parameters: there are too few held-out questions to fit them on."
     with_it = "" if figures["with"] is None else f", with it and parameters of other images {figures['with']:.1%}"

@@ -50,7 +50,7 @@ def train(run):
             show_figures("train", result.metrics)
             memory = run.model.config.memory
             if memory:
-                print(f"\n{memory_line(memory, run.model.config.model_card['memory'])}", flush=True)
+                print(f"\n{memory_line(memory, run.model.config.model_card)}", flush=True)
         training = run.settings.training
         if training.cross_fit:  # the model has no held-out questions of its own
             kept = model_is_kept(training.output_dir, "from the folds' files with --resume_from_checkpoint true")

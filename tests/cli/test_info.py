@@ -120,6 +120,10 @@ def test_figures_say_how_their_questions_were_held_out_and_of_which_weights_they
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     main(["info", folder])
     assert "not measured: all questions are about one image" in capsys.readouterr().out
+    config["model_card"] |= {"memory": None, "cross_fit": {"folds": 3}}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    main(["info", folder])
+    assert "its parameters are the medians of those of 3 folds' models" in capsys.readouterr().out
 
 
 def test_damaged_weights_are_named(saved, tmp_path):

@@ -3,7 +3,8 @@
 import pytest
 from datasets import Dataset
 
-from dualvqa.run.terminal import figure_lines, show_figures
+from dualvqa.run.terminal import figure_lines, memory_line, show_figures
+from modeling_dualvqa.card_notes_dualvqa import memory_note
 from processing import AnswerRules
 
 FIGURES = {
@@ -99,3 +100,12 @@ def test_training_calibration_and_pre_training_are_a_sentence_each():
     ]
     (line,) = figure_lines("eval", {"eval_loss": 2.5, "eval_image_to_text_recall_at_1": 0.25, "eval_runtime": 3.0})
     assert line == "validation part: loss 2.5, image to text recall at 1 0.25"
+
+
+def test_a_memory_says_whether_its_parameters_are_the_usual_ones_or_those_of_the_folds():
+    memory, record = {"examples": 96, "images": 24}, {"memory": None}
+    assert "its usual parameters" in memory_line(memory, record)
+    assert "the usual ones" in memory_note(memory, record)
+    for said in (memory_line, memory_note):
+        line = said(memory, {**record, "cross_fit": {"folds": 3}})
+        assert "median" in line and "3 folds" in line and "usual" not in line
