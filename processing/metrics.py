@@ -9,6 +9,7 @@ import numpy as np
 from .answers import AnswerRules, AnswerVocabulary, answer_score, question_type_of
 from .outputs import joined, named_logits, output_chunks
 from .own_scores import check_people, own_scores, read_columns
+from .predictions import groups_of_rows
 from .processing_dualvqa import QUESTION_TYPES
 from .vqa_accuracy.vqa_accuracy import VQAAccuracy, references_of
 
@@ -79,7 +80,8 @@ class AnswerMetrics:
         processor: decodes the logits.
         answers: for each row a string, or a list of strings; gaps are left out.
         majority: as `majority_answers` gives it, or None where the training answers are not known.
-        further: further figures: called with the processor, the logits by name and each row's answers. How true a
+        further: further figures: called with the processor, the logits by name and each row's answers; and where the
+            processor's promises were made by a column of the rows, with `groups`, see `groups_of_rows`. How true a
             calibrated processor's scores are: `dualvqa.trust.metrics.score_figures`.
 
     Raises:
@@ -91,6 +93,7 @@ class AnswerMetrics:
         self.further = further
         self.majority = majority
         self.metric = VQAAccuracy(keep_in_memory=True)
+        self.groups = None
         self.own_columns = {}  # what the metric reads besides: see `own_scores`
         self.set_references([references_of(people, row) for row, people in enumerate(answers)])
 
@@ -121,10 +124,11 @@ class AnswerMetrics:
             )
         references = [references_of(people, row) for row, people in enumerate(rows["answer"][:])]
         own_columns = read_columns(self.rules.metric, rows, "the rows that are evaluated")
-        if references == self.references and own_columns == self.own_columns:
+        groups = groups_of_rows(rows, self.processor.calibration)
+        if (references, own_columns, groups) == (self.references, self.own_columns, self.groups):
             return self
         other = copy.copy(self)
-        other.own_columns = own_columns
+        other.own_columns, other.groups = own_columns, groups
         other.set_references(references)
         return other
 
@@ -177,7 +181,8 @@ class AnswerMetrics:
             answers = [best["answer"] for best in routed]
             results |= own_scores(self.rules, self.own_columns, self.processor, outputs, answers, self.references)
         if self.further is not None:
-            results |= self.further(self.processor, outputs, self.references)
+            groups = {} if self.groups is None else {"groups": self.groups}
+            results |= self.further(self.processor, outputs, self.references, **groups)
         if self.majority:
             results |= self.score([self.majority.get(name, "") for name in self.types], "majority")
         coverage = AnswerVocabulary.of(self.processor, memory=True).coverage(self.references, "binary" in heads)

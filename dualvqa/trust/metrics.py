@@ -7,7 +7,7 @@ from .calibration import LabelledLogits, before_and_after
 from .promises import Judged
 
 
-def score_figures(processor, outputs, references):
+def score_figures(processor, outputs, references, groups=None):
     """Figures that `AnswerMetrics(..., further=score_figures)` has besides; none of a processor without calibration.
 
     `calibration_*` are the errors of `LabelledLogits.errors` without and with the processor's temperatures. Where it
@@ -18,6 +18,7 @@ def score_figures(processor, outputs, references):
         processor: the model's.
         outputs: `<head>_logits` -> (n, N).
         references: for each question the answers that people gave.
+        groups: of each question, for a threshold of each value of a column; without them its figures are left out.
     """
     calibration = processor.calibration or {}
     if not calibration:
@@ -27,9 +28,10 @@ def score_figures(processor, outputs, references):
     errors = before_and_after(labelled.errors(labelled.ranked({})), labelled.errors(calibrated))
     figures = {f"calibration_{name}": value for name, value in errors.items()}
     promise = calibration.get("abstention")
-    if promise and promise.get("by", "head") == "head":  # the groups of a column aren't known here
-        promises, judged = Promises(calibration), Judged(labelled, calibration.get("temperatures", {}))
-        lowest = [promises.threshold(head) for head in judged.heads]
+    if promise and (promise.get("by", "head") == "head" or groups is not None):
+        judged = Judged(labelled, calibration.get("temperatures", {}))
+        promises = Promises(calibration, group=groups)
+        lowest = list(map(promises.threshold, judged.heads, promises.groups(len(judged.heads))))
         figures["abstention_coverage"], risk = selective(judged.scores, judged.correct, lowest)
         if risk is not None:
             figures["abstention_risk"] = risk

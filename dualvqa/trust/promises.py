@@ -155,5 +155,5 @@ def check_groups(rows, by):
     Raises:
         ValueError: as said.
     """
-    if by not in (None, "head", *rows.column_names):
+    if by not in (None, "head") and by not in rows.column_names:
         raise ValueError(f"--promise_by {by}: expected head or a column of the data: {', '.join(rows.column_names)}")

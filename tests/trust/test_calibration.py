@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from helpers import lines_of
 from PIL import Image
 from transformers import EvalPrediction
@@ -215,6 +216,18 @@ def test_metrics_score_best_guesses_and_tell_what_is_answered(processor):
     assert {name: found[name] for name in plain} == plain
     assert found["abstention_coverage"] == 0.5 and found["abstention_risk"] == 0.5
     assert found["calibration_binary_ece_before"] != found["calibration_binary_ece_after"]
+
+
+def test_of_thresholds_by_a_column_an_evaluation_tells_what_is_answered_too(processor):
+    processor.answers = []
+    organs = {"by": "organ", "groups": {"HEAD": {"threshold": 0.7}, "CHEST": {"threshold": 0.5}, "ABD": None}}
+    processor.calibration = {"abstention": organs}
+    prediction = EvalPrediction(np.log([[0.2, 0.8], [0.45, 0.55], [0.4, 0.6], [0.1, 0.9]]), label_ids=None)
+    rows = Dataset.from_dict({"answer": ["yes", "yes", "no", "no"]})
+    metrics = AnswerMetrics(processor, rows["answer"][:], further=score_figures)
+    assert "abstention_coverage" not in metrics.for_rows(rows)(prediction)
+    found = metrics.for_rows(rows.add_column("organ", ["HEAD", "HEAD", "CHEST", "ABD"]))(prediction)
+    assert found["abstention_coverage"] == 0.5 and found["abstention_risk"] == 0.5
 
 
 @pytest.fixture
