@@ -118,7 +118,7 @@ def choose_threshold(scores, correct, images, max_risk, confidence=0.95):
         raise NoThresholdError(
             f"no score threshold keeps at most {max_risk:.1%} of the answers wrong with {confidence:.0%} confidence: "
             f"found {count} questions about {len(set(images))} images, {wrong.mean() if count else 0:.1%} of them "
-            f"answered wrongly; {reached}. Give more validation questions, or a larger --max_risk"
+            f"answered wrongly; {reached}"
         )
     number = max(kept)
     return {

@@ -74,11 +74,24 @@ def choose(sample, args):
     try:
         return {**choose_threshold(*sample, args.max_risk, args.risk_confidence), "risk_of": "answers"}
     except NoThresholdError as error:
-        needed, seen = images_for_threshold(*sample, args.max_risk, args.risk_confidence), len(set(sample[2]))
-        more = "More images like these would hardly help: too many answers are wrong at every score"
-        if needed is not None:
-            more = f"It would take about {needed:,} images in place of {seen:,}, a rough projection from these"
-        raise NoThresholdError(f"{error}. {more}") from error
+        raise NoThresholdError(f"{error}. {advice(sample, args)}") from error
+
+
+def advice(sample, args):
+    """What helps where no threshold bounds the share of wrong answers."""
+    needed, seen = images_for_threshold(*sample, args.max_risk, args.risk_confidence), len(set(sample[2]))
+    if needed is None:
+        helps = "Too many answers are wrong at every score, so more images like these would hardly help: give a larger"
+    else:
+        helps = f"Give about {needed:,} images in place of {seen:,}, a rough projection from these, or a larger"
+    try:
+        weaker = control_risk(*sample, args.max_risk)
+    except NoThresholdError:
+        return f"{helps} --max_risk"
+    return (
+        f"{helps} --max_risk, or --risk_of questions: {weaker['coverage']:.0%} of these could be answered then, and of "
+        f"all that are asked, rather than of the answers given, at most {args.max_risk:.1%} be expected to be wrong"
+    )
 
 
 def make_promises(judged, args, groups=None):

@@ -127,4 +127,18 @@ def test_where_no_threshold_is_found_the_log_says_how_many_images_it_would_take(
     with caplog.at_level(logging.WARNING):
         promised, _ = make_promises(few, args(max_risk=0.2))
     assert "abstention" not in promised and "every question will be answered" in caplog.text
-    assert "images in place of 40, a rough projection" in caplog.text
+    assert "Give about" in caplog.text and "images in place of 40, a rough projection" in caplog.text
+
+
+def test_where_more_images_would_not_help_that_is_the_one_advice_beside_what_would(judged, caplog):
+    judged.correct = np.random.default_rng(0).permutation(np.arange(COUNT) % 2).astype(float)  # half wrong anywhere
+    with caplog.at_level(logging.WARNING):
+        make_promises(judged, args(max_risk=0.1))
+    assert "more images like these would hardly help: give a larger max_risk, or risk_of questions:" in caplog.text
+    assert "more validation questions" not in caplog.text.lower()
+    answered = make_promises(judged, args(max_risk=0.1, risk_of="questions"))[1]["coverage"]
+    assert f"{answered:.0%} of these could be answered" in caplog.text
+    caplog.clear()
+    judged.scores[:] = 1.0  # no answer is surer than another, and neither promise can be made
+    make_promises(judged, args(max_risk=0.1))
+    assert "would hardly help: give a larger max_risk" in caplog.text and "risk_of" not in caplog.text
