@@ -13,6 +13,7 @@ from . import hidden_places, hidden_words
 from .scoring import ScoredAnswer
 
 SHOWN_EVIDENCE = 3
+TINY = 0.05  # log-odds: a probability of 50 % changes to 51.2 % at most
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Explanation:
         question_type: the answer's head, "binary" or "open_ended".
         maps: name -> (h, w) over the image, the first one the best that was asked for. Those of hiding are in units of
             the log-odds, see `hidden_places`.
+        changes: name of a map of hiding -> the largest change of the log-odds, up or down, that one of its ways to hide
+            places made. Where it is tiny, the map shows differences between nothing and nothing; see `hardly_matters`.
         words: the words and punctuation marks of the question.
         word_scores: (n,) what the answer's log-odds lose without each, positive for the answer and negative against it,
             see `hidden_words`. None for a question of one word.
@@ -43,6 +46,14 @@ class Explanation:
     word_scores: np.ndarray | None = None
     evidence: list | None = None
     crop: dict | None = None
+    changes: dict = field(default_factory=dict)
+
+    def hardly_matters(self):
+        """A sentence where hiding places changes almost nothing, on no map, else None."""
+        largest = max(self.changes.values(), default=TINY)
+        if largest >= TINY:
+            return None
+        return f"hiding places of the image changes almost nothing: the answer's log-odds by at most {largest:.2g}"
 
 
 def explain(pipe, image, question, answer=None, question_type=None, maps=("occlusion",)):
@@ -67,9 +78,10 @@ def explain(pipe, image, question, answer=None, question_type=None, maps=("occlu
     scored = ScoredAnswer(pipe, image, question, answer, question_type)
     found = Explanation(question, scored.answer, scored.score, scored.question_type)
     for name in maps:
-        values = attempt(f"map {name}", hidden_places.METHODS[name], scored.of_images, scored.image)
+        asked = Remembered(scored.of_images)
+        values = attempt(f"map {name}", hidden_places.METHODS[name], asked, scored.image)
         if values is not None:
-            found.maps[name] = values
+            found.maps[name], found.changes[name] = values, asked.largest_change()
     words = attempt("scores of the words", hidden_words.leave_some_out, scored.of_questions, question)
     found.words, found.word_scores = words or ([question.strip()], None)
     if has_examples(pipe):
@@ -77,6 +89,21 @@ def explain(pipe, image, question, answer=None, question_type=None, maps=("occlu
         answers = pipe(image, question, top_k=sys.maxsize, **options)
         found.evidence = next(item["evidence"] for item in answers if item["answer"] == found.answer)
     return found
+
+
+class Remembered:
+    """A function that scores images, and the scores that it gave. The first is of the image as it is."""
+
+    def __init__(self, function):
+        self.function, self.given = function, []
+
+    def __call__(self, images):
+        self.given.append(self.function(images))
+        return self.given[-1]
+
+    def largest_change(self):
+        given = np.concatenate(self.given)
+        return float(np.abs(given - given[0]).max())
 
 
 def has_examples(pipe):

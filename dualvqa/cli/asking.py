@@ -134,6 +134,8 @@ def explain(argv):
     found = explain(pipe, args.image, args.question, args.answer, args.question_type, args.maps)
     draw_explanation(found, args.image, args.output)
     print(f"{found.answer} ({found.score:.1%}); written to {args.output}")
+    if found.hardly_matters():
+        print(f"  mind: {found.hardly_matters()}")
     for example in found.evidence or ():
         about, similarity = example["image"] or "an image without a name", example["similarity"]
         print(f"  from the memory: {example['question']!r} {example['answer']} ({about}, similarity {similarity:.2f})")

@@ -4,7 +4,7 @@ import math
 import textwrap
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context, rcParams
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -13,6 +13,8 @@ from PIL import Image
 from dualvqa_light.hidden_places import METHODS
 from processing.image_loading_dualvqa import load_image
 from processing.image_processing_dualvqa import seen_part
+
+from .fonts import fallback_fonts, quiet_glyphs
 
 # Viridis, less transparent the higher the value, so that the image is seen best where a map has nothing to say.
 OVERLAY = colormaps["viridis"](np.linspace(0, 1, 256))
@@ -45,7 +47,21 @@ def draw_explanation(explanation, image, path=None):
     Returns:
         The matplotlib Figure.
     """
-    pixels = as_pixels(image)
+    with rc_context({"font.family": [*rcParams["font.family"], *fallback_fonts(said(explanation))]}), quiet_glyphs():
+        figure = drawn(explanation, as_pixels(image))
+        if path is not None:
+            figure.savefig(path, dpi=150)
+    return figure
+
+
+def said(explanation):
+    """All texts of an explanation that are of no fixed wording."""
+    texts = [explanation.question, explanation.answer, *explanation.words]
+    return "".join([*texts, *(remembered(example) for example in explanation.evidence or ())])
+
+
+def drawn(explanation, pixels):
+    """The figure, of pixels (H, W, 3)."""
     maps = explanation.maps
     panels, told = 1 + len(maps), explanation.word_scores is not None
     rows, columns = math.ceil(panels / COLUMNS), COLUMNS  # a page is about as wide as two panels
@@ -55,6 +71,8 @@ def draw_explanation(explanation, image, path=None):
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     title = f"{explanation.question}  →  {explanation.answer} ({explanation.score:.1%})"
     title = [title, *(remembered(example) for example in explanation.evidence or ())]
+    if explanation.hardly_matters():
+        title.insert(1, f"Mind: {explanation.hardly_matters()}")
     wrapped = "\n".join(textwrap.fill(line, CHARACTERS * columns) for line in title)
     above.suptitle(wrapped, parse_math=False, fontsize="medium" if len(title) > 1 else None)
     places = above.subplots(rows, columns, squeeze=False).flatten()
@@ -62,9 +80,7 @@ def draw_explanation(explanation, image, path=None):
     places[0].set_title("image", fontsize="medium")
     for axes, (name, values) in zip(places[1:], maps.items()):
         shown = draw_map(axes, pixels, values, None if name in METHODS else explanation.crop)
-        height, width = values.shape
-        size = f"{height} × {width}" if values.any() else "0 everywhere"
-        axes.set_title(f"{TITLES[name]}, {size}", fontsize="medium")
+        axes.set_title(title_of(name, values, explanation.changes.get(name)), fontsize="medium")
     for axes in places:
         axes.set_axis_off()
     if maps:
@@ -72,9 +88,16 @@ def draw_explanation(explanation, image, path=None):
     words = below.subplots()
     words.set_title(LEGEND if lines else ONE_WORD, fontsize="small", loc="left")
     draw_words(words, lines, CHARACTERS * columns)
-    if path is not None:
-        figure.savefig(path, dpi=150)
     return figure
+
+
+def title_of(name, values, change=None):
+    """A map's kind and grid, and how much is behind its colours, which are the same for much and little."""
+    if not values.any():
+        return f"{TITLES[name]}, 0 everywhere"
+    height, width = values.shape
+    size = f"maximum {values.max():.2g}" if change is None else f"log-odds change by up to {change:.2g}"
+    return f"{TITLES[name]}, {height} × {width}\n{size}"
 
 
 def remembered(example):
@@ -131,7 +154,7 @@ def draw_words(axes, lines, line_width):
             axes.add_patch(Rectangle((left, -row), width, 0.85, facecolor=color, edgecolor="lightgray"))
             middle = {"x": left + width / 2, "ha": "center", "va": "center", "parse_math": False}
             middle["color"] = "white" if abs(share) > 0.7 else "black"
-            axes.text(y=0.58 - row, s=text, family="monospace", **middle)
+            axes.text(y=0.58 - row, s=text, family=["monospace", *rcParams["font.family"][1:]], **middle)
             axes.text(y=0.2 - row, s=number, fontsize="x-small", **middle)
     axes.set(xlim=(-0.2, line_width + 0.2), ylim=(0.95 - max(1, len(lines)), 0.95))
     axes.set_axis_off()

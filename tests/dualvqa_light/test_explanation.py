@@ -8,6 +8,7 @@ from helpers import COLOR, RED
 from PIL import Image
 
 from dualvqa_light import LightPipeline, explain
+from dualvqa_light.explanation import Remembered
 from dualvqa_light.hidden_places import GRID, METHODS, hidden, occlusion, windows
 from dualvqa_light.hidden_words import find_words, kept_words, leave_one_out, leave_some_out, without
 from dualvqa_light.scoring import ScoredAnswer, find_answer
@@ -164,3 +165,10 @@ def test_an_answer_that_there_is_not_is_refused_with_those_that_are_like_it():
         find_answer(answers, "bleu")
     with pytest.raises(ValueError, match="'cat' is none of the model's 2 binary answers; it has no, yes"):
         find_answer({"binary": ["no", "yes"]}, "cat")
+
+
+def test_the_largest_change_of_all_that_was_hidden_is_kept():
+    asked = Remembered(lambda images: np.array(images, float))
+    for images in ([1.0], [1.2, 0.5], [1.4]):
+        asked(images)
+    assert asked.largest_change() == 0.5

@@ -58,6 +58,7 @@ def test_maps_are_chosen_by_name_and_come_in_that_order(pipe, image):
         found = explain(pipe, image, COLOR, "red", maps=["layer_cam", "attention", "rise", "grad_cam"])
     gradients = explain_by_gradients(pipe, image, COLOR, "red")
     assert list(found.maps) == ["attention", "rise", "grad_cam"]  # this tower has no finer feature map
+    assert list(found.changes) == ["rise"] and found.changes["rise"] > np.abs(found.maps["rise"]).max()
     np.testing.assert_allclose(found.maps["grad_cam"], gradients.image_map, rtol=1e-4, atol=1e-8)
     np.testing.assert_allclose(found.maps["attention"], gradients.attention_map, rtol=1e-4)
     assert found.words == ["what", "color", "is", "it", "?"] and len(found.word_scores) == 5

@@ -1,13 +1,17 @@
 """The drawing of an explanation."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.font_manager import findfont, fontManager
+from matplotlib.text import Text
 from PIL import Image
 
 from dualvqa.trust.explanation import Explanation
 from dualvqa.trust.explanation_drawing import draw_explanation, lay_out
+from dualvqa.trust.fonts import fallback_fonts, signs_of
 
 
 @pytest.fixture
@@ -25,6 +29,7 @@ def explanation():
         words=["what", "$color$", "is", "it", "?"],
         word_scores=np.array([0.012, -0.049, 0.0, 0.001, 0.003]),
         evidence=[{"image": "one.png", "question": "what?", "answer": "mauve", "similarity": 0.5, "weight": 0.25}],
+        changes={"occlusion": 2.5},
     )
 
 
@@ -39,7 +44,9 @@ def test_the_drawing_says_what_was_asked_and_answered_and_what_each_word_scored(
     said = " ".join(found).replace("\n", " ")
     assert "what $color$ is it?  →  red (87.5%)" in said
     assert "remembered: what? → mauve (one.png), 25% of the vote" in said
-    assert {"hidden by a window, 3 × 2", "LayerCAM, 12 × 8", "attention of the question, 3 × 2", "+0.012"} <= set(found)
+    assert "hidden by a window, 3 × 2\nlog-odds change by up to 2.5" in found and "+0.012" in found
+    assert {"LayerCAM, 12 × 8\nmaximum 1", "attention of the question, 3 × 2\nmaximum 0.3"} <= set(found)
+    assert "almost nothing" not in said
     assert found[found.index("$color$") + 1] == "-0.049"
     with Image.open(tmp_path / "explained.png") as drawn:
         assert drawn.width > 800 and len(drawn.convert("RGB").getcolors(2**20)) > 50
@@ -67,6 +74,39 @@ def test_a_map_of_zeros_is_named_and_so_are_missing_words(explanation):
     found = texts(draw_explanation(empty, Image.new("L", (20, 30))))
     assert "hidden by a window, 0 everywhere" in found and "one word alone can't be left out" in found
     assert "image" in texts(draw_explanation(replace(empty, maps={}), Image.new("L", (20, 30))))
+
+
+def test_where_the_image_hardly_matters_the_drawing_says_so_in_words_and_how_little(explanation):
+    small = replace(explanation, maps={"occlusion": np.eye(3, 2) / 400}, changes={"occlusion": 0.0041})
+    found = texts(draw_explanation(small, Image.new("L", (20, 30))))
+    told = "hiding places of the image changes almost nothing: the answer's log-odds by at most 0.0041"
+    assert any(told in text.replace("\n", " ") for text in found)
+    assert "hidden by a window, 3 × 2\nlog-odds change by up to 0.0041" in found
+    assert replace(small, changes={"occlusion": 0.0041, "rise": 0.06}).hardly_matters() is None
+    assert replace(small, changes={}).hardly_matters() is None
+
+
+def test_signs_without_a_font_are_told_once_and_not_for_each_sign(explanation, monkeypatch, tmp_path):
+    foreign = replace(
+        explanation, question="图片里有什么?", words=list("图片里有什么?"), word_scores=np.ones(7), maps={}
+    )
+    monkeypatch.setattr(fontManager, "ttflist", [font for font in fontManager.ttflist if "DejaVu" in font.name])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        draw_explanation(foreign, Image.new("L", (20, 30)), tmp_path / "drawn.png")
+    (only,) = [str(one.message) for one in told]
+    assert "no installed font has the signs" in only and "图" in only
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fallback_fonts("ü → ж") == []
+
+
+def test_signs_that_another_installed_font_has_are_drawn_with_it(explanation):
+    sign = chr(next(iter(signs_of(findfont("STIXGeneral")) - signs_of(findfont("DejaVu Sans")))))
+    assert fallback_fonts(f"what {sign}?") == ["STIXGeneral"]
+    figure = draw_explanation(replace(explanation, words=[sign], evidence=None), Image.new("L", (20, 30)))
+    shown = next(text for text in figure.findobj(Text) if text.get_text() == sign)
+    assert shown.get_fontfamily() == ["monospace", "STIXGeneral"]
 
 
 def test_words_fill_lines(explanation):
