@@ -28,7 +28,7 @@ def fallback_fonts(text):
         signs = "".join(map(chr, sorted(missing)))
         warnings.warn(
             f"no installed font has the signs {signs:.20}, and boxes are drawn for them: install one of their script",
-            stacklevel=4,
+            stacklevel=3,
         )
     return found
 
