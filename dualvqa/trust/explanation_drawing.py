@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from dualvqa_light.explanation import TINY
 from dualvqa_light.hidden_places import METHODS
 from processing.image_loading_dualvqa import load_image
 from processing.image_processing_dualvqa import seen_part
@@ -23,6 +24,7 @@ OVERLAY = ListedColormap(OVERLAY)
 PANEL = 3.1  # inches
 COLUMNS = 2  # of panels
 CHARACTERS = 33  # of the words below, per panel
+BAR = f"0 .. 1 of the map's maximum; paler where log-odds change by less than {TINY}"
 LEGEND = "what the answer's log-odds lose without the word: blue for the answer, red against it"
 ONE_WORD = "one word alone can't be left out"
 TITLES = {
@@ -79,12 +81,13 @@ def drawn(explanation, pixels):
     places[0].imshow(pixels)
     places[0].set_title("image", fontsize="medium")
     for axes, (name, values) in zip(places[1:], maps.items()):
-        shown = draw_map(axes, pixels, values, None if name in METHODS else explanation.crop)
+        strength = min(1, explanation.changes.get(name, TINY) / TINY)
+        shown = draw_map(axes, pixels, values, None if name in METHODS else explanation.crop, strength)
         axes.set_title(title_of(name, values, explanation.changes.get(name)), fontsize="medium")
     for axes in places:
         axes.set_axis_off()
     if maps:
-        above.colorbar(shown, ax=places, shrink=0.75, label="0 .. 1 of the map's maximum")
+        above.colorbar(shown, ax=places, shrink=0.75, label=BAR)
     words = below.subplots()
     words.set_title(LEGEND if lines else ONE_WORD, fontsize="small", loc="left")
     draw_words(words, lines, CHARACTERS * columns)
@@ -111,14 +114,14 @@ def as_pixels(image):
     return np.asarray(load_image(image))
 
 
-def draw_map(axes, pixels, values, crop=None):
+def draw_map(axes, pixels, values, crop=None, strength=1):
     """A map (h, w) over the image in grey, as shares of its maximum; each place of the grid is one tile.
 
-    What a `crop` cuts off stays without a map.
+    What a `crop` cuts off stays without a map. The shares are multiplied by `strength`: nearly nothing is pale.
     """
     height, width = pixels.shape[:2]
     axes.imshow(Image.fromarray(pixels).convert("L"), cmap="gray", vmin=0, vmax=255)
-    shares = values.clip(0) / (values.max() if values.max() > 0 else 1)
+    shares = strength * values.clip(0) / (values.max() if values.max() > 0 else 1)
     left, top, right, bottom = (edge - 0.5 for edge in seen_part(crop, width, height))
     shown = axes.imshow(
         shares, cmap=OVERLAY, vmin=0, vmax=1, extent=(left, right, bottom, top), interpolation="nearest"

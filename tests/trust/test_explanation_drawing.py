@@ -78,7 +78,9 @@ def test_a_map_of_zeros_is_named_and_so_are_missing_words(explanation):
 
 def test_where_the_image_hardly_matters_the_drawing_says_so_in_words_and_how_little(explanation):
     small = replace(explanation, maps={"occlusion": np.eye(3, 2) / 400}, changes={"occlusion": 0.0041})
-    found = texts(draw_explanation(small, Image.new("L", (20, 30))))
+    figure = draw_explanation(small, Image.new("L", (20, 30)))
+    found, (_, _, overlay, *_) = texts(figure), [shown for axes in figure.axes for shown in axes.get_images()]
+    assert overlay.get_array().max() == pytest.approx(0.0041 / 0.05)  # and it is pale
     told = "hiding places of the image changes almost nothing: the answer's log-odds by at most 0.0041"
     assert any(told in text.replace("\n", " ") for text in found)
     assert "hidden by a window, 3 × 2\nlog-odds change by up to 0.0041" in found
