@@ -121,6 +121,8 @@ def run_code(code, *arguments, folder, environment, package=False):
 
 
 def as_command(code, arguments, folder, environment, package):
+    # The code of saved folders that the test process has loaded would be taken for that of this process.
+    sys.path = [path for path in sys.path if not os.path.exists(os.path.join(path, "transformers_modules"))]
     if not package:
         sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
         sys.path = [path for path in sys.path if not any(os.path.exists(os.path.join(path, name)) for name in PACKAGES)]
