@@ -99,11 +99,8 @@ def refit(trainer, start):
         logger.info(
             "%d validation questions have an answer that no head has: the refit learns nothing from them", unknown
         )
-    start = copy.deepcopy(start)
-    if getattr(start, "start", None):
-        start.start.to_train = False  # the trainer's arguments have what a preset says already
     again = type(trainer)(
-        model=start,
+        model=copy_of_start(start),
         args=args,
         train_dataset=rows,
         processing_class=processor.without_calibration(),
@@ -129,3 +126,11 @@ def forget_retrainings(folder):
 def remove_refit(folder):
     """Takes away what a finished refit has left beside the model that it became."""
     shutil.rmtree(os.path.join(folder, FOLDER), ignore_errors=True)
+
+
+def copy_of_start(model):
+    """A model as it starts, for a further training with arguments that have what a preset says already."""
+    model = copy.deepcopy(model)
+    if getattr(model, "start", None):
+        model.start.to_train = False
+    return model

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from dualvqa.training.checkpoints import newest_checkpoint
+from dualvqa.training.refitting import copy_of_start
 from processing import AnswerVocabulary, named_logits, question_type_of
 from processing.splits import fold_of
 
@@ -71,11 +72,8 @@ def train_fold(trainer, start, fold, resumes):
     args.output_dir, args.cross_fit = folder, None
     args.image_cache_dir = args.image_cache_dir or os.path.join(trainer.args.output_dir, "image_cache")
     args.push_to_hub, args.report_to, args.report_blind, args.refit = False, [], False, False
-    model = copy.deepcopy(start)
-    if getattr(model, "start", None):
-        model.start.to_train = False  # the trainer's arguments have what a preset says already
     one = type(trainer)(
-        model=model,
+        model=copy_of_start(start),
         args=args,
         train_dataset=known,
         eval_dataset=held,

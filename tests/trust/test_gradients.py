@@ -151,7 +151,7 @@ def test_the_grid_of_patches_is_that_of_the_first_convolution_merged_or_not():
 )
 def test_every_kind_of_tower_has_a_map_of_its_grid(tiny_config, tall, image, vision, grid, fusion):
     if vision.get("model_type") == "timm_wrapper":
-        pytest.importorskip("timm")
+        pytest.importorskip("timm", reason="timm isn't installed: pip install dualvqa[timm]")
     model = scaled(DualVQAForQuestionAnswering(tiny_config(vision_config=vision, fusion_type=fusion)))
     found = [explain((model, tall), image, QUESTION, answer) for answer in ANSWERS]
     assert {one.image_map.shape for one in found} == {grid} and any(one.image_map.any() for one in found)
@@ -161,7 +161,7 @@ def test_every_kind_of_tower_has_a_map_of_its_grid(tiny_config, tall, image, vis
 
 def test_a_tower_that_gives_the_answer_no_grid_is_refused_by_name(tiny_config, tall, image):
     """timm's vision transformer gives [CLS] to a fusion of pooled vectors, and its earlier states to nobody."""
-    pytest.importorskip("timm")
+    pytest.importorskip("timm", reason="timm isn't installed: pip install dualvqa[timm]")
     name = "vit_tiny_patch16_224"
     vision = {"model_type": "timm_wrapper", "architecture": name, "model_args": {"img_size": [96, 64], "depth": 1}}
     model = DualVQAForQuestionAnswering(tiny_config(vision_config=vision))
