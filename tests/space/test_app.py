@@ -43,7 +43,10 @@ def space(tiny_model, new_processor, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def app(space):
-    return module(space)
+    """It sets Pillow's limit of pixels for a process of its own: that is undone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+        yield module(space)
 
 
 def test_the_folder_says_what_the_hub_reads_and_answers_by_itself(space, app):
