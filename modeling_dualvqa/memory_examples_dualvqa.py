@@ -93,17 +93,21 @@ def principal_components(vectors, width):
     return torch.linalg.eigh((vectors.T @ vectors).double()).eigenvectors[:, -width:].to(vectors.dtype)
 
 
-def weights_digest(model):
+def weights_digest(model, as_saved=False):
     """A digest of some values of every tensor that the towers and heads compute with; None of a float16 model.
 
-    It is the same in bfloat16: a memory made in one precision serves the model in the other.
+    It is the same in bfloat16: a memory made in one precision serves the model in the other. float16 rounds otherwise.
+
+    Args:
+        model: a [`DualVQAForQuestionAnswering`].
+        as_saved: of a float16 model that which its folder has, loaded in another precision.
     """
     samples = []
     for name, tensor in sorted(itertools.chain(model.named_parameters(), model.named_buffers())):
         own = name.startswith(("memory.", "familiarity.", "auxiliary_heads.")) or not tensor.is_floating_point()
         if own or not tensor.numel():
             continue
-        if tensor.dtype == torch.float16 or tensor.is_meta:
+        if (tensor.dtype == torch.float16 and not as_saved) or tensor.is_meta:
             return None
         places = torch.linspace(0, tensor.numel() - 1, 16, dtype=torch.float64).long()
         samples.append(tensor.detach().reshape(-1)[places.to(tensor.device)].bfloat16().float())

@@ -16,7 +16,7 @@ from .encoders_dualvqa import TorchvisionEncoder, tell_kept_attention
 from .familiarity_dualvqa import TOWERS, Familiarity, TowerFamiliarity
 from .handler_dualvqa import write_handler
 from .memory_dualvqa import Memory
-from .memory_examples_dualvqa import check_weights, in_half_precision, same_weights
+from .memory_examples_dualvqa import check_weights, in_half_precision, same_weights, weights_digest
 from .memory_texts_dualvqa import FILE as TEXTS_FILE
 from .memory_texts_dualvqa import read_texts, with_digest, write_texts
 from .model_card_dualvqa import card_tags, write_model_card
@@ -167,7 +167,10 @@ class DualVQAPreTrainedModel(PreTrainedModel):
             logger.warning("the memory is not saved: it is of the weights before they were changed; make it anew")
             self.forget_memory()
         if self.memory is not None:
-            self.memory.settings = self.config.memory = with_digest(self.memory.settings, self.memory.texts)
+            settings = with_digest(self.memory.settings, self.memory.texts)
+            if self.dtype == torch.float16:  # the folder's weights are rounded ones, whatever they are loaded as
+                settings["weights"] = weights_digest(self, as_saved=True)
+            self.memory.settings = self.config.memory = settings
         if self.memory is not None or isinstance(self.config.familiarity, dict):
             kept = "memory.", *(f"familiarity.{tower}." for tower in TOWERS)
             kwargs["state_dict"] = in_half_precision(kwargs.get("state_dict") or self.state_dict(), kept)

@@ -221,6 +221,15 @@ def test_its_keys_stay_as_they_are_in_a_model_of_half_precision(model, tmp_path,
     torch.testing.assert_close(model.to(dtype).memory.question_keys, keys, rtol=0, atol=0)
 
 
+def test_a_float16_copy_keeps_its_memory_in_every_precision(model, tmp_path):
+    model.half().save_pretrained(tmp_path / "half")
+    for dtype in (torch.float16, torch.float32, torch.bfloat16):
+        loaded = load(tmp_path / "half", dtype=dtype)
+        assert len(loaded.memory) == 40
+        loaded.save_pretrained(tmp_path / "again")
+        assert len(load(tmp_path / "again", dtype=torch.float32).memory) == 40
+
+
 def test_of_very_many_examples_keys_are_principal_components_and_are_saved_with_them(
     tiny_model, batch, tmp_path, monkeypatch
 ):
