@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import sys
 import warnings
 
 import numpy as np
@@ -12,6 +13,9 @@ from .preprocessing import RESAMPLING, resized_to
 from .steps import Steps
 
 QUESTION_TYPES = ("binary", "open_ended")
+# On a CPU, pixels of the images that are encoded together: four of 224 x 224. What a convolution makes of more doesn't
+# fit its caches, and EfficientNet-Lite0 takes up to three times as long for each image.
+PIXELS_AT_ONCE = 4 * 224 * 224
 
 
 class ScoredAnswer:
@@ -24,7 +28,8 @@ class ScoredAnswer:
         image, question: what the pipeline takes, one of each.
         answer: one of the vocabulary, as it is written there; the pipeline's own when left out.
         question_type: the head; the pipeline chooses when left out, and how sure it is of it counts in the score.
-        batch_size: how many images are encoded together; half of it as often as they are too large for the memory.
+        batch_size: how many images are encoded together, at most, and fewer large ones on a CPU; half of it as often
+            as they are too large for the memory.
 
     Attributes:
         image: an RGB PIL image, no larger than what the model sees of it.
@@ -58,8 +63,10 @@ class ScoredAnswer:
 
     def of_images(self, images):
         """(n,): the question is asked about other RGB PIL images, all of one size."""
+        width, height = self.image.size
+        most = max(1, PIXELS_AT_ONCE // (width * height)) if self.on_cpu() else len(images)
         return self.in_batches(
-            images, lambda images: [self.item(one, [self.question]) for one in self.prepared(images)]
+            images, lambda images: [self.item(one, [self.question]) for one in self.prepared(images)], most
         )
 
     def of_questions(self, questions):
@@ -67,22 +74,25 @@ class ScoredAnswer:
         (prepared,) = self.prepared([self.image])
         return self.in_batches(questions, lambda questions: [self.item(prepared, questions)])
 
-    def in_batches(self, values, items_of):
+    def on_cpu(self):
+        return self.steps.light or all(one.device.type == "cpu" for one in self.members())
+
+    def in_batches(self, values, items_of, most=sys.maxsize):
         """
         Raises:
             MemoryError: one image alone is too much.
         """
         found, start = [], 0
         while start < len(values):
-            batch = values[start : start + self.batch_size]
+            batch = values[start : start + min(self.batch_size, most)]
             try:
                 found.append(self.log_odds(self.outputs(items_of(batch))))
             except (MemoryError, RuntimeError) as error:  # PyTorch and onnxruntime have errors of their own
                 if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
                     raise
-                if self.batch_size == 1:
+                if len(batch) == 1:
                     raise MemoryError(f"one image alone is too much for the memory: {error}") from error
-                self.batch_size //= 2
+                self.batch_size = len(batch) // 2
                 warnings.warn(f"too little memory: now {self.batch_size} images at once ({error})", stacklevel=2)
             else:
                 start += len(batch)
@@ -157,8 +167,10 @@ def find_answer(vocabularies, answer):
     """The head that has an answer, and its place there; upper and lower case are the same.
 
     Raises:
-        ValueError: none of them has it.
+        ValueError: none of them has it, or it is no text.
     """
+    if not isinstance(answer, str):
+        raise ValueError(f"expected an answer as text, one of the model's, found {answer!r:.100}")
     for head, answers in vocabularies.items():
         if answer.casefold() in (forms := [known.casefold() for known in answers]):
             return head, forms.index(answer.casefold())

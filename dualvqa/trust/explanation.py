@@ -98,7 +98,7 @@ def as_pipeline(source):
 
 def as_in_vocabulary(pipe, answer, question_type):
     """An answer as the vocabulary writes it, found by its normal form; as it is where it isn't found."""
-    if answer is None or not hasattr(pipe, "processor"):
+    if not isinstance(answer, str) or not hasattr(pipe, "processor"):
         return answer
     form, processor = AnswerRules.of(pipe.processor).form, pipe.processor
     heads = {"binary": processor.binary_answers, "open_ended": processor.all_answers}

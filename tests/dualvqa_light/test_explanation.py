@@ -165,6 +165,8 @@ def test_an_answer_that_there_is_not_is_refused_with_those_that_are_like_it():
         find_answer(answers, "bleu")
     with pytest.raises(ValueError, match="'cat' is none of the model's 2 binary answers; it has no, yes"):
         find_answer({"binary": ["no", "yes"]}, "cat")
+    with pytest.raises(ValueError, match="expected an answer as text, one of the model's, found 5"):
+        find_answer(answers, 5)
 
 
 def test_the_largest_change_of_all_that_was_hidden_is_kept():

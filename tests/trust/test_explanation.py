@@ -48,6 +48,9 @@ def test_the_answer_is_the_best_one_or_that_which_is_given_in_any_writing(pipe, 
         explain(pipe, image, COLOR, "bleu")
     with pytest.raises(ValueError, match="'blue' is none of the model's 2 binary answers"):
         explain(pipe, image, COLOR, "blue", "binary")
+    for answer in (5, ["red"]):
+        with pytest.raises(ValueError, match="expected an answer as text, one of the model's, found "):
+            explain(pipe, image, COLOR, answer)
     for question in (7, ["is it red?"], " "):
         with pytest.raises(ValueError, match="expected (one|a) question as text"):
             explain(pipe, image, question)
@@ -133,6 +136,16 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_there(pipe):
         explain(pipe, Image.new("RGB", (40, 40)), COLOR, maps=["saliency"])
 
 
+def test_large_images_are_encoded_a_few_at_once_on_a_cpu(pipe, image, monkeypatch):
+    scored, seen = ScoredAnswer(pipe, image, COLOR), []
+    outputs, (width, height) = scored.outputs, scored.image.size
+    scored.outputs = lambda items: seen.append(len(items)) or outputs(items)
+    for pixels, batches in ((3 * width * height, [3, 2]), (1, [1] * 5), (99 * width * height, [5])):
+        monkeypatch.setattr("dualvqa_light.scoring.PIXELS_AT_ONCE", pixels)
+        seen.clear()
+        assert len(scored.of_images([scored.image] * 5)) == 5 and seen == batches
+
+
 def test_a_batch_that_is_too_large_for_the_memory_is_halved_until_it_fits(pipe, image):
     scored = ScoredAnswer(pipe, image, COLOR, batch_size=4)
     expected, outputs = scored.of_images([scored.image] * 5), scored.outputs
@@ -147,7 +160,7 @@ def test_a_batch_that_is_too_large_for_the_memory_is_halved_until_it_fits(pipe, 
         np.testing.assert_allclose(scored.of_images([scored.image] * 5), expected, atol=1e-5)
     scored.outputs = lambda items: short(items, 0)
     with pytest.warns(UserWarning), pytest.raises(MemoryError, match="one image alone is too much"):
-        scored.of_images([scored.image])
+        scored.of_images([scored.image] * 2)
 
 
 def test_a_foreign_input_and_an_answer_below_the_threshold_have_maps_of_gradients_too(pipe, image):
