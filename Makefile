@@ -6,6 +6,8 @@ DEMO := runs/easy_vqa
 # Tests run in so many processes at once, each with one thread and about 2 GiB of memory: `make test JOBS=8`.
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
+# Each process would compile all modules anew, and write the assertions of all tests anew: seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo web test test-quick docs clean
 

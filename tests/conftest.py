@@ -1,5 +1,6 @@
 """Loads shared_fixtures.py, but not where tests are only handed out to other processes: that begins seconds sooner."""
 
+import gc
 import os
 
 
@@ -10,6 +11,7 @@ def runs_tests(config):
 def pytest_addoption(pluginmanager):
     """Is called before the conftest.py of another folder imports more."""
     if runs_tests(pluginmanager.getplugin("pytestconfig")):
+        gc.disable()  # what is imported stays: to look through it again and again takes a second
         from processes import PLAIN, begin_server
 
         begin_server("plain", PLAIN)

@@ -43,6 +43,7 @@ def begin_server(name, modules):
             os.close(kept_open)
             gc.collect()
             gc.freeze()  # every training looks through what isn't frozen
+            gc.enable()
             sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__  # not those of pytest
             forkserver.main(listener.detach(), alive, preload=[])
         finally:

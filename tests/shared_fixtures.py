@@ -21,7 +21,7 @@ from PIL import Image
 from processes import begin_server
 from towers import vision_config
 
-from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline, encoders_dualvqa
 from processing import DualVQAImageProcessor, DualVQAProcessor, train_tokenizer
 
 # The same few examples every time; `--hypothesis-profile long` tries many others.
@@ -34,7 +34,21 @@ datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1  # from 5 s after every pas
 
 
 def pytest_configure():
+    encoders_dualvqa.infer_width = known_widths(encoders_dualvqa.infer_width)
     begin_server("whole", ["dualvqa.run.main"])
+
+
+def known_widths(infer_width):
+    """`infer_width` with what it found for a configuration: its forward pass takes a third of building a tiny model."""
+    found = {}
+
+    def known(model, config):
+        key = type(model), config.to_json_string(use_diff=False)
+        if key not in found:
+            found[key] = infer_width(model, config)
+        return found[key]
+
+    return known
 
 
 @pytest.hookimpl(trylast=True)
@@ -52,6 +66,7 @@ def pytest_collection_finish():
     """Half a million objects of imported libraries take 0.4 s to look through, and every training asks for that."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure():
