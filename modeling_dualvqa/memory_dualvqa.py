@@ -10,8 +10,6 @@ import torch
 from torch import nn
 
 from .memory_examples_dualvqa import (
-    MANY,
-    NARROW,
     PARAMETERS,
     TYPES,
     Examples,
@@ -20,10 +18,12 @@ from .memory_examples_dualvqa import (
     check_widths,
     checked_settings,
     image_vectors,
+    narrowed,
     principal_components,
     question_vectors,
     weights_digest,
 )
+from .memory_index_dualvqa import MemoryIndex, faiss_for
 
 SAME_IMAGE = 0.99  # cosine from which two image vectors are of the same image
 SAME_QUESTION = 0.999
@@ -98,6 +98,7 @@ class Memory(nn.Module):
         self.register_buffer("question_type", torch.zeros(examples, dtype=torch.long))
         self.register_buffer("taught", torch.zeros(examples, dtype=torch.bool))
         self.register_buffer("hidden", torch.zeros(examples, dtype=torch.bool))  # corrected by a taught one
+        self.index = None  # of many examples, a `MemoryIndex` when it was needed
         self.texts = None  # see `Examples`
         self.push_texts = False  # whether they go to the Hub with the weights
 
@@ -116,8 +117,7 @@ class Memory(nn.Module):
         """
         examples.check(model.config.heads)
         widths = {"question_key_width": examples.questions.shape[1], "image_key_width": examples.images.shape[1]}
-        if len(examples.questions) > MANY:
-            widths = {name: min(width, NARROW[name]) for name, width in widths.items()}
+        widths = narrowed(widths, len(examples.questions))
         settings = {
             "examples": len(examples.questions),
             "images": len(examples.images),
@@ -160,6 +160,9 @@ class Memory(nn.Module):
     def search(self, questions, images, image_index=None, question_index=None, exclude=None):
         """The most similar examples, by comparison with all of them.
 
+        Of very many the comparison is with those alone that an index proposes, where faiss is installed: see
+        `memory_index_dualvqa`. It may miss some that are not about the same image.
+
         Args:
             questions: (V, C_text) as `question_vectors` gives them.
             images: (U, C_vision) as `image_vectors` gives them.
@@ -169,8 +172,11 @@ class Memory(nn.Module):
         Returns:
             [`Neighbours`] (B, k), k at most the number of examples.
         """
-        question = self.unit("question", questions) @ self.question_keys.T  # (V, M)
-        image = self.unit("image", images) @ self.image_keys.T  # (U, I)
+        question, image = self.unit("question", questions), self.unit("image", images)
+        if not torch.compiler.is_compiling() and exclude is None and (faiss := faiss_for(self)):
+            return self.search_index(faiss, question, image, image_index, question_index)
+        question = question @ self.question_keys.T  # (V, M)
+        image = image @ self.image_keys.T  # (U, I)
         if torch.compiler.is_compiling():
             return self.nearest(rows_of(question, question_index), rows_of(image, image_index), exclude)
         count = len(question if question_index is None else question_index)
@@ -184,18 +190,38 @@ class Memory(nn.Module):
         ]
         return pieces[0] if len(pieces) == 1 else Neighbours(*map(torch.cat, zip(*pieces)))
 
-    def nearest(self, question, image, exclude=None):
-        """[`Neighbours`] from the cosines (B, M) and (B, I)."""
-        settings = self.settings
+    def search_index(self, faiss, question, image, image_index, question_index):
+        """`search` for (V, K) and (U, K) unit vectors, among what the index proposes."""
+        if self.index is None:
+            self.index = MemoryIndex(faiss, self)
+        cosines = image @ self.image_keys.T  # (U, I)
+        question, image, cosines = (
+            rows_of(question, question_index),
+            rows_of(image, image_index),
+            rows_of(cosines, image_index),
+        )
+        same = [(row >= SAME_IMAGE).nonzero()[:, 0] for row in cosines]
+        pieces = []
+        for row, chosen in enumerate(self.index.candidates(question, image, same, self.settings)):
+            found = self.question_keys[chosen] @ question[row], cosines[row, self.image_index[chosen]]
+            pieces.append(self.nearest(found[0][None], found[1][None], chosen=chosen))
+        return Neighbours(*map(torch.cat, zip(*pieces)))
+
+    def nearest(self, question, image, exclude=None, chosen=None):
+        """[`Neighbours`] from the cosines (B, M) and (B, I); or (1, C) both of the examples (C,) that are `chosen`."""
+        settings, hidden, image_index = self.settings, self.hidden, self.image_index
+        if chosen is not None:
+            hidden, image_index = hidden[chosen], torch.arange(len(chosen))
         same = (image >= SAME_IMAGE).to(image.dtype)  # (B, I)
         of_image = settings["image_weight"] * image + settings["same_image_weight"] * same
-        scores = question + of_image.index_select(1, self.image_index)  # (B, M)
-        if torch.compiler.is_compiling() or exclude is not None or bool(self.hidden.any()):
-            absent = self.hidden if exclude is None else self.hidden | exclude.to(self.hidden.device)
+        scores = question + of_image.index_select(1, image_index)  # (B, M)
+        if torch.compiler.is_compiling() or exclude is not None or bool(hidden.any()):
+            absent = hidden if exclude is None else hidden | exclude.to(hidden.device)
             scores = scores.masked_fill(absent, NOWHERE)
         best, indices = scores.topk(min(settings["neighbours"], len(self)), dim=1)  # (B, k)
-        there, images = best > NOWHERE / 2, self.image_index[indices]
+        there, images = best > NOWHERE / 2, image_index[indices]
         question, image, same = question.gather(1, indices), image.gather(1, images), same.gather(1, images)
+        indices = indices if chosen is None else chosen[indices]
         taught = self.taught[indices] & there & (same > 0) & (question >= SAME_QUESTION)
         return Neighbours(
             indices,
@@ -225,6 +251,14 @@ class Memory(nn.Module):
             level = logits[name].float().logsumexp(dim=-1, keepdim=True)
             mixed[name] = (scores + level).to(logits[name].dtype)
         return mixed, found, mixture
+
+    def __getstate__(self):
+        """For copies and pickles, without the index."""
+        return {**self.__dict__, "index": None}
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        self.index = None  # of other keys
+        super()._load_from_state_dict(*args, **kwargs)
 
     def _apply(self, function, recurse=True):
         """As in torch, but for the precision: see the class."""

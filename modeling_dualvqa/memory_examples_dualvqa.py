@@ -28,7 +28,6 @@ ABOVE = dict.fromkeys(("examples", "images", *WIDTHS), 0) | {"answers": -1, "new
 ABOVE |= dict.fromkeys(("temperature", "head_temperature", "neighbours"), 0)
 # From so many on, keys are the leading principal components of the vectors: the search takes a third of the time.
 MANY, NARROW = 20_000, {"question_key_width": 256, "image_key_width": 128}
-MOST_EXAMPLES = 200_000  # for more, a search that compares with all of them takes longer than the model itself
 
 
 @dataclasses.dataclass
@@ -162,20 +161,34 @@ def checked_settings(settings):
     return dict(settings)
 
 
+def check_room(model, examples, images):
+    """Refuses a memory of so many examples before these are encoded.
+
+    Raises:
+        ValueError: see `check_size`.
+    """
+    widths = {"question_key_width": model.text_encoder.hidden_size, "image_key_width": model.vision_encoder.hidden_size}
+    check_size({"examples": examples, "images": images, **narrowed(widths, examples)})
+
+
+def narrowed(widths, examples):
+    """The widths of keys by those of vectors."""
+    return widths if examples <= MANY else {name: min(width, NARROW[name]) for name, width in widths.items()}
+
+
 def check_size(settings):
     """
     Raises:
-        ValueError: more examples than a memory may have, or more bytes than are free.
+        ValueError: more bytes than are free.
     """
     examples = settings["examples"]
     keys = examples * settings["question_key_width"] + settings["images"] * settings["image_key_width"]
-    size = 4 * keys + 26 * examples
-    free = free_bytes()
-    if examples > MOST_EXAMPLES or size > free:
-        room = f"{MOST_EXAMPLES:,} examples" + f" and {free:,} bytes" * math.isfinite(free)
+    size, free = 4 * keys + 26 * examples, free_bytes()
+    if size > free:
+        room = int(free / size * examples)
         raise ValueError(
             f"a memory of {examples:,} examples about {settings['images']:,} images takes {size:,} bytes; there is "
-            f"room for {room}. Give it fewer examples, such as those of {MOST_EXAMPLES:,} rows drawn at random"
+            f"room for {free:,} bytes. Give it fewer examples, such as {room // 2:,} rows drawn at random"
         )
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from dualvqa.training.building import load_model
 from dualvqa_light.folder import FORMAT, MANIFEST, file_hash, import_onnxruntime
+from modeling_dualvqa.memory_index_dualvqa import INDEXED
 from processing.image_processing_dualvqa import made_size
 
 from .description import describe
@@ -21,6 +22,7 @@ from .optimize import optimize_for_inference
 logger = logging.getLogger(__name__)
 
 QUANTIZATIONS = (None, "float16", "int8")
+LARGEST_FILE = 2**31 - 2**26  # bytes: a protobuf, less what else is in it
 LONGEST = 512  # tokens of a text tower whose positions are relative, as T5's
 
 
@@ -138,6 +140,8 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
             raise ValueError(f"{name} must be of {', '.join(map(str, known))}; found {', '.join(map(str, given))}")
     heads = [head for head in known_heads if head in heads]
     check_packages()
+    if model.memory is not None:
+        check_memory(model.memory)
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     model = optimize_for_inference(model.float().cpu())
@@ -166,6 +170,26 @@ def export_onnx(model, output_dir, processor=None, parts=SEPARATE, heads=None, q
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
     (output_dir / MANIFEST).write_text(text + "\n", encoding="utf-8")
     logger.info("written: %s", ", ".join(name for name in files if ".onnx" in name))
+
+
+def check_memory(memory):
+    """The files have no index of a memory, and all of its keys.
+
+    Raises:
+        ValueError: more keys than an ONNX file can hold.
+    """
+    size = sum(buffer.nbytes for buffer in memory.buffers())
+    if size > LARGEST_FILE:
+        raise ValueError(
+            f"the memory of {len(memory):,} examples takes {size:,} bytes, and an ONNX file can have {LARGEST_FILE:,}: "
+            f"export a model with a smaller one, or answer with the folder itself"
+        )
+    if len(memory) > INDEXED:
+        logger.warning(
+            "an exported model compares each question with all %s examples of its memory: about %.0f ms on one core",
+            f"{len(memory):,}",
+            len(memory) / 10_000,
+        )
 
 
 def check_packages():

@@ -9,7 +9,7 @@ from sklearn.model_selection import GroupKFold
 from torch.utils.data import DataLoader
 
 from modeling_dualvqa.memory_dualvqa import SAME_IMAGE, SAME_QUESTION, Memory, mix
-from modeling_dualvqa.memory_examples_dualvqa import MOST_EXAMPLES, Examples, image_vectors, question_vectors
+from modeling_dualvqa.memory_examples_dualvqa import Examples, check_room, image_vectors, question_vectors
 from processing import AnswerRules, AnswerVocabulary, StreamedRows, named_logits, question_type_of
 from processing.answers import IGNORE_INDEX, as_list
 from processing.rewordings import wording
@@ -34,14 +34,16 @@ def check_memory(trainer):
         reason = "it needs a training part that isn't streamed, and the model's processor"
     elif "answer" not in train.column_names:
         reason = "its questions need answers"
-    elif len(train) > MOST_EXAMPLES:
-        reason = f"it has room for {MOST_EXAMPLES:,} questions, found {len(train):,}; give a smaller --train_fraction"
     elif trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
         reason = "DeepSpeed and FSDP spread the model over processes; build it in one, with build_memory()"
     elif getattr(trainer.accelerator.unwrap_model(trainer.model), "peft_config", None):
         reason = "of a model with adapters these alone are saved, without it; merge them into the model first"
     if reason:
         raise ValueError(f"a memory keeps the training questions with their answers: {reason}")
+    try:
+        check_room(trainer.accelerator.unwrap_model(trainer.model), len(train), len(set(train["image_key"][:])))
+    except ValueError as error:
+        raise ValueError(f"{error}, by a smaller --train_fraction") from None
 
 
 def build_memory(trainer, rows, parameters, save_texts=True):

@@ -5,8 +5,10 @@ import pytest
 import torch
 from helpers import MOBILENET, teach
 from PIL import Image
+from torch import nn
 
 from dualvqa.cli import main
+from dualvqa.deployment import onnx_export
 from dualvqa.deployment.onnx_export import export_onnx
 from dualvqa.deployment.onnx_pipeline import OnnxModel, load_onnx_pipeline
 from dualvqa_light.folder import FORMAT, MANIFEST, checked_files, file_hash
@@ -218,3 +220,13 @@ def test_files_that_are_not_those_that_were_exported_are_refused(tmp_path):
     (tmp_path / "elsewhere.onnx").write_bytes(b"")
     with pytest.raises(ValueError, match="onnx.json is damaged: '../elsewhere.onnx' is no file of the folder itself"):
         OnnxModel.from_pretrained(tmp_path / "whole")
+
+
+def test_a_memory_that_is_too_large_for_a_file_is_refused_and_one_without_an_index_is_told(monkeypatch, caplog):
+    memory = type("Memory", (nn.Module,), {"__len__": lambda self: 300_000})()
+    memory.register_buffer("question_keys", torch.zeros(1000))
+    onnx_export.check_memory(memory)
+    assert "with all 300,000 examples of its memory: about 30 ms" in caplog.text
+    monkeypatch.setattr(onnx_export, "LARGEST_FILE", 3999)
+    with pytest.raises(ValueError, match="the memory of 300,000 examples takes 4,000 bytes, and an ONNX file can have"):
+        onnx_export.check_memory(memory)

@@ -218,8 +218,10 @@ def test_a_memory_that_cannot_be_is_refused_before_anything_is_trained(make_trai
     trainer = make_trainer()
     with pytest.raises(ValueError, match="the model is not trained yet.*before build_memory"):
         trainer.build_memory()
-    monkeypatch.setattr(remembering, "MOST_EXAMPLES", 3)
-    with pytest.raises(ValueError, match="it has room for 3 questions, found .*; give a smaller train_fraction"):
+    monkeypatch.setattr("modeling_dualvqa.memory_examples_dualvqa.free_bytes", lambda: 1000)
+    with pytest.raises(
+        ValueError, match="there is room for 1,000 bytes. Give it fewer examples, .*by a smaller train_fraction"
+    ):
         trainer.train()
     monkeypatch.undo()
     trainer.model = get_peft_model(trainer.model, LoraConfig(r=2, target_modules=r"text_encoder\..*\.q_lin"))
