@@ -21,6 +21,7 @@ from PIL import Image
 from processes import begin_server
 from towers import vision_config
 
+from dualvqa.reporting import plots
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline, encoders_dualvqa
 from processing import DualVQAImageProcessor, DualVQAProcessor, train_tokenizer
 
@@ -30,11 +31,13 @@ settings.register_profile("quick", max_examples=50, deadline=None, derandomize=T
 settings.register_profile("long", max_examples=2000, deadline=None, suppress_health_check=CHECKS)
 settings.load_profile("quick")
 torch.set_num_threads(1)
+PANEL = plots.panel
 datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1  # from 5 s after every pass over a stream, for processes that end
 
 
 def pytest_configure():
     encoders_dualvqa.infer_width = known_widths(encoders_dualvqa.infer_width)
+    plots.panel = lambda *args: "<svg/>"  # most of what a report takes; `drawn` has them drawn
     begin_server("whole", ["dualvqa.run.main"])
 
 
@@ -76,21 +79,15 @@ def pytest_unconfigure():
 
 @pytest.fixture(autouse=True)
 def seed():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed asks for other devices' generators: 0.4 ms each time
 
 
-@pytest.fixture(autouse=True)
-def empty_plots(request, monkeypatch):
-    """Plots are most of what a report takes: those of tests that don't ask for `drawn` are empty."""
-    from dualvqa.reporting import plots
-
-    if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(plots, "panel", lambda *args: "<svg/>")
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def drawn():
-    """Has the plots of a test's reports drawn."""
+    """Has the plots of a module's reports drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "panel", PANEL)
+        yield
 
 
 @pytest.fixture(scope="session")

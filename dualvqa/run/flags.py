@@ -142,7 +142,7 @@ def both_settings(argv):
     if argv and not argv[0].startswith("-"):
         path, *argv = argv
         recipe = read_recipe(path, flags)
-    return recipe, {name: flags[name].read_text(value) for name, value in parse_flags(argv, flags).items()}
+    return recipe, {name: flags[name].read_text(value) for name, value in parse_flags(argv).items()}
 
 
 def config_fields(settings):
@@ -168,10 +168,11 @@ def config_fields(settings):
     return fields
 
 
-def parse_flags(argv, flags):
-    """What the command line gives, as text: name -> value, or a list of them."""
+@functools.cache
+def flag_parser():
+    """Reads a command line; a run asks several times, and 300 flags take longer to add than to read."""
     parser = Parser(allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS)
-    for name, flag in flags.items():
+    for name, flag in load_flags().items():
         if flag.is_list:
             parser.add_argument(f"--{name}", nargs="*")
         elif flag.is_switch:
@@ -179,10 +180,15 @@ def parse_flags(argv, flags):
             parser.add_argument(f"--no_{name}", dest=name, action="store_const", const="false")
         else:
             parser.add_argument(f"--{name}")
-    parsed, unknown = parser.parse_known_args([with_underscores(argument) for argument in argv])
+    return parser
+
+
+def parse_flags(argv):
+    """What the command line gives, as text: name -> value, or a list of them."""
+    parsed, unknown = flag_parser().parse_known_args([with_underscores(argument) for argument in argv])
     if unknown and unknown[0].startswith("-"):
         name = unknown[0].partition("=")[0]
-        raise ValueError(f"unknown argument {unknown[0]}{hint(name, [f'--{flag}' for flag in flags])}")
+        raise ValueError(f"unknown argument {unknown[0]}{hint(name, [f'--{flag}' for flag in load_flags()])}")
     if unknown:
         raise ValueError(f"unexpected argument {unknown[0]!r}: a recipe comes before all flags")
     return vars(parsed)

@@ -9,9 +9,10 @@ from modeling_dualvqa import DualVQAPipeline
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
 
-@pytest.fixture(params=["mobilenet_v3_small", "resnet18"])
+@pytest.fixture(scope="module", params=["mobilenet_v3_small", "resnet18"])
 def model(request, tiny_model):
-    """Batch-norm statistics and weights that would show a fold gone wrong."""
+    """Batch-norm statistics and weights that would show a fold gone wrong; no test changes them."""
+    torch.manual_seed(0)
     model = tiny_model(fusion_type="cross_attention", vision_config={"architecture": request.param, "image_size": 64})
     for module in model.vision_encoder.modules():
         if isinstance(module, nn.BatchNorm2d):

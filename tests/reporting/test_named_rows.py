@@ -28,7 +28,6 @@ def reported(tokenizer, tmp_path):
     return report
 
 
-@pytest.mark.usefixtures("drawn")
 def test_rows_are_those_of_the_spreadsheet_through_skipping_splitting_and_shuffling(image_folder, reported):
     lines = [*SHEET[:5], "0.png;question 6?;", "", *SHEET[5:]]  # rows 6 and 7: a bad one, and an empty one
     lines = [re.sub(r"question \d+", f"question {number}", line) for number, line in enumerate(lines, 1)]
@@ -42,7 +41,6 @@ def test_rows_are_those_of_the_spreadsheet_through_skipping_splitting_and_shuffl
     assert len(shown) > 3 and all(question == row for question, row in shown)
 
 
-@pytest.mark.usefixtures("drawn")
 def test_lines_of_json_are_lines(image_folder, reported):
     rows = [{"image": "0.png", "question": f"line {n}?", "answer": ANSWERS[n % 3]} for n in range(1, 9)]
     path = write_jsonl(image_folder / "t.jsonl", rows)

@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(tokenizer, folder):
+def page(tokenizer, folder, drawn):
     """The page of a part whose every text is HTML, about one image and a file that is gone."""
     Image.new("RGB", (900, 30), "red").save(folder / "red.png")
     rows = canonical(40, 7, (0, 6), ("yes", "no", "red", EVIL)).to_dict()

@@ -13,7 +13,6 @@ import distributed_steps
 import pytest
 import torch
 import yaml
-from accelerate.commands import accelerate_cli
 from helpers import ROOT, TESTS, TINY
 from processes import as_main, begun, forked
 from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
@@ -37,6 +36,8 @@ def launch(processes, *arguments):
 
 def accelerate(command, log):
     """The launcher, each of whose processes is forked with the environment and the words that it gives to it."""
+    from accelerate.commands import accelerate_cli  # half a second, which no other test needs
+
     sys.argv, subprocess_handler.Popen = command, functools.partial(Forked, log)
     accelerate_cli.main()
 
