@@ -4,7 +4,8 @@ python benchmarks/explanation.py --models runs/easy_vqa --rows runs/explanation 
 
 Needs models trained on easy-VQA, and with --radiology one of recipes/vqa_rad_small.yaml. Writes the tables to the
 output, and the first examples to the plot beside it. What was measured is kept in --rows, so that an interrupted run
-goes on where it was: about ten seconds a question on a CPU, a minute a radiology question.
+goes on where it was: about five seconds a question on a CPU. Its file times.jsonl has the times alone: without it they
+are measured again, which takes two minutes, best on a machine with nothing else to do.
 """
 
 import sys
@@ -20,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from explanation_questions import asked
 from explanation_rows import FEW, all_rows
+from explanation_speed import time_table
 from matplotlib.figure import Figure
 
 from dualvqa.trust.explanation_drawing import as_pixels, draw_map, draw_words, lay_out
@@ -37,7 +39,8 @@ Written by
 {machine}.
 
 {asked}. One question by chance about each image, the model's own answer explained. `explain` makes the map
-*occlusion*; *combined* is the sum of it and *RISE*; [the maps by name](../guides/explain.md).
+*occlusion*; *fine* hides nearly three times as many places, and *combined* is the sum of *occlusion* and *RISE*; [the
+maps by name](../guides/explain.md). Windows were chosen on other images of easy-VQA, which are not among these.
 
 ## Does the map point at the shape?
 
@@ -56,6 +59,10 @@ over both: 0 for a map that says nothing. Mean over the questions ± the standar
 seeds, each with its own questions and masks.
 
 {curves}
+{trained} and the same questions for each: gain as mean ± standard deviation of the models' means, and
+how many of the models have less of it by a map than by *occlusion*.
+
+{models}
 The gain by what the first model answers, and of models with random weights, which explain the first model's answers:
 
 {groups}
@@ -72,6 +79,13 @@ answer: mean ± standard deviation over questions and {seeds} random starts. A m
 it is when weights are random (Adebayo et al. 2018). Batch-norm statistics of random towers are those of the images.
 
 {correlations}
+## How long does one take?
+
+`explain(pipe, image, question)` as it comes: the answer, the map *occlusion* and the words, with {threads} threads.
+Seconds, the median of {repeats} questions and their range, after one that isn't counted. PyTorch is the saved model
+in fp32, the light runtime its export in 8 bits (`dualvqa export --quantization int8`).
+
+{times}
 ## Examples
 
 The first questions of the first model. Words have what the answer's log-odds lose without them, blue where they speak
@@ -79,7 +93,7 @@ for the answer and red where against it; questions in red are wrongly answered.
 
 ![Test images with their maps and words]({sheet})
 """
-SHOWN = ("combined", "occlusion", "LayerCAM", "Grad-CAM")  # in the plot
+SHOWN = ("occlusion", "occlusion, fine", "LayerCAM", "Grad-CAM")  # in the plot
 LEARNED = [name for name in FEW if name != "random"]
 CHARACTERS = 66  # of words, beside one another
 KINDS = {"yes": ("binary", "yes"), "no": ("binary", "no"), "open-ended": ("open_ended", None)}
@@ -134,6 +148,30 @@ def curve_table(found, models):
             lines.append([model, name, len(every), *cells, gains])
     head = [f"{part}, {fill}" for fill in FILLS for part in ("deletion", "insertion")]
     return table(["model", "map", "questions", *head, "gain"], lines)
+
+
+def model_table(found, models):
+    """Over trained models that were asked the same questions: those of the model that was asked fewest."""
+    first = {model: rows_of(found, model)[0][0]["curves"] for model in models}
+    names = [name for name in next(iter(first.values())) if all(name in curves for curves in first.values())]
+    gains = {name: [mean_gain(found, models, model, name) for model in models] for name in names}
+    lines = []
+    for name, values in gains.items():
+        less = sum(value < best for value, best in zip(values, gains["occlusion"]))
+        cells = [f"{value:+.3f}" for value in values]
+        lines.append(
+            [name, *cells, f"{np.mean(values):+.3f} ± {np.std(values):.3f}", "" if name == "occlusion" else less]
+        )
+    return table(["gain of", *models, "mean", "less than occlusion"], lines)
+
+
+def mean_gain(found, models, model, name):
+    """Of one model, over the questions that all of some models were asked."""
+    gains = []
+    for seed, rows in rows_of(found, model).items():
+        common = min(len(found[other, None, seed]) for other in models)
+        gains += [gain(row["curves"][name]) for row in rows[:common]]
+    return np.mean(gains)
 
 
 def word_table(found, models):
@@ -243,6 +281,7 @@ def main():
         if not (folder / "config.json").is_file():
             raise SystemExit(f"error: expected a saved model in {folder}, found no config.json; `make demo` trains one")
     found, first = all_rows(args), args.models[0].name
+    trained = [folder.name for folder in args.models]
     names = list(dict.fromkeys(model for model, _, _ in found))
     every = [row for rows in rows_of(found, first).values() for row in rows]
     untrained = [row for rows in rows_of(found, first, "everything random").values() for row in rows]
@@ -259,9 +298,12 @@ def main():
         seeds=args.seeds,
         shapes=shape_table(every, untrained),
         curves=curve_table(found, names),
+        trained=f"{len(trained)} models of easy-VQA, trained with seeds of their own," if trained[1:] else "One model",
+        models=model_table(found, trained),
         groups=group_table(found, first),
         words=word_table(found, names),
         correlations=correlation_table(found, first),
+        **time_table(args),
         sheet=sheet.name,
     )
     args.output.parent.mkdir(parents=True, exist_ok=True)

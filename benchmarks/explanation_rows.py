@@ -19,7 +19,8 @@ from processing import DualVQAProcessor
 from processing.answers import normalise_answer
 
 GRADIENTS = {"Grad-CAM": "image_map", "LayerCAM": "detail_map"}
-FEW = ("combined", "LayerCAM", "Grad-CAM", "random")  # of models that have learned nothing
+FEW = ("occlusion", "LayerCAM", "Grad-CAM", "random")  # of further models, and of those that have learned nothing
+ALL = ("occlusion", "occlusion, fine", "RISE", "combined", "LayerCAM", "Grad-CAM", "random")
 
 
 def load(folder):
@@ -43,27 +44,24 @@ def randomised(model, pixel_values, seed):
     return {"fusion and heads random": behind, "everything random": fresh.eval()}
 
 
-def measured(model, processor, questions, seed, answers=None, shapes=True):
+def measured(pair, questions, seed, names=ALL, answers=None, shapes=True):
     """A dict for each question.
 
     Args:
+        pair: model and processor.
         questions: (path, question, right answer) each.
         seed: of the masks and of the random map.
-        answers: (answer, question type) of each that are explained, in place of the model's own; then only `FEW` maps.
+        names: of the maps, some of `ALL`.
+        answers: (answer, question type) of each that are explained, in place of the model's own.
         shapes: whether the images have a shape before a plain ground.
     """
-    pipe = DualVQAPipeline(optimize_for_inference(model), processor)  # the same answers, in half the time
+    pipe = DualVQAPipeline(optimize_for_inference(pair[0]), pair[1])  # the same answers, in half the time
     rows = []
     for number, (path, question, truth) in enumerate(questions):
         chance = np.random.default_rng([seed, number])
         scored = ScoredAnswer(pipe, path, question, *(answers[number] if answers else ()))
-        gradients = explain_by_gradients((model, processor), path, question, scored.answer, scored.question_type)
-        occlusion = hidden_places.occlusion(scored.of_images, scored.image)
-        rise = hidden_places.rise(scored.of_images, scored.image, seed=seed)
-        maps = {"combined": hidden_places.combine(occlusion, rise), "occlusion": occlusion, "RISE": rise}
-        maps |= {name: getattr(gradients, field) for name, field in GRADIENTS.items()}
-        maps["random"] = chance.random((hidden_places.GRID, hidden_places.GRID))
-        maps = {name: values for name, values in maps.items() if values is not None and (not answers or name in FEW)}
+        gradients = explain_by_gradients(pair, path, question, scored.answer, scored.question_type)
+        maps = all_maps(scored, names, gradients, seed, chance)
         words = word_scores(scored, question, gradients, seed, chance)
         row = {
             "question": question,
@@ -80,6 +78,19 @@ def measured(model, processor, questions, seed, answers=None, shapes=True):
             row["shape"] = {name: localisation(values, mask) for name, values in maps.items()}
         rows.append(row)
     return rows
+
+
+def all_maps(scored, names, gradients, seed, chance):
+    """Name -> map, of those that this model can have."""
+    found = {"occlusion": hidden_places.occlusion(scored.of_images, scored.image)}
+    if "occlusion, fine" in names:
+        found["occlusion, fine"] = hidden_places.METHODS["occlusion_fine"](scored.of_images, scored.image)
+    if "RISE" in names:
+        found["RISE"] = hidden_places.rise(scored.of_images, scored.image, seed=seed)
+        found["combined"] = hidden_places.combine(found["occlusion"], found["RISE"])
+    found |= {name: getattr(gradients, field) for name, field in GRADIENTS.items()}
+    found["random"] = chance.random((hidden_places.GRID, hidden_places.GRID))
+    return {name: found[name] for name in names if found[name] is not None}
 
 
 def word_scores(scored, question, gradients, seed, chance):
@@ -106,32 +117,32 @@ def kept(path, measure):
 
 
 def all_rows(args):
-    """(model's name, part that is random or None, seed) -> rows. Of further models of shapes half as many questions."""
+    """(model's name, part that is random or None, seed) -> rows. Further models are asked half of the questions."""
     found = {}
     for folder in [*args.models, *([args.radiology] if args.radiology else [])]:
-        model, processor = load(folder)
+        pair = load(folder)
         shapes, first = folder != args.radiology, folder == args.models[0]
         for seed in range(args.seeds):
             if shapes:
-                questions = asked(args.images if first else args.images // 2, seed)
+                questions = asked(args.images, seed)[: args.images if first else args.images // 2]
             else:
                 questions = validation_questions(folder, args.radiology_data, args.radiology_images, seed)
             path = args.rows / f"{folder.name}_{seed}.jsonl"
-            measure = partial(measured, model, processor, questions, seed, shapes=shapes)
+            measure = partial(measured, pair, questions, seed, ALL if first else FEW, shapes=shapes)
             found[folder.name, None, seed] = rows = kept(path, measure)
             if first:
-                found |= of_randomised(model, processor, questions, rows, path, seed)
+                found |= of_randomised(pair, questions, rows, path, seed)
     return found
 
 
-def of_randomised(model, processor, questions, rows, path, seed):
+def of_randomised(pair, questions, rows, path, seed):
     """As `all_rows`, of the same answers by the model with random weights."""
-    half = questions[: len(questions) // 2]
+    half, (model, processor) = questions[: len(questions) // 2], pair
     answers = [(row["answer"], row["type"]) for row in rows]
     pixels = processor(images=[path for path, _, _ in questions], return_tensors="pt")["pixel_values"]
     found = {}
     for part, changed in randomised(model, pixels, seed).items():
         aside = path.with_stem(f"{path.stem}_{part.split()[0]}")
-        measure = partial(measured, changed, processor, half, seed, answers)
+        measure = partial(measured, (changed, processor), half, seed, FEW, answers)
         found[path.stem.rpartition("_")[0], part, seed] = kept(aside, measure)
     return found

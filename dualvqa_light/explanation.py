@@ -33,6 +33,8 @@ class Explanation:
             see `hidden_words`. None for a question of one word.
         evidence: examples of the memory that spoke for the answer, the most similar first, each a dict with `image`,
             `question`, `answer`, `similarity` and `weight`. None of a model without a memory or its texts.
+        unfamiliar: which of both is unlike what the model was trained on, {"image": True, "question": False}, with None
+            for one that isn't judged; None where neither is, or the model doesn't tell.
         crop: `size` and `crop_size` of an image processor that shows the model the centre of an image alone: maps that
             come of gradients are of that part. None where it shows all of it.
     """
@@ -47,6 +49,11 @@ class Explanation:
     evidence: list | None = None
     crop: dict | None = None
     changes: dict = field(default_factory=dict)
+    unfamiliar: dict | None = None
+
+    def cautions(self):
+        """Sentences that say what to mind: a foreign input, and maps that show nothing."""
+        return [sentence for sentence in (said_of_foreign(self.unfamiliar), self.hardly_matters()) if sentence]
 
     def hardly_matters(self):
         """A sentence where hiding places changes almost nothing, on no map, else None."""
@@ -84,11 +91,21 @@ def explain(pipe, image, question, answer=None, question_type=None, maps=("occlu
             found.maps[name], found.changes[name] = values, asked.largest_change()
     words = attempt("scores of the words", hidden_words.leave_some_out, scored.of_questions, question)
     found.words, found.word_scores = words or ([question.strip()], None)
+    options = {"top_k": sys.maxsize, "question_type": found.question_type, "abstain": False}
     if has_examples(pipe):
-        options = {"question_type": found.question_type, "abstain": False, "evidence": SHOWN_EVIDENCE}
-        answers = pipe(image, question, top_k=sys.maxsize, **options)
-        found.evidence = next(item["evidence"] for item in answers if item["answer"] == found.answer)
+        options["evidence"] = SHOWN_EVIDENCE
+    told = next(item for item in scored.pipe(image, question, **options) if item["answer"] == found.answer)
+    found.evidence, found.unfamiliar = told.get("evidence"), told.get("unfamiliar")
     return found
+
+
+def said_of_foreign(unfamiliar):
+    """{"image": True, "question": False} in words; None of None."""
+    if unfamiliar is None:
+        return None
+    parts = [f"the {name}" for name in ("image", "question") if unfamiliar[name]] or ["the image or the question"]
+    verb = "are" if len(parts) == 2 else "is"
+    return f"{' and '.join(parts)} {verb} unlike what the model was trained on"
 
 
 class Remembered:

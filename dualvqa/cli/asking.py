@@ -10,7 +10,7 @@ from .folders import check_answering, check_folder, check_image
 
 TYPES = ("binary", "open_ended")
 # Of dualvqa.trust.explanation, which is not imported here.
-MAPS = ("occlusion", "rise", "combined", "grad_cam", "layer_cam", "attention")
+MAPS = ("occlusion", "occlusion_fine", "rise", "combined", "grad_cam", "layer_cam", "attention")
 DRAWINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 
@@ -134,8 +134,8 @@ def explain(argv):
     found = explain(pipe, args.image, args.question, args.answer, args.question_type, args.maps)
     draw_explanation(found, args.image, args.output)
     print(f"{found.answer} ({found.score:.1%}); written to {args.output}")
-    if found.hardly_matters():
-        print(f"  mind: {found.hardly_matters()}")
+    for caution in found.cautions():
+        print(f"  mind: {caution}")
     for example in found.evidence or ():
         about, similarity = example["image"] or "an image without a name", example["similarity"]
         print(f"  from the memory: {example['question']!r} {example['answer']} ({about}, similarity {similarity:.2f})")

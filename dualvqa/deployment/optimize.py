@@ -5,7 +5,8 @@ import warnings
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .folding import fold_batch_norms
 
 QUANTIZATIONS = ("int8",)
 
@@ -83,21 +84,6 @@ def check_compiler():
         raise ValueError(
             "torch.compile needs a C++ compiler and finds none; install g++ or clang, or leave it"
         ) from error
-
-
-def fold_batch_norms(module):
-    """Puts the batch norm that directly follows a convolution among a module's children into the convolution.
-
-    Only in `nn.Sequential`, where the order of children is that of computation.
-    """
-    children = list(module.named_children())
-    if isinstance(module, nn.Sequential):
-        for (name, layer), (next_name, next_layer) in zip(children, children[1:]):
-            if isinstance(layer, nn.Conv2d) and isinstance(next_layer, nn.BatchNorm2d):
-                setattr(module, name, fuse_conv_bn_eval(layer, next_layer))
-                setattr(module, next_name, nn.Identity())
-    for _, child in children:
-        fold_batch_norms(child)
 
 
 def quantize_int8(module):

@@ -22,6 +22,7 @@ OVERLAY = colormaps["viridis"](np.linspace(0, 1, 256))
 OVERLAY[:, 3] = np.linspace(0.3, 0.85, 256)
 OVERLAY = ListedColormap(OVERLAY)
 PANEL = 3.1  # inches
+TITLE, LINE, SCALE = 0.5, 0.25, 0.75  # inches: above a panel, of a line above all of them, and of the colours below
 COLUMNS = 2  # of panels
 CHARACTERS = 33  # of the words below, per panel
 BAR = f"0 .. 1 of the map's maximum; paler where log-odds change by less than {TINY}"
@@ -30,6 +31,7 @@ ONE_WORD = "one word alone can't be left out"
 TITLES = {
     "combined": "hidden in two ways",
     "occlusion": "hidden by a window",
+    "occlusion_fine": "hidden by a window, finer",
     "rise": "hidden by chance",
     "grad_cam": "Grad-CAM",
     "layer_cam": "LayerCAM",
@@ -68,14 +70,14 @@ def drawn(explanation, pixels):
     panels, told = 1 + len(maps), explanation.word_scores is not None
     rows, columns = math.ceil(panels / COLUMNS), COLUMNS  # a page is about as wide as two panels
     lines = lay_out(explanation.words, explanation.word_scores, CHARACTERS * columns) if told else []
-    heights = (0.9 + PANEL * rows, 0.3 + 0.5 * len(lines))
-    figure = Figure(figsize=(PANEL * columns + 0.9, sum(heights)), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=heights)
     title = f"{explanation.question}  →  {explanation.answer} ({explanation.score:.1%})"
-    title = [title, *(remembered(example) for example in explanation.evidence or ())]
-    if explanation.hardly_matters():
-        title.insert(1, f"Mind: {explanation.hardly_matters()}")
+    cautions = [f"Mind: {caution}" for caution in explanation.cautions()]
+    title = [title, *cautions, *(remembered(example) for example in explanation.evidence or ())]
     wrapped = "\n".join(textwrap.fill(line, CHARACTERS * columns) for line in title)
+    panel = TITLE + PANEL * min(1, pixels.shape[0] / pixels.shape[1])  # no taller than a wide image needs
+    heights = (LINE * (wrapped.count("\n") + 1) + panel * rows + SCALE, 0.3 + 0.5 * len(lines))
+    figure = Figure(figsize=(PANEL * columns + 0.3, sum(heights)), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=heights)
     above.suptitle(wrapped, parse_math=False, fontsize="medium" if len(title) > 1 else None)
     places = above.subplots(rows, columns, squeeze=False).flatten()
     places[0].imshow(pixels)
@@ -87,7 +89,7 @@ def drawn(explanation, pixels):
     for axes in places:
         axes.set_axis_off()
     if maps:
-        above.colorbar(shown, ax=places, shrink=0.75, label=BAR)
+        above.colorbar(shown, ax=places, location="bottom", shrink=0.75, aspect=40, label=BAR)
     words = below.subplots()
     words.set_title(LEGEND if lines else ONE_WORD, fontsize="small", loc="left")
     draw_words(words, lines, CHARACTERS * columns)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dualvqa_light import LightPipeline, explain
 from dualvqa_light.explanation import Remembered
-from dualvqa_light.hidden_places import GRID, METHODS, hidden, occlusion, windows
+from dualvqa_light.hidden_places import FINE, GRID, METHODS, QUICK, hidden, windows
 from dualvqa_light.hidden_words import find_words, kept_words, leave_one_out, leave_some_out, without
 from dualvqa_light.scoring import ScoredAnswer, find_answer
 
@@ -42,27 +42,33 @@ def test_the_map_points_at_what_the_score_depends_on_whichever_way(picture, name
 
 
 def test_a_score_that_depends_on_nothing_has_a_map_of_zeros(picture):
-    for method in METHODS.values():
-        assert not method(lambda images: np.full(len(images), 3.0), picture[0]).any()
+    asked = []
+    for name, method in METHODS.items():
+        asked.clear()
+        assert not method(lambda images: asked.extend(images) or np.full(len(images), 3.0), picture[0]).any()
+        assert len(asked) == {"occlusion": 26, "occlusion_fine": 82, "rise": 151, "combined": 177}[name]  # no finer
 
 
-def test_occlusion_is_the_mean_change_over_the_windows_that_hide_a_place(picture):
+@pytest.mark.parametrize("name, levels", [("occlusion", QUICK), ("occlusion_fine", FINE)])
+def test_occlusion_is_the_mean_change_over_the_windows_that_hide_a_place(picture, name, levels):
     """One pass computed window by window; of the second, what the first left."""
     image, _ = picture
-    share = np.asarray(image)[..., 0] > 200
+    red, asked = np.asarray(image)[..., 0] > 200, []
     expected = np.zeros((GRID, GRID))
     where = np.ones((GRID, GRID), bool)
-    for size, step in ((4, 2), (2, 1)):
+    for (size, step, _), following in zip(levels, [*levels[1:], (0, 0, 1)]):
         total, count = np.zeros((2, GRID, GRID))
         for top, left in itertools.product(range(step - size, GRID, step), repeat=2):
             rows, columns = slice(max(top, 0), top + size), slice(max(left, 0), left + size)
             if where[rows, columns].mean() >= 0.5:
-                lost = share[4 * max(top, 0) : 4 * (top + size), 6 * max(left, 0) : 6 * (left + size)].sum()
+                lost = red[4 * max(top, 0) : 4 * (top + size), 6 * max(left, 0) : 6 * (left + size)].sum()
                 total[rows, columns] += lost
                 count[rows, columns] += 1
         expected += total / np.maximum(count, 1)
-        where = expected >= np.quantile(expected, 0.75)
-    np.testing.assert_allclose(occlusion(redness, image), expected)
+        where = (expected >= np.quantile(expected, 1 - following[2])) & (expected > 0)
+    found = METHODS[name](lambda images: asked.extend(images) or redness(images), image)
+    np.testing.assert_allclose(found, expected)
+    assert len(asked) < (75 if name == "occlusion" else 175)  # what it costs
 
 
 def test_windows_look_no_finer_than_where_they_are_sent():

@@ -66,7 +66,7 @@ def test_maps_are_chosen_by_name_and_come_in_that_order(pipe, image):
     np.testing.assert_allclose(found.maps["attention"], gradients.attention_map, rtol=1e-4)
     assert found.words == ["what", "color", "is", "it", "?"] and len(found.word_scores) == 5
     for maps in ([], ["saliency"]):
-        with pytest.raises(ValueError, match="expected maps to be some of occlusion, rise, combined, grad_cam"):
+        with pytest.raises(ValueError, match="expected maps to be some of occlusion, occlusion_fine, rise, .*grad_cam"):
             explain(pipe, image, COLOR, maps=maps)
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_there(pipe):
     assert any("map occlusion can't be had" in one and "found 12 x 40" in one for one in said)
     assert any("scores of the words can't be had" in one and "found 'color'" in one for one in said)
     assert (found.maps, found.words, found.word_scores) == ({}, ["color"], None) and found.answer
-    with pytest.raises(ValueError, match="expected maps to be some of occlusion, rise, combined, .*; found 'saliency'"):
+    with pytest.raises(ValueError, match="expected maps to be some of occlusion, occlusion_fine, .*; found 'saliency'"):
         explain(pipe, Image.new("RGB", (40, 40)), COLOR, maps=["saliency"])
 
 
@@ -170,7 +170,9 @@ def test_a_foreign_input_and_an_answer_below_the_threshold_have_maps_of_gradient
         "familiarity": {"binary_energy": -1e9, "open_ended_energy": -1e9},
     }
     assert pipe(image, COLOR)[0]["answer"] is None and "unfamiliar" in pipe(image, COLOR)[0]
-    assert list(explain(pipe, image, COLOR, maps="grad_cam").maps) == ["grad_cam"]
+    found = explain(pipe, image, COLOR, maps="grad_cam")
+    assert list(found.maps) == ["grad_cam"] and found.unfamiliar == pipe(image, COLOR)[0]["unfamiliar"]
+    assert any("unlike what the model was trained on" in one for one in found.cautions())
     assert explain_by_gradients(pipe, image, COLOR).answer == pipe(image, COLOR)[0]["best_guess"]
 
 

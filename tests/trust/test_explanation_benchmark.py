@@ -80,6 +80,30 @@ def test_shares_and_pointing_are_those_counted_by_hand(script):
     assert module.localisation(nothing, mask) == {"points": False, "chance": 2 / 16}
 
 
+def test_models_are_compared_on_the_questions_that_all_were_asked(script):
+    def row(deletion, insertion):
+        curves = {"deletion": [deletion] * 2, "insertion": [insertion] * 2}
+        return {"curves": {"occlusion": {"mean": curves}, "random": {"mean": {**curves, "insertion": [deletion] * 2}}}}
+
+    found = {
+        ("a", None, 0): [row(0.25, 0.75), row(0.5, 1.0), row(0.0, 1.0)],
+        ("b", None, 0): [row(0, 1), row(0.5, 0.5)],
+    }
+    lines = [line.strip("| ") for line in script("explanation").model_table(found, ["a", "b"]).splitlines()]
+    assert lines[0] == "gain of | a | b | mean | less than occlusion"
+    assert lines[2] == "occlusion | +0.500 | +0.500 | +0.500 ± 0.000 |"  # the third question was asked of one alone
+    assert lines[3] == "random | +0.000 | +0.000 | +0.000 ± 0.000 | 2"
+
+
+def test_an_explanation_is_timed_question_by_question_and_the_first_is_left_out(script, monkeypatch):
+    speed, asked = script("explanation_speed"), []
+    clock = iter([0.0, 9.0, 9.0, 10.5, 10.5, 11.0])
+    monkeypatch.setattr(speed, "explain", lambda pipe, path, question: asked.append(question))
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    assert speed.seconds_of(None, [("a.png", question, "x") for question in "one"]) == [1.5, 0.5]
+    assert asked == ["o", "n", "e"]
+
+
 @pytest.fixture
 def saved(tiny_model, processor, tmp_path):
     """A folder with a saved model in `model`."""
@@ -94,6 +118,9 @@ def test_the_page_has_the_figures_of_its_rows_and_a_plot(saved, script, monkeypa
     page = saved / "explanation.md"
     flags = ["--models", str(saved / "model"), "--output", str(page), "--rows", str(saved / "rows")]
     flags += ["--images", "4", "--seeds", "2", "--examples", "2"]
+    (saved / "rows").mkdir()
+    told = {"model": "model", "runtime": "PyTorch", "size": "64 x 64", "threads": 2, "seconds": [0.5, 0.25, 2.0]}
+    (saved / "rows" / "times.jsonl").write_text(json.dumps(told) + "\n", encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["explanation.py", *flags])
     script("explanation").main()
     lines = [line.strip("| ").split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if "|" in line]
@@ -118,8 +145,9 @@ def test_the_page_has_the_figures_of_its_rows_and_a_plot(saved, script, monkeypa
     for seed, of_seed in enumerate(rows):
         others = (saved / "rows" / f"model_{seed}_everything.jsonl").read_text(encoding="utf-8").splitlines()
         for row, other in zip(of_seed, map(json.loads, others)):
-            pairs.append([rankdata(one["maps"]["combined"]) for one in (row, other)])
+            pairs.append([rankdata(one["maps"]["occlusion"]) for one in (row, other)])
     expected = [np.corrcoef(*pair)[0, 1] for pair in pairs]
     assert ranks[1] == f"{np.mean(expected):+.2f} ± {np.std(expected):.2f} (4)"
+    assert ["model", "PyTorch", "64 x 64", "0.50", "0.25 to 2.00"] in lines
     with Image.open(page.with_suffix(".png")) as sheet:
         assert sheet.width > 700

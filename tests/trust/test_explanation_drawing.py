@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from dualvqa.trust.explanation import Explanation
-from dualvqa.trust.explanation_drawing import draw_explanation, lay_out
+from dualvqa.trust.explanation_drawing import PANEL, draw_explanation, lay_out
 from dualvqa.trust.fonts import fallback_fonts, signs_of
 
 
@@ -74,6 +74,29 @@ def test_a_map_of_zeros_is_named_and_so_are_missing_words(explanation):
     found = texts(draw_explanation(empty, Image.new("L", (20, 30))))
     assert "hidden by a window, 0 everywhere" in found and "one word alone can't be left out" in found
     assert "image" in texts(draw_explanation(replace(empty, maps={}), Image.new("L", (20, 30))))
+
+
+@pytest.mark.parametrize(
+    "unfamiliar, said",
+    [
+        ({"image": True, "question": False}, "the image is unlike what the model was trained on"),
+        ({"image": True, "question": True}, "the image and the question are unlike"),
+        ({"image": None, "question": None}, "the image or the question is unlike"),
+    ],
+)
+def test_the_drawing_says_what_is_unlike_the_training_data(explanation, unfamiliar, said):
+    image = Image.new("RGB", (20, 30), "red")
+    figure = draw_explanation(replace(explanation, unfamiliar=unfamiliar), image)
+    assert f"Mind: {said}" in " ".join(texts(figure)).replace("\n", " ")
+    assert "Mind" not in " ".join(texts(draw_explanation(explanation, image)))
+
+
+def test_the_drawing_of_a_wide_image_is_no_taller_than_it_needs(explanation):
+    heights = [
+        draw_explanation(explanation, Image.new("RGB", size)).get_size_inches()[1]
+        for size in ((400, 40), (400, 400), (40, 400))
+    ]
+    assert heights[0] == pytest.approx(heights[1] - 2 * 0.9 * PANEL) and heights[1] == heights[2]
 
 
 def test_where_the_image_hardly_matters_the_drawing_says_so_in_words_and_how_little(explanation):
