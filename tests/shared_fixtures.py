@@ -22,6 +22,7 @@ from processes import begin_server
 from towers import vision_config
 
 from dualvqa.reporting import plots
+from dualvqa.trust import familiarity_fitting
 from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline, encoders_dualvqa
 from processing import DualVQAImageProcessor, DualVQAProcessor, train_tokenizer
 
@@ -37,6 +38,7 @@ datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1  # from 5 s after every pas
 
 def pytest_configure():
     encoders_dualvqa.infer_width = known_widths(encoders_dualvqa.infer_width)
+    familiarity_fitting.foreign_images = functools.cache(familiarity_fitting.foreign_images)
     plots.panel = lambda *args: "<svg/>"  # most of what a report takes; `drawn` has them drawn
     begin_server("whole", ["dualvqa.run.main"])
 

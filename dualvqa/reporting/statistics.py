@@ -28,11 +28,13 @@ class ImageBootstrap:
         keys, self.image_of = np.unique(np.asarray(images), return_inverse=True)
         self.images = len(keys)
         draws = np.random.default_rng(seed)
-        drawn = (draws.integers(0, self.images, self.images) for _ in range(resamples))
         # How often each image is in each resample; the first row is the sample itself.
         self.weights = np.ones((1 + resamples, self.images), dtype=np.uint16)
-        for row, sample in enumerate(drawn, 1):
-            self.weights[row] = np.bincount(sample, minlength=self.images)
+        step = max(1, BLOCK // self.images)
+        for start in range(1, 1 + resamples, step):
+            part = self.weights[start : start + step]
+            drawn = draws.integers(0, self.images, part.shape) + self.images * np.arange(len(part))[:, None]
+            part[:] = np.bincount(drawn.ravel(), minlength=part.size).reshape(part.shape)
 
     def sums(self, values, columns=None, width=1):
         """(R + 1, width): in each resample the sum of `values` (n,) over the questions of each column (n,)."""

@@ -73,7 +73,7 @@ def test_temperatures_that_make_the_error_larger_are_warned_of(monkeypatch, capl
 def test_pieces_give_what_all_rows_at_once_give(monkeypatch):
     processor, arrays, rows = many_answers(rows=300, answers=40)
     found = []
-    for chunk in (2**20, 2**7):
+    for chunk in (2**20, 2**10):
         monkeypatch.setattr("processing.outputs.CHUNK", chunk)
         labelled = LabelledLogits(processor, named_logits(arrays, processor), rows["answer"], rows["image_key"])
         found.append(labelled.errors(labelled.cross_fitted(labelled.heads)) | labelled.temperatures(labelled.heads))

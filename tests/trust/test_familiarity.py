@@ -335,6 +335,7 @@ def test_too_few_training_questions_are_told_and_a_saved_model_learns_later(reci
     assert not [name for name in load_file(tmp_path / "further" / "model.safetensors") if "familiarity" in name]
 
 
+@pytest.mark.slow
 def test_made_foreign_inputs_are_the_same_every_time_and_of_several_kinds():
     first, again = foreign_images(), foreign_images()
     assert {kind: [image.tobytes() for image in images] for kind, images in first.items()} == {

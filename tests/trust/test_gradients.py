@@ -142,7 +142,7 @@ def test_the_grid_of_patches_is_that_of_the_first_convolution_merged_or_not():
     [
         ({"architecture": "resnet18"}, (3, 2)),
         (RESNET, (12, 8)),
-        ({"model_type": "pvt_v2"}, (3, 2)),
+        ({"model_type": "pvt_v2", "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 40, 64]}, (3, 2)),
         ({"model_type": "timm_wrapper", "architecture": "mobilenetv3_small_050"}, (3, 2)),
         ({"model_type": "vit", **VIT, "image_size": [96, 64]}, (12, 8)),
         ({"model_type": "dinov2_with_registers", **VIT}, (12, 8)),
