@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 FALSE_ALARMS = 0.01
 MOST_KEYS, KEY_WIDTH = 512, 64
 # Chosen on made kinds of foreign inputs that a fit was not shown; see docs/results/unfamiliar.md.
-RIDGE = {"image": 0.03, "question": 1.0}  # of the mean variance of a state's numbers, added to their covariance
+RIDGE = {"image": 0.03, "question": 0.5}  # of the mean variance of a state's numbers, added to the covariance
 SHARED_WEIGHT = 0.8  # of the scores that no foreign direction gives
 FOLDS = 5
 FEWEST = 2  # different states
@@ -24,8 +24,8 @@ DIRECTION_FLOOR = 0.25  # standard deviations of training states
 def fit_tower(tower, states, foreign):
     """A [`TowerFamiliarity`] of training states; its scores have no common scale yet, see `standardise`.
 
-    A foreign direction is that of Fisher's discriminant, (S + ridge)^-1 (mean of the kind - mean of training), in
-    standard deviations of the training states.
+    A foreign direction is that of Fisher's discriminant, (S + ridge)^-1 (mean of the kind - mean of training), with S
+    the mean of both covariances, in standard deviations of the training states.
 
     Args:
         tower: "image" or "question", for the ridge.
@@ -48,8 +48,12 @@ def fit_tower(tower, states, foreign):
     if not variance > 1e-12:
         raise ValueError(f"all {count} training states are the same: the tower doesn't distinguish its inputs")
     ridge = RIDGE[tower] * variance * torch.eye(width, dtype=torch.double)
-    shifts = torch.stack([kind.double().mean(dim=0) - mean for kind in foreign], dim=1)  # (C, J)
-    directions = torch.linalg.solve(centred.T @ centred / count + ridge, shifts)
+    own = covariance(states)
+    directions = [
+        torch.linalg.solve((own + covariance(kind.double())) / 2 + ridge, kind.double().mean(dim=0) - mean)
+        for kind in foreign
+    ]
+    directions = torch.stack(directions, dim=1)  # (C, J)
     directions = directions / (centred @ directions).std(dim=0).clamp(min=1e-9)
     kept = centred[torch.linspace(0, count - 1, min(count, MOST_KEYS)).long()]
     unit = torch.nn.functional.normalize(kept, dim=-1)
@@ -63,6 +67,12 @@ def fit_tower(tower, states, foreign):
             raise ValueError(f"the training states lead to a {name} beyond float16; are they scaled by hundreds?")
         getattr(fitted, name).copy_(rounded)
     return fitted
+
+
+def covariance(states):
+    """(n, C) -> (C, C)."""
+    centred = states - states.mean(dim=0)
+    return centred.T @ centred / len(states)
 
 
 def crossed_scores(tower, states, foreign):

@@ -8,28 +8,11 @@ radiographs, food, traffic, German and Spanish are not among them on purpose.
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from .everyday_questions import EVERYDAY, THINGS
+
 SIDE = 224
 EACH = 16  # pictures of a kind
 
-EVERYDAY = """
-is the player holding a bat? | what sport is being played? | how many people are on the tennis court? |
-is the surfer standing on the board? | did he hit the ball? | is the skier wearing a helmet? | is the game over? |
-who is throwing the frisbee? | how high is the skateboarder? | what number is on the shirt? | what animal is this? |
-is the dog sleeping? | what color is the cat? | how many sheep are in the field? | is the elephant walking? |
-are the giraffes behind a fence? | is the bird flying? | what is the cow looking at? | are zebras near the water? |
-is this a wild animal? | is the lamp turned on? | what is on the desk? | how many chairs are in the room? |
-is the window open? | what color are the curtains? | is there a laptop on the bed? | what is hanging on the wall? |
-is the floor made of wood? | what room is this? | are there books on the shelf? | is the woman wearing glasses? |
-what is the boy holding? | is he smiling? | what color is her hair? | how many children are playing? |
-what is the man wearing on his head? | are they married? | is the girl taller than her brother? | is it sunny outside? |
-is there snow on the mountain? | what season is it? | are there clouds in the sky? | what time of day is it? |
-is the beach crowded? | how many boats are on the lake? | is the grass green? | what kind of tree is that? |
-is the building tall? | what is written on the sign? | is the phone ringing? | what brand is the computer? |
-is this photo old? | who took the picture? | what is the name of the movie? | does the shop sell shoes? |
-is the guitar electric? | how old is the house? | what is the weather like? | is the flower in a vase? |
-are the toys on the carpet? | can you see the moon? | what is the teacher pointing at? | is the camera expensive? |
-which country is this flag from? | how much money is in the wallet? | is the umbrella closed?
-"""
 LANGUAGES = """
 qu'est-ce qu'on voit sur la photo ? | est-ce que c'est normal ? | combien de personnes y a-t-il ? | où est le chien ? |
 quelle est la couleur du ciel ? | y a-t-il quelque chose de rouge ? | qui a ouvert la fenêtre ? | c'est un cercle ? |
@@ -49,9 +32,9 @@ def foreign_questions():
     rng = np.random.default_rng(0)
     letters = list("abcdefghijklmnopqrstuvwxyz")
     words = [["".join(rng.choice(letters, rng.integers(2, 10))) for _ in range(rng.integers(2, 9))] for _ in range(40)]
-    everyday, languages = (" ".join(text.split()).split(" | ") for text in (EVERYDAY, LANGUAGES))
-    everyday, languages = ([one.strip(" |") for one in questions] for questions in (everyday, languages))
-    return {"everyday": everyday, "language": languages, "nonsense": [" ".join(line) + "?" for line in words]}
+    listed = {"everyday": EVERYDAY, "things": THINGS, "language": LANGUAGES}
+    listed = {kind: [one.strip(" |") for one in " ".join(text.split()).split(" | ")] for kind, text in listed.items()}
+    return {**listed, "nonsense": [" ".join(line) + "?" for line in words]}
 
 
 def foreign_images():

@@ -68,7 +68,8 @@ def test_scores_are_those_of_their_formulas(states, foreign):
     covariance = np.cov(own.numpy().T, bias=True)
     ridge = RIDGE["image"] * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
     for place, kind in enumerate(kinds):
-        direction = np.linalg.solve(covariance + ridge, kind.numpy().mean(axis=0) - mean)
+        within = (covariance + np.cov(kind.numpy().T, bias=True)) / 2
+        direction = np.linalg.solve(within + ridge, kind.numpy().mean(axis=0) - mean)
         along = centred @ direction / ((own.numpy() - mean) @ direction).std()
         np.testing.assert_allclose(found[:, 3 + place], along, atol=0.05)
 
@@ -103,7 +104,7 @@ def test_about_one_ordinary_question_in_a_hundred_is_flagged(states, foreign):
             values = torch.linalg.cholesky(centred.T @ centred / len(centred))
             fresh = torch.randn(8000, len(values), generator=generator) @ values.T + states_of.mean(dim=0)
             flagged.append((familiarity[tower](fresh) > limits[tower]).float().mean().item())
-    assert all(0 < share < 0.025 for share in flagged) and np.mean(flagged) < 0.012
+    assert max(flagged) < 0.025 and 0.0005 < np.mean(flagged) < 0.012
 
 
 def test_no_limit_is_below_what_the_tower_says_of_the_same_input(states, foreign):
@@ -346,6 +347,7 @@ def test_made_foreign_inputs_are_the_same_every_time_and_of_several_kinds():
     questions = foreign_questions()
     assert questions == foreign_questions() and all(len(set(kind)) == len(kind) > 30 for kind in questions.values())
     assert not any("|" in question or len(question) > 80 for kind in questions.values() for question in kind)
+    assert set(questions) == {"everyday", "things", "language", "nonsense"}
 
 
 def test_after_a_refit_the_scales_are_those_that_the_limits_were_found_on(states, foreign):
