@@ -1,6 +1,7 @@
 """One callable from a batch of columns to a batch of columns, for whatever runs one: datasets, Ray Data, a server."""
 
 from .pipeline import LightPipeline
+from .promises_dualvqa import groups_of_column
 from .steps import Steps
 
 ERRORS = ("column", "raise")
@@ -60,7 +61,8 @@ class Answerer:
         """
         Args:
             batch: a dict of lists or arrays with `image` and `question`, row by row; what an image may be, see
-                [`LightPipeline`].
+                [`LightPipeline`]. Where the model's promises were made by a column, such as `organ`, the column of that
+                name has each row's group, or one named `group`; without any it is the `group` of the options.
 
         Returns:
             A dict of lists, the columns always the same, `COLUMNS`: `answer` (None where it was withheld), `score`,
@@ -78,7 +80,11 @@ class Answerer:
         images, questions = list(batch["image"]), [as_text(question) for question in batch["question"]]
         if len(images) != len(questions):
             raise ValueError(f"expected as many images as questions, found {len(images)} and {len(questions)}")
-        rows = [{"image": image, "question": question} for image, question in zip(images, questions)]
+        groups = self.groups(batch, len(images))
+        rows = [
+            {"image": image, "question": question, **({} if group is None else {"group": group})}
+            for image, question, group in zip(images, questions, groups)
+        ]
         steps, found = Steps(self.pipe), []
         for start in range(0, len(rows), self.batch_size):
             found += steps.answer_rows(rows[start : start + self.batch_size], self.options)
@@ -91,6 +97,16 @@ class Answerer:
             **{name: batch[name] for name in self.keep},
             **{name: [row[name] for row in cells] for name in self.COLUMNS},
         }
+
+    def groups(self, batch, count):
+        """The group of each row of a batch, None where it says none."""
+        decoder = getattr(self.pipe, "decoder", None) or getattr(self.pipe, "processor", None)
+        column, _ = groups_of_column(getattr(decoder, "calibration", None) or {})
+        name = next((name for name in (column, "group") if column is not None and name in batch), None)
+        groups = [None] * count if name is None else list(batch[name])
+        if len(groups) != count:
+            raise ValueError(f"expected a {name} for each of {count} images, found {len(groups)}")
+        return groups
 
 
 def good(best):

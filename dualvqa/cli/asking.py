@@ -54,6 +54,9 @@ def ask(argv):
     parser.add_argument("--group", help="of the questions, for a model whose promises were made by a column")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each question")
     args = read_question(parser, argv)
+    for number, question in enumerate(args.question, 1):
+        if not question.strip():
+            raise ValueError(f"question {number} of {len(args.question)} is empty; nothing was asked")
     if args.top_k < 1:
         raise ValueError(f"--top_k must be a whole number, at least 1; found {args.top_k}")
     pipe = load_pipeline(args.folder)
@@ -71,6 +74,8 @@ def ask(argv):
 
 
 def said_of_set(answers):
+    if answers[0].get("unfamiliar"):
+        return "(no promise: it is for what is like the data that it was made on)"
     if answers[0]["coverage"] is None:
         return "(the best answer: no set can be promised to have the right one that often)"
     among = "it is right" if len(answers) == 1 else f"one of these {len(answers)} is right"

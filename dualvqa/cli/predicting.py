@@ -15,6 +15,7 @@ scores rows that have answers, and holds all of them; its flags: dualvqa predict
 # Of `DataArguments`, as `dualvqa train` has them.
 OF_DATA = """image_dir image_dir_only max_image_megapixels image_column question_column csv_separator csv_encoding
 excel_sheet""".split()
+COVERAGE = "as many answers as it takes for the right one to be among them in this share of cases, such as 0.9"
 NUMBERS = {"top_k": "answers of each question, best first (default 5)"}
 NUMBERS |= {"batch_size": "questions that are answered together (default 128)"}
 NUMBERS |= {"workers": "threads that read images; of the machine when left out"}
@@ -37,6 +38,7 @@ def predict_file(argv):
     parser.add_argument("--output", required=True, help="the file to write, ending in .jsonl, .csv or .parquet")
     parser.add_argument("--shard", help="3/16: only the third of sixteen parts, into OUTPUT-00003-of-00016.jsonl")
     parser.add_argument("--question_type", choices=TYPES, help="of the head that answers; the model chooses otherwise")
+    parser.add_argument("--coverage", type=float, help=COVERAGE)
     parser.add_argument("--device", help="such as cuda:1; a GPU if there is one when left out")
     for name, about in NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, help=about)

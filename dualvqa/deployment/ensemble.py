@@ -84,17 +84,23 @@ class EnsembleModel(nn.Module):
     Args:
         models: [`DualVQAForQuestionAnswering`]s that passed `check_members`.
         average: see `average_logits`.
+        limits: of each, "image" and "question" -> the largest familiar novelty, as its processor's calibration has
+            them; without, nothing is unfamiliar.
     """
 
-    def __init__(self, models, average="logits"):
+    def __init__(self, models, average="logits", limits=()):
         super().__init__()
-        self.models, self.average = nn.ModuleList(models), average
+        self.models, self.average, self.limits = nn.ModuleList(models), average, list(limits)
         self.config = models[0].config
 
     def forward(self, members, binary_labels=None, open_ended_labels=None, question_type_labels=None):
         """members: number of each model, as a string -> its own inputs. Labels are the Trainer's business."""
         outputs = [model(**members[str(number)]) for number, model in enumerate(self.models)]
-        return DualVQAOutput(**average_logits(outputs, self.average))
+        least = least_novelties(outputs, self.limits)
+        if least:  # the Trainer tells them by their place, so there are both
+            nothing = torch.zeros_like(next(iter(least.values())))
+            least = {f"{tower}_novelty": least.get(f"{tower}_novelty", nothing) for tower in TOWERS}
+        return DualVQAOutput(**average_logits(outputs, self.average), **least)
 
 
 class EnsemblePipeline(DualVQAPipeline):
@@ -121,9 +127,8 @@ class EnsemblePipeline(DualVQAPipeline):
         check_members([pipe.model for pipe in pipelines], [pipe.processor for pipe in pipelines], average)
         first = pipelines[0]
         super().__init__(first.model, first.processor.without_calibration(), device=first.device)
-        self.limits = [(pipe.processor.calibration or {}).get("familiarity") or {} for pipe in pipelines]
-        judged = {tower: 0.0 for tower in TOWERS if any(tower in limits for limits in self.limits)}
-        self.processor.calibration = {"familiarity": judged} if judged else None
+        self.limits = limits_of([pipe.processor for pipe in pipelines])
+        self.processor.calibration = calibration_of(self.limits)
         self.members, self.average = pipelines, average
 
     @property
@@ -176,6 +181,17 @@ def least_novelties(outputs, limits):
     return found
 
 
+def limits_of(processors):
+    """Of each, "image" and "question" -> the largest familiar novelty."""
+    return [(processor.calibration or {}).get("familiarity") or {} for processor in processors]
+
+
+def calibration_of(limits):
+    """The calibration of members together, to whose `least_novelties` the limit is zero; None where none judges."""
+    judged = {tower: 0.0 for tower in TOWERS if any(tower in own for own in limits)}
+    return {"familiarity": judged} if judged else None
+
+
 def load_ensemble(paths, average="logits"):
     """Saved models that answer together, as one model and its collator; of one path that model and its own.
 
@@ -191,4 +207,4 @@ def load_ensemble(paths, average="logits"):
     if len(models) == 1:
         return models[0], collators[0]
     check_members(models, processors, average)
-    return EnsembleModel(models, average), EnsembleCollator(collators)
+    return EnsembleModel(models, average, limits_of(processors)), EnsembleCollator(collators)

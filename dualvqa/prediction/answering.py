@@ -35,7 +35,7 @@ class Answers:
 
     def __post_init__(self):
         decoder = self.pipe.decoder if hasattr(self.pipe, "decoder") else self.pipe.processor
-        self.groups = RowGroups(decoder.calibration)
+        self.groups = RowGroups(decoder.calibration, ["abstention" if self.options.get("coverage") is None else "sets"])
 
     def read(self, questions):
         """What `answer` takes, of [`Question`]s about one image."""

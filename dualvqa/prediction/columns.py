@@ -13,7 +13,7 @@ SAID = (*NAMES, "error")  # what is said of a question, behind the row's own fie
 LARGEST_INTEGER = 2**63
 
 
-def output_columns(stream):
+def output_columns(stream, said=SAID):
     """name -> kind of the row's own columns in the output, those of all files, found in one pass without the images.
 
     Whole numbers and others are numbers together, and any other mix is text, in which what is no text is written as
@@ -23,9 +23,10 @@ def output_columns(stream):
     for file in stream.files:
         for name, kind in file_columns(file).items():
             kinds[name] = joined(kinds.get(name), kind)
-    columns = {name: kind for name, kind in kinds.items() if name not in SAID}
-    for name in filter(kinds.__contains__, SAID):
+    columns = {name: kind for name, kind in kinds.items() if name not in said}
+    for name in filter(kinds.__contains__, said):
         columns[own_name(name, columns)] = kinds[name]
+    columns |= dict.fromkeys(set(said) - set(SAID), NUMBER)  # beside those that every output has
     return {name: kind or TEXT for name, kind in columns.items() if writable(name)}
 
 

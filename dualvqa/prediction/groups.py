@@ -14,10 +14,11 @@ class RowGroups:
     """
     Args:
         calibration: the model's, or None.
+        promises: those that are asked for, "abstention" or "sets".
     """
 
-    def __init__(self, calibration):
-        self.column, self.known = groups_of_column({"abstention": (calibration or {}).get("abstention")})
+    def __init__(self, calibration, promises=("abstention",)):
+        self.column, self.known = groups_of_column({name: (calibration or {}).get(name) for name in promises})
         self.told = set()
 
     def check(self, file):

@@ -34,7 +34,9 @@ class PredictionArguments:
     Args:
         split: of a data set on the Hub, or of a folder laid out as one; "test" when left out, or the only one.
         shard: "3/16" for the third of sixteen parts of the rows.
-        top_k: answers of each question.
+        top_k: answers of each question; 5 when left out.
+        coverage: as many answers as it takes for the right one to be among them in this share of cases, in place of
+            `top_k`; each row then has `coverage`, None where nothing can be promised.
         question_type: "binary" or "open_ended" chooses the head; the model does when left out.
         batch_size: questions that are answered together; they alone decide an answer's numbers, to the last bit.
         workers: threads that read images; of the machine when left out.
@@ -43,7 +45,8 @@ class PredictionArguments:
 
     split: str | None = None
     shard: str | None = None
-    top_k: int = 5
+    top_k: int | None = None
+    coverage: float | None = None
     question_type: str | None = None
     batch_size: int = 128
     workers: int | None = None
@@ -58,7 +61,21 @@ class PredictionArguments:
                 raise ValueError(f"{name} must be a whole number, at least 1; found {value!r}")
         if self.question_type not in (None, "binary", "open_ended"):
             raise ValueError(f"question_type must be binary or open_ended, found {self.question_type!r}")
+        if self.coverage is not None and self.top_k is not None:
+            raise ValueError(f"coverage decides how many answers are given: leave out top_k, found {self.top_k}")
+        if self.coverage is None:
+            self.top_k = self.top_k or 5
         self.workers = self.workers or min(8, os.cpu_count() or 1)
+
+    @property
+    def said(self):
+        """The names of what is said of a question."""
+        return SAID if self.coverage is None else (*SAID, "coverage")
+
+    def kept(self):
+        """Those that must be the same to go on."""
+        names = SETTINGS if self.coverage is None else (*SETTINGS, "coverage")
+        return {name: getattr(self, name) for name in names}
 
     def rows(self, data, data_args):
         """The rows as a `RowStream`."""
@@ -71,7 +88,7 @@ class PredictionArguments:
         return open_rows(data, data_args)
 
     def answers(self, model, sources):
-        options = {"top_k": self.top_k, "question_type": self.question_type}
+        options = {"top_k": self.top_k, "coverage": self.coverage, "question_type": self.question_type}
         return open_answers(model, sources, self.device, options)
 
 
@@ -124,7 +141,7 @@ def write_answers(kind, output, stream, answers, data_args, settings):
     of = {
         "model": answers.digest,
         "data": data_digest(stream),
-        "settings": {**changed_fields(data_args), **{name: getattr(settings, name) for name in SETTINGS}},
+        "settings": {**changed_fields(data_args), **settings.kept()},
         "part": {"shard": settings.shard},
     }
     record = Record(output, of)
@@ -137,7 +154,7 @@ def write_answers(kind, output, stream, answers, data_args, settings):
     number, parts = read_shard(settings.shard or "1/1")
     start, end = part_rows(total, settings.batch_size, number, parts) if settings.shard else (0, total)
     stop = None if number == parts else end  # to the end: a data set's card may say fewer rows than there are
-    columns = values.get("columns") or (output_columns(stream) if kind.is_table else None)
+    columns = values.get("columns") or (output_columns(stream, settings.said) if kind.is_table else None)
     if values["rows"]:
         logger.info("%s has %d rows already: going on behind them", output, values["rows"])
     rate = Rate(None if end is None else end - start, values["rows"])
@@ -148,7 +165,7 @@ def write_answers(kind, output, stream, answers, data_args, settings):
     record.write(columns=columns)
     with contextlib.closing(kind(output, columns, values["state"])) as file:
         for rows in itertools.chain([first], batches):
-            record.add(*file.write([line_of(*row) for row in rows]))
+            record.add(*file.write([line_of(*row, settings.said) for row in rows]))
             rate.add(len(rows))
         record.add(*file.finish(), whole=True)
         file.clear()
@@ -184,10 +201,10 @@ def begun(batches, hopeful, is_part):
         yield from batches
 
 
-def line_of(question, best, problem):
+def line_of(question, best, problem, names):
     """A row of the output, name -> JSON text."""
     said = {"answer": None, "error": problem} if problem else said_of(best)
-    return with_answer(question.fields, said, SAID)
+    return with_answer(question.fields, said, names)
 
 
 def summary(output, values, rate):

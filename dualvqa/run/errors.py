@@ -4,11 +4,13 @@ import contextlib
 import os
 import signal
 import sys
+import warnings
 
 
 @contextlib.contextmanager
 def plain_errors():
-    """An error that the user can mend, and an interruption, are one line without a traceback."""
+    """An error that the user can mend, and an interruption, are one line without a traceback; a warning is its text."""
+    before, warnings.formatwarning = warnings.formatwarning, text_of_warning
     try:
         yield
     except BrokenPipeError as error:  # what this is piped into, such as `head`, has enough
@@ -21,6 +23,13 @@ def plain_errors():
         if message:  # of several processes one says it
             print(f"\n{message}", file=sys.stderr)
         raise SystemExit(128 + getattr(error, "signal", signal.SIGINT)) from error
+    finally:
+        warnings.formatwarning = before
+
+
+def text_of_warning(message, *_, **__):
+    """What a warning says, as the log has it: the line of code that gave it is nothing a user can mend."""
+    return f"{message}\n"
 
 
 class Terminated(KeyboardInterrupt):

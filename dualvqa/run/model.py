@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 
-from dualvqa.deployment.ensemble import load_ensemble
+from dualvqa.deployment.ensemble import calibration_of, load_ensemble
 from dualvqa.deployment.optimize import optimize_for_inference
 from dualvqa.training.building import (
     NewModelArguments,
@@ -52,6 +52,7 @@ def build(run):
         renew_answers(run.model, run.processor, data, summary_of(run.parts["train"], data.rules))
     if run.together:
         run.model, run.processor = run.together[0], run.processor.without_calibration()
+        run.processor.calibration = calibration_of(run.model.limits)
     if args.quantization:
         run.model = optimize_for_inference(run.model, args.quantization)
 

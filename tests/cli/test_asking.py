@@ -54,6 +54,12 @@ def test_what_is_unsure_is_said_in_words_with_the_guess_beside(monkeypatch, tmp_
     assert said[2].strip() == "(one of these 2 is right in at least 90% of cases)"
     assert said[4].strip() == "(it is right in at least 90% of cases)" and "no set can be promised" in said[6]
     assert (given[1]["coverage"], given[1]["group"]) == (0.9, "HEAD")
+    both[0]["unfamiliar"] = {"image": True, "question": False}
+    main([*asked, "a?", "b?", "c?", "--coverage", "0.9"])
+    assert capsys.readouterr().out.splitlines()[2].strip().startswith("(no promise: it is for what is like the data")
+    with pytest.raises(SystemExit, match="question 2 of 3 is empty; nothing was asked"):
+        main([*asked, "a?", " ", "c?"])
+    assert len(given) == 3
 
 
 @pytest.mark.slow

@@ -6,11 +6,11 @@ import torch
 from helpers import familiar, lines_of
 from PIL import Image
 
-from dualvqa.deployment.ensemble import EnsemblePipeline, average_logits, check_members
+from dualvqa.deployment.ensemble import EnsembleModel, EnsemblePipeline, average_logits, calibration_of, check_members
 from dualvqa.run import main as run_vqa
 from dualvqa.training.building import load_model
 from modeling_dualvqa import DualVQAPipeline
-from processing import DualVQAProcessor
+from processing import DualVQAProcessor, named_logits
 
 
 def softmax(values):
@@ -113,6 +113,22 @@ def test_what_is_foreign_to_every_member_that_judges_it_is_foreign(two):
     assert EnsemblePipeline(two)(image=image, question=question)[0]["unfamiliar"] == {"image": False, "question": True}
     two[1].processor.calibration = {"familiarity": {"image": 1e9, "question": 1e9}}
     assert "unfamiliar" not in EnsemblePipeline(two)(image=image, question=question)[0]
+
+
+def test_the_ensemble_of_a_run_says_what_is_foreign_too(two):
+    """Through arrays in their order, as the Trainer hands them on."""
+    limits = [{"image": -1e9}, {"image": -1e9}]
+    model = EnsembleModel([familiar(pipe.model) for pipe in two], limits=limits)
+    image, question = Image.new("RGB", (40, 30), "red"), "is it red?"
+    members = {str(n): pipe.processor(images=image, text=question, return_tensors="pt") for n, pipe in enumerate(two)}
+    processor = two[0].processor.without_calibration()
+    processor.calibration = calibration_of(limits)
+    with torch.no_grad():
+        outputs = model(members)
+    arrays = tuple(value.numpy() for name, value in outputs.items() if name.endswith(("_logits", "_novelty")))
+    (best,) = processor.post_process_question_answering(named_logits(arrays, processor))
+    assert best[0]["unfamiliar"] == {"image": True, "question": None}
+    assert EnsembleModel([pipe.model for pipe in two])(members).image_novelty is None
 
 
 def test_what_cannot_answer_together_is_named(two, tiny_model, processor):

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -69,6 +70,19 @@ def test_columns_in_and_always_the_same_columns_out():
     }
     assert pipe.batches == [(2, 2)]
     assert set(Answerer(pipe)({"image": [], "question": []})) == COLUMNS
+
+
+@pytest.mark.parametrize("column", ["organ", "group"])
+def test_each_row_has_the_group_that_its_column_says(column):
+    pipe = Fixed()
+    batch = {"image": ["a", "b", "c"], "question": 3 * [RED], column: ["HEAD", None, 1]}
+    Answerer(pipe)(batch)  # the model's promises are made by no column
+    organs = {"by": "organ", "groups": {"HEAD": {"threshold": 0.0}, "1": None}}
+    pipe.decoder = SimpleNamespace(calibration={"abstention": organs})
+    Answerer(pipe)(batch)
+    assert [row.get("group") for row in pipe.rows] == [None] * 3 + ["HEAD", None, 1]
+    with pytest.raises(ValueError, match=f"expected a {column} for each of 3 images, found 1"):
+        Answerer(pipe)({**batch, column: ["HEAD"]})
 
 
 def test_arrays_of_images_and_of_texts_are_columns_too():

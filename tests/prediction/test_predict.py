@@ -274,6 +274,28 @@ def test_memory_does_not_grow_with_the_rows_of_a_generator(asked, monkeypatch):
         asked(made(), "other.jsonl", shard="1/2")
 
 
+@pytest.mark.parametrize("end", ["jsonl", "parquet"])
+def test_a_set_of_answers_is_written_where_a_coverage_is_asked_for(pipe, asked, rows, image_folder, monkeypatch, end):
+    """Of the organs one has a set of all answers, the other none; a field called coverage is kept."""
+    everything = {"levels": {"0.9": 0.0}, "largest": 0.9}
+    sets = {"by": "organ", "groups": {"HEAD": everything, "CHEST": None}}
+    monkeypatch.setattr(pipe.processor, "calibration", {"sets": sets})
+    values = ["HEAD", "CHEST"]
+    rows = [{**row, "organ": values[n % 2], "coverage": "own"} for n, row in enumerate(rows[:6])]
+    file = write_jsonl(image_folder / "rows.jsonl", rows)
+    output = asked(file, f"sets.{end}", coverage=0.9)["output"]
+    found = pandas.read_parquet(output).to_dict("records") if end == "parquet" else lines(output)
+    assert [line["coverage"] == 0.9 for line in found] == [True, False] * 3
+    for row, line in zip(rows, found, strict=True):
+        best = pipe(str(image_folder / row["image"]), row["question"])
+        assert line["source_coverage"] == "own" and line["answer"] == best[0]["answer"]
+        assert len(line["top_k"]) > 1 if row["organ"] == "HEAD" else len(line["top_k"]) == 1
+    with pytest.raises(ValueError, match="begun with other settings .*coverage 0.9 then"):
+        asked(file, f"sets.{end}")
+    with pytest.raises(ValueError, match="coverage decides how many answers are given: leave out top_k, found 2"):
+        asked(file, f"sets.{end}", coverage=0.9, top_k=2)
+
+
 def test_each_row_is_answered_by_the_promise_of_its_own_group(pipe, asked, rows, image_folder, monkeypatch, caplog):
     organs = {"by": "organ", "groups": {"HEAD": {"threshold": 0.0}, "CHEST": None, "1": {"threshold": 0.0}}}
     monkeypatch.setattr(pipe.processor, "calibration", {"abstention": organs})

@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+import warnings
 
 import pytest
+
+from dualvqa.run.errors import plain_errors
 
 CODE = """
 import logging, sys
@@ -28,3 +31,10 @@ def test_lines_stand_above_a_bar_and_other_bars_are_not_shown():
     lines = shown.stdout.replace("\r", "\n").splitlines()
     assert "a line" in lines and "[transformers] another" in lines and lines[-1] == "the end"
     assert "Loading weights" not in shown.stdout
+
+
+def test_a_warning_is_its_text_without_the_line_of_code_that_gave_it():
+    before = warnings.formatwarning
+    with plain_errors():
+        said = warnings.formatwarning("the maps are left out", UserWarning, "/some/file.py", 3)
+    assert said == "the maps are left out\n" and warnings.formatwarning is before
