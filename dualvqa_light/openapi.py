@@ -1,5 +1,7 @@
 """What the server understands, as an OpenAPI document, and a page that shows it without fetching anything."""
 
+from .payload import MOST_EVIDENCE
+
 PARAMETERS = {
     "top_k": {"type": "integer", "minimum": 1, "default": 1, "description": "Answers to a question, best first."},
     "question_type": {
@@ -20,6 +22,12 @@ PARAMETERS = {
         "place of top_k.",
     },
     "group": {"type": ["string", "null"], "description": "Of the questions, where promises were made by a column."},
+    "evidence": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "maximum": MOST_EVIDENCE,
+        "description": "At most so many examples of the memory that spoke for an answer, of a folder with their texts.",
+    },
     "truncation": {
         "type": ["boolean", "null"],
         "description": "false refuses questions that the model can't read whole; they are cut when left out.",
@@ -41,6 +49,21 @@ ANSWER = {
             "type": "object",
             "description": "Which of both is unlike what the model was trained on; null where it isn't judged.",
             "properties": {"image": {"type": ["boolean", "null"]}, "question": {"type": ["boolean", "null"]}},
+        },
+        "evidence": {
+            "type": "array",
+            "description": "Examples that spoke for the answer, the most similar first.",
+            "items": {
+                "type": "object",
+                "required": ["image", "question", "answer", "similarity", "weight"],
+                "properties": {
+                    "image": {"type": "string", "description": "A name."},
+                    "question": {"type": "string"},
+                    "answer": {"type": "string"},
+                    "similarity": {"type": "number"},
+                    "weight": {"type": "number", "description": "Its share in the memory's vote."},
+                },
+            },
         },
     },
 }

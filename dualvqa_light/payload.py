@@ -16,15 +16,18 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 EXPECTED = "expected an image as base64 text or data URL in image, and a text or a list of texts in question"
 QUESTION_TYPES = (None, "binary", "open_ended")
+MOST_EVIDENCE = 30  # examples beside an answer; so many vote, unless a memory was made otherwise
 PARAMETERS = {
     "top_k": "a whole number from 1",
     "question_type": "binary or open_ended",
     "abstain": "true or false",
     "coverage": "a number between 0 and 1",
     "group": "a text",
+    "evidence": f"a whole number from 1 to {MOST_EVIDENCE}",
     "truncation": "true or false",
 }
-AS_IT_IS = ("top_k", "coverage", "group")
+NUMBERS = ("top_k", "evidence")
+AS_IT_IS = (*NUMBERS, "coverage", "group")
 WORDS = {"true": True, "false": False}  # in the fields of a form
 LONGEST_FIELD = 2**16  # bytes of a form's text
 
@@ -109,8 +112,9 @@ async def from_form(body, headers, max_questions):
     options = {name: form[name] for name in PARAMETERS if name in form}
     if options.get("coverage", "").replace(".", "", 1).isdecimal():
         options["coverage"] = float(options["coverage"])
-    if options.get("top_k", "").isdecimal() and len(options["top_k"]) < 10:
-        options["top_k"] = int(options["top_k"])
+    for name in NUMBERS:
+        if options.get(name, "").isdecimal() and len(options[name]) < 10:
+            options[name] = int(options[name])
     return row, {name: value if name in AS_IT_IS else WORDS.get(value, value) for name, value in options.items()}
 
 
@@ -139,6 +143,7 @@ def check(row, parameters, max_questions):
             "abstain": isinstance(value, bool),
             "coverage": type(value) is float and 0 < value < 1,
             "group": isinstance(value, str),
+            "evidence": type(value) is int and 1 <= value <= MOST_EVIDENCE,
             "truncation": isinstance(value, bool),
         }
         if name not in right:

@@ -6,6 +6,7 @@ import threading
 
 from PIL import Image
 
+from dualvqa_light.evidence import check_evidence
 from dualvqa_light.image_loading_dualvqa import load_image
 from dualvqa_light.image_sources_dualvqa import ImageSources
 from dualvqa_light.pipeline import Options
@@ -43,6 +44,8 @@ class Echo:
     def answer(self, items, options):
         self.gate.wait(20)
         self.batches.append(len(items))
+        if options.evidence is not None:
+            check_evidence(None, options.evidence)
         if options.abstain:
             raise ValueError("abstain=True needs a threshold")
         if any("crash" in questions for _, questions, _ in items):

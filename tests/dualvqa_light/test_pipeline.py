@@ -1,22 +1,27 @@
 """The light pipeline gives the answers of the pipeline, and needs nothing of it."""
 
+import base64
 import json
 import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from datasets import Dataset
 from helpers import COLOR, QUESTIONS, RED, ROOT
 from PIL import Image
+from starlette.testclient import TestClient
 from transformers.pipelines.pt_utils import KeyDataset
 
 from dualvqa.deployment.evidence_export import lines_of, write_evidence
 from dualvqa.deployment.onnx_pipeline import load_onnx_pipeline
 from dualvqa_light import LightPipeline
 from dualvqa_light.folder import MANIFEST
+from dualvqa_light.server import create_app
+from dualvqa_light.server_settings import ServerSettings
 
 NEEDED = ("numpy", "PIL", "tokenizers", "onnxruntime")
 ALONE = """
@@ -215,6 +220,19 @@ def test_the_examples_that_spoke_for_an_answer_are_those_of_the_pipeline(with_te
         assert len(pipe.evidence if isinstance(pipe, LightPipeline) else pipe.memory) == 7
     with pytest.raises(ValueError, match="can't be taught"):
         load_onnx_pipeline(with_texts, threads=1).memory.add([pictures[0]], [RED], ["no"])
+
+
+@pytest.mark.slow
+def test_the_server_shows_the_same_examples_where_the_folder_has_their_texts(with_texts, pictures):
+    image = base64.b64encode(Path(pictures[0]).read_bytes()).decode()
+    asked = {"image": image, "question": QUESTIONS, "parameters": {"evidence": 2, "top_k": 2}}
+    with TestClient(create_app(with_texts, ServerSettings(threads=1))) as client:
+        found = client.post("/answer", json=asked).json()
+        assert all(
+            "evidence" not in item for item in client.post("/answer", json={**asked, "parameters": {}}).json()[0]
+        )
+    expected = LightPipeline(with_texts, threads=1)(pictures[0], QUESTIONS, evidence=2, top_k=2)
+    assert found == json.loads(json.dumps(expected)) and any(item["evidence"] for best in found for item in best)
 
 
 def without(item):

@@ -124,6 +124,9 @@ def test_what_is_no_json_is_400(client, content):
         ({**ROW, "parameters": {"question_type": []}}, "expected question_type to be binary or open_ended"),
         ({**ROW, "parameters": {"abstain": "yes"}}, "expected abstain to be true or false, found the text 'yes'"),
         ({**ROW, "parameters": {"abstain": True}}, "needs a threshold"),
+        ({**ROW, "parameters": {"evidence": 0}}, "expected evidence to be a whole number from 1 to 30, found 0"),
+        ({**ROW, "parameters": {"evidence": 31}}, "expected evidence to be a whole number from 1 to 30, found 31"),
+        ({**ROW, "parameters": {"evidence": 2}}, "this folder has none: export a model with a memory and its texts"),
     ],
 )
 def test_what_cannot_be_used_is_422_and_says_what_was_expected(client, content, said):
@@ -139,10 +142,11 @@ def test_what_cannot_be_used_is_422_and_says_what_was_expected(client, content, 
         ([("image", (None, RED64)), ("image", (None, RED64))], 422, "expected image once, found it 2 times"),
         ([("image", RED), ("top_k", (None, "1")), ("top_k", (None, "2"))], 422, "expected top_k once"),
         ({"image": RED, "question": (None, "a"), "top_k": (None, "many")}, 422, "found the text 'many'"),
+        ({"image": RED, "question": (None, "a"), "evidence": (None, "2")}, 422, "this folder has none"),
         ({"image": (None, RED), "question": (None, "a")}, 422, "found a text field of other letters (curl: image=@"),
         ({"question": ("a.txt", b"a"), "image": (None, RED64)}, 422, "expected question as a text, found a file"),
         ({"image": RED, "path": (None, "/etc/passwd")}, 422, "found 'path'"),
-        ([("image", RED), *[("question", (None, "a"))] * 11], 400, "Too many fields"),
+        ([("image", RED), *[("question", (None, "a"))] * 12], 400, "Too many fields"),
         ({"image": RED, "question": (None, "a" * 70_000)}, 400, "maximum size"),
     ],
 )
