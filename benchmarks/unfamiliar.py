@@ -170,23 +170,23 @@ def foreign_to(run, other, rng):
 
 
 def false_alarms(run):
-    """tower and "either" -> (questions flagged, questions), of own questions that no limit has seen."""
+    """Own questions that no limit has seen: "image" and "question" -> (n, 2) novelties and limits; and the images."""
     from dualvqa.trust.familiarity import fit_towers
 
     rows = run.asked if run.has_test else run.held_out
     image, question = rows["image_index"], rows["question_index"]
-    over = {tower: np.zeros(len(image), bool) for tower in TOWERS}
+    found = {tower: np.full((len(image), 2), [0.0, np.inf]) for tower in TOWERS}  # without a limit nothing is flagged
     if run.has_test:
-        over["image"] = run.flagged("image", rows["images"])[0][image]
-        over["question"] = run.flagged("question", rows["questions"])[0][question]
+        for tower, states, index in (("image", rows["images"], image), ("question", rows["questions"], question)):
+            found[tower][:, 0], found[tower][:, 1] = run.flagged(tower, states)[1][index], run.limits[tower]
     else:
         for fold in range(FOLDS):
             mine = (image % FOLDS == fold).numpy()
             fit, limits, _ = fit_towers(run.own(), run.foreign, run.held(~mine), run.frozen)
             states = {"image": rows["images"][image[mine]], "question": rows["questions"][question[mine]]}
             for tower in limits:
-                over[tower][mine] = ~(fit[tower](states[tower]) <= limits[tower]).numpy()
-    return {**over, "either": over["image"] | over["question"]}, len(image.unique())
+                found[tower][mine, 0], found[tower][mine, 1] = fit[tower](states[tower]).numpy(), limits[tower]
+    return found, len(image.unique())
 
 
 def choice(run, rng):
@@ -265,7 +265,12 @@ def main():
             )
             if tower == "question":
                 missed += [f"| {run.name} | {kind} | {inputs[n]} |" for n in np.flatnonzero(~over)[:3]]
-        over, images = false_alarms(run)
+        compared, images = false_alarms(run)
+        over = {tower: ~(pairs[:, 0] <= pairs[:, 1]) for tower, pairs in compared.items()}
+        over["either"] = over["image"] | over["question"]
+        values.append(
+            {"model": run.name, "kind": "own", "images": images} | {t: p.tolist() for t, p in compared.items()}
+        )
         where = "test part" if run.has_test else f"held-out images in {FOLDS} parts"
         cells = [f"{100 * flags.mean():.2f} ({wilson(flags.mean(), images)[1]:.1f} at most)" for flags in over.values()]
         alarms.append([run.name, where, images, len(over["either"]), *cells])

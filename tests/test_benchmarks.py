@@ -168,7 +168,21 @@ def test_foreign_inputs_are_counted(many, image_folder, tmp_path, tiny_model, pr
     ]
     found = {(row[0], row[1]): row[5] for row in rows if len(row) == 6}
     kept = json.loads(values.read_text())
-    assert len(kept) == 24 and {one["model"] for one in kept} == {"one", "other"}
+    own = {one["model"]: one for one in kept if one["kind"] == "own"}
+    kept = [one for one in kept if one["kind"] != "own"]
+    assert len(kept) == 24 and {one["model"] for one in kept} == set(own) == {"one", "other"}
+    over = {(one["model"], one["kind"]): [value > one["limit"] for value in one["novelty"]] for one in kept}
+    for name, other in (("one", "other"), ("other", "one")):
+        images, questions = (over[name, f"{kind} of {other}"] for kind in ("images", "questions"))
+        both = [images[n % len(images)] or question for n, question in enumerate(questions)]
+        assert found[name, f"images and questions of {other}"] == f"{100 * sum(both) / len(both):.1f}"
+        pairs = zip(own[name]["image"], own[name]["question"])
+        flagged = sum(any(novelty > limit for novelty, limit in pair) for pair in pairs)
+        share, count = flagged / len(own[name]["image"]), own[name]["images"]
+        cells = next(row for row in rows if len(row) == 7 and row[0] == name)
+        assert cells[2:4] == [str(count), str(len(own[name]["image"]))] and cells[6].startswith(f"{100 * share:.2f} (")
+        most = float(cells[6].split("(")[1].split()[0]) / 100  # which the share is 1.96 standard errors of it away from
+        assert most - share == pytest.approx(1.96 * (most * (1 - most) / count) ** 0.5, abs=0.002)
     for one in kept:
         share = 100 * sum(value > one["limit"] for value in one["novelty"]) / len(one["novelty"])
         assert one["share"] == f"{share:.1f}" and found[one["model"], one["kind"]] == one["share"]
