@@ -1,5 +1,6 @@
 """The benchmarks run, at sizes that say nothing of what they measure."""
 
+import importlib.util
 import json
 import shlex
 import sys
@@ -13,6 +14,7 @@ from processes import run_script
 from towers import SIZES
 from transformers import CLIPConfig
 
+from dualvqa.trust.foreign_inputs import foreign_questions
 from modeling_dualvqa import DualVQAConfig, memory_index_dualvqa
 from processing import prepare_dataset
 
@@ -148,6 +150,16 @@ def test_reliability_is_measured_of_saved_folders(image_folder, tmp_path, tiny_m
     benchmark("abstention", "--output", tmp_path / "abstention.md", "--splits", 3, "--max_risk", 0.1, *runs)
     rows = [line.split(" | ") for line in (tmp_path / "abstention.md").read_text().splitlines() if line[:5] == "| one"]
     assert rows[0][3].count(" → ") == 1 and rows[1][4] == "0 of 3"  # 16 questions show nothing
+
+
+def test_no_question_that_is_measured_is_shown_to_a_fit():
+    spec = importlib.util.spec_from_file_location("inputs", ROOT / "benchmarks" / "unfamiliar_inputs.py")
+    inputs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(inputs)
+    texts = (inputs.FOOD, inputs.TRAFFIC, inputs.GERMAN, inputs.SPANISH)
+    measured = {question for text in texts for question in inputs.listed(text)}
+    shown = {question for questions in foreign_questions().values() for question in questions}
+    assert len(measured) == 120 and not measured & shown
 
 
 @pytest.mark.slow
