@@ -63,7 +63,7 @@ def test_calibration_and_figures_copy_no_more_than_a_part_of_the_logits(monkeypa
 
 
 def test_temperatures_that_make_the_error_larger_are_warned_of(monkeypatch, caplog):
-    processor, arrays, rows = many_answers()
+    processor, arrays, rows = many_answers(rows=300, answers=40)
     found = {"routed_ece_before": 0.054, "routed_ece_after": 0.09}
     monkeypatch.setattr("dualvqa.trust.calibrating.before_and_after", lambda *_: found)
     calibration_of(processor, named_logits(arrays, processor), rows, CalibrationArguments())
