@@ -10,7 +10,7 @@ from pages import ROOT
 
 sys.path.insert(0, str(ROOT))
 from modeling_dualvqa import memory_index_dualvqa
-from modeling_dualvqa.memory_dualvqa import Memory
+from modeling_dualvqa.memory_dualvqa import Memory, Neighbours
 from modeling_dualvqa.memory_examples_dualvqa import Examples
 
 ASKED, PER_IMAGE = 256, 7
@@ -57,12 +57,14 @@ def search(model, count):
     for way, limit in (("all", count), ("index", 0)):
         memory_index_dualvqa.INDEXED = limit
         built = timed(functools.partial(memory.search, questions[:1], asked[:1]))  # makes the index
-        found[way] = memory.search(questions, asked)
+        pieces = [memory.search(*pair) for pair in zip(questions.split(32), asked.split(32))]
+        found[way] = Neighbours(*map(torch.cat, zip(*pieces)))
         for size in (1, 32):
             rows = [slice(start, start + size) for start in range(0, ASKED, max(16, size))]
             calls = [functools.partial(memory.search, questions[row], asked[row]) for row in rows]
             times = list(map(timed, calls))
             seconds[way, size] = median(times) / size
+        print(f"{count:,} examples, {way}: {seconds}", flush=True)
     memory_index_dualvqa.INDEXED = before
     true = found["all"]
     there = (true.indices[:, :, None] == found["index"].indices[:, None]).any(dim=2)  # (ASKED, k)

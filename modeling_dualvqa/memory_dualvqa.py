@@ -175,15 +175,14 @@ class Memory(nn.Module):
         question, image = self.unit("question", questions), self.unit("image", images)
         if not torch.compiler.is_compiling() and exclude is None and (faiss := faiss_for(self)):
             return self.search_index(faiss, question, image, image_index, question_index)
-        question = question @ self.question_keys.T  # (V, M)
-        image = image @ self.image_keys.T  # (U, I)
         if torch.compiler.is_compiling():
+            question, image = question @ self.question_keys.T, image @ self.image_keys.T  # (V, M), (U, I)
             return self.nearest(rows_of(question, question_index), rows_of(image, image_index), exclude)
         count = len(question if question_index is None else question_index)
         pieces = [
             self.nearest(
-                rows_of(question, question_index, rows),
-                rows_of(image, image_index, rows),
+                products(question, self.question_keys, question_index, rows),
+                products(image, self.image_keys, image_index, rows),
                 None if exclude is None else exclude[rows],
             )
             for rows in torch.arange(count, device=question.device).split(max(1, SCORES // len(self)))
@@ -268,11 +267,15 @@ class Memory(nn.Module):
         return self
 
 
-def rows_of(scores, index, rows=None):
-    """The rows (B, M) of `scores` (V, M) that an index (B,) names, or those of them that `rows` chooses."""
-    if rows is not None:
-        index = rows if index is None else index[rows]
-    return scores if index is None else scores.index_select(0, index)
+def rows_of(vectors, index):
+    """The rows of `vectors` (V, K) that an index (B,) names."""
+    return vectors if index is None else vectors.index_select(0, index)
+
+
+def products(vectors, keys, index, rows):
+    """(B, M) products of vectors (V, K) with all keys (M, K) for some rows of an index, each different one once."""
+    different, places = (rows if index is None else index[rows]).unique(return_inverse=True)
+    return (vectors[different] @ keys.T).index_select(0, places)
 
 
 def mix(parameters, logits, found, new_answers=0):
