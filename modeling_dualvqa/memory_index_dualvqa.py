@@ -15,8 +15,8 @@ POINTS_OF_A_LIST, ROUNDS = 40, 5  # of k-means, which finds the centroids
 AT_A_TIME = 2**16  # examples that are read into the index
 
 WITHOUT = (
-    "each question is compared with all {count:,} examples of the memory, which takes about {ms:.0f} ms on one core; "
-    "the package faiss-cpu finds those that are most like it in a tenth of that: pip install 'dualvqa[memory]'"
+    "each question is compared with all {count:,} examples of the memory, which takes up to {ms:.0f} ms on one core; "
+    "the package faiss-cpu finds those that are most like it in a fraction of that: pip install 'dualvqa[memory]'"
 )
 
 
@@ -27,7 +27,7 @@ def faiss_for(memory):
     try:
         import faiss
     except ImportError:
-        logger.warning_once(WITHOUT.format(count=len(memory), ms=len(memory) / 10_000))
+        logger.warning_once(WITHOUT.format(count=len(memory), ms=len(memory) / 4000))
         return None
     return faiss
 

@@ -186,9 +186,9 @@ def check_memory(memory):
         )
     if len(memory) > INDEXED:
         logger.warning(
-            "an exported model compares each question with all %s examples of its memory: about %.0f ms on one core",
+            "an exported model compares each question with all %s examples of its memory: up to %.0f ms on one core",
             f"{len(memory):,}",
-            len(memory) / 10_000,
+            len(memory) / 4000,
         )
 
 
