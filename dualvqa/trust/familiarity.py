@@ -13,6 +13,7 @@ FALSE_ALARMS = 0.01
 MOST_KEYS, KEY_WIDTH = 512, 64
 # Chosen on made kinds of foreign inputs that a fit was not shown; see docs/results/unfamiliar.md.
 RIDGE = {"image": 0.03, "question": 0.5}  # of the mean variance of a state's numbers, added to the covariance
+BOTH = {"image": False, "question": True}  # whether that of a foreign kind counts; 16 pictures are too few for one
 SHARED_WEIGHT = 0.8  # of the scores that no foreign direction gives
 FOLDS = 5
 FEWEST = 2  # different states
@@ -25,7 +26,7 @@ def fit_tower(tower, states, foreign):
     """A [`TowerFamiliarity`] of training states; its scores have no common scale yet, see `standardise`.
 
     A foreign direction is that of Fisher's discriminant, (S + ridge)^-1 (mean of the kind - mean of training), with S
-    the mean of both covariances, in standard deviations of the training states.
+    the covariance of training, of questions the mean of both, in standard deviations of the training states.
 
     Args:
         tower: "image" or "question", for the ridge.
@@ -49,10 +50,11 @@ def fit_tower(tower, states, foreign):
         raise ValueError(f"all {count} training states are the same: the tower doesn't distinguish its inputs")
     ridge = RIDGE[tower] * variance * torch.eye(width, dtype=torch.double)
     own = covariance(states)
-    directions = [
-        torch.linalg.solve((own + covariance(kind.double())) / 2 + ridge, kind.double().mean(dim=0) - mean)
-        for kind in foreign
-    ]
+    directions = []
+    for kind in foreign:
+        kind = kind.double()
+        within = (own + covariance(kind)) / 2 if BOTH[tower] else own
+        directions.append(torch.linalg.solve(within + ridge, kind.mean(dim=0) - mean))
     directions = torch.stack(directions, dim=1)  # (C, J)
     directions = directions / (centred @ directions).std(dim=0).clamp(min=1e-9)
     kept = centred[torch.linspace(0, count - 1, min(count, MOST_KEYS)).long()]
