@@ -48,7 +48,8 @@ Written by
 {about}
 Each image, with all its questions, is in one of {folds} folds, and a model answers questions about a fold that it
 wasn't trained on; nothing is chosen by that fold, the last state of training is scored. Seeds {seeds}, of which each
-has {rounds} of the folds, with {scored} questions. Accuracies in % are those of all these questions together, mean ±
+has {rounds} of the folds, with {scored} questions; the folds are cut alike for all seeds (`--split_seed`), so ± leaves
+out what another cut would change. Accuracies in % are those of all these questions together, mean ±
 standard deviation over the seeds, routed (the model chooses the head; *router*: how often the right one). *Difference*
 is the arm's accuracy less that of the first line, of the same seeds and folds; it is *significant* where the 95 %
 interval of its mean (Student's t over the seeds) leaves zero out. *Processor* is the processor time of one training,
