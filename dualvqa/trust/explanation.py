@@ -109,6 +109,9 @@ def faster(pipe):
         return pipe
     other, model = copy.copy(pipe), copy.copy(pipe.model)
     model._modules = {**model._modules, "vision_encoder": folded(tower)}
+    # The pipeline looks at all of them with every batch, whether they have changed, and finding them takes its time.
+    own = list(model.parameters()), list(model.buffers())
+    model.parameters, model.buffers = (lambda *_, tensors=tensors: iter(tensors) for tensors in own)
     other.model = model
     return other
 

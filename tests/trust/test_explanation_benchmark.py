@@ -91,7 +91,7 @@ def test_models_are_compared_on_the_questions_that_all_were_asked(script):
     }
     lines = [line.strip("| ") for line in script("explanation").model_table(found, ["a", "b"]).splitlines()]
     assert lines[0] == "gain of | a | b | mean | less than occlusion"
-    assert lines[2] == "occlusion | +0.500 | +0.500 | +0.500 ± 0.000 |"  # the third question was asked of one alone
+    assert lines[2] == "occlusion | +0.500 | +0.500 | +0.500 ± 0.000"  # the third question was asked of one alone
     assert lines[3] == "random | +0.000 | +0.000 | +0.000 ± 0.000 | 2"
 
 
@@ -138,6 +138,20 @@ def test_the_page_has_the_figures_of_its_rows_and_a_plot(saved, script, monkeypa
     ]
     (found,) = [line for line in lines if line[:2] == ["model", "combined"]]
     assert found[2] == "8" and found[7] == f"{np.mean(gains):+.3f} ± {np.std(np.mean(gains, axis=1)):.3f}"
+    (words,) = [line for line in lines if line[:2] == ["model", "some left out"]]
+    told = [row["word curves"]["some left out"] for of_seed in rows for row in of_seed]
+    areas = [[np.trapezoid(c[name], dx=1 / (len(c[name]) - 1)) for c in told] for name in ("deletion", "insertion")]
+    assert words[3:5] == [f"{np.mean(area):.3f}" for area in areas] and words[5].startswith(
+        f"{np.mean(areas[1]) - np.mean(areas[0]):+.3f} ±"
+    )
+    (kinds,) = [line for line in lines if line[0] == "Grad-CAM" and len(line) == 6]
+    answered = {name: [] for name in ("yes", "no", "open-ended")}
+    for row in rows[0] + rows[1]:
+        curves = [
+            np.trapezoid(c["insertion"]) - np.trapezoid(c["deletion"]) for c in row["curves"]["Grad-CAM"].values()
+        ]
+        answered[row["answer"] if row["type"] == "binary" else "open-ended"].append(np.mean(curves) / 10)
+    assert kinds[1:4] == [f"{np.mean(gains):+.3f}" if gains else "" for gains in answered.values()]
     (shape,) = [line for line in lines if line[0] == "combined" and len(line) == 9]
     assert shape[2] == f"{100 * np.mean([row['shape']['occlusion']['points'] for seed in rows for row in seed]):.1f}"
     (ranks,) = [line for line in lines if line[0] == "everything random"]
