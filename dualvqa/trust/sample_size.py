@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.stats import norm
 
-from .abstention import HELD_BACK, STEPS, design_effect, intraclass_correlation
+from .abstention import SEARCH, STEPS, design_effect, intraclass_correlation
 
 MOST = 50  # times the images that were seen: further nothing is told from them
 
@@ -27,7 +27,7 @@ def images_for_threshold(scores, correct, images, max_risk, confidence=0.95):
     scores, wrong = np.asarray(scores, float)[order], (np.asarray(correct, float)[order] < 1).astype(float)
     _, images = np.unique(np.asarray(images)[order], return_inverse=True)
     count, groups = len(scores), len(set(images))
-    spread = norm.ppf(1 - (1 - HELD_BACK) * (1 - confidence))
+    spread = norm.ppf(1 - SEARCH * (1 - confidence))
     correlation, needed = intraclass_correlation(wrong, images) if count else 0.0, []
     for place in {max(1, count * step // STEPS) - 1 for step in range(1, STEPS + 1)} if count else ():
         number = int((scores >= scores[place]).sum())

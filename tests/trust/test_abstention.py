@@ -115,6 +115,19 @@ def test_the_lowest_score_that_is_kept_is_the_threshold_and_equal_ones_are_answe
     assert selective(scores, correct, 0.9) == (0.75, 0.0) and selective(scores, correct, 0.95) == (0.0, None)
 
 
+def test_a_model_that_is_hardly_ever_wrong_needs_no_threshold_though_its_errors_be_the_most_confident():
+    images = np.arange(5000) // 10
+    correct = np.ones(5000)
+    correct[::400] = 0  # about 13 images
+    scores = np.linspace(0.5, 1, 5000)
+    scores[correct == 0] = 1.1
+    found = choose_threshold(scores, correct, images, max_risk=0.01)
+    assert found["coverage"] == 1 and found["risk"] == 13 / 5000 < found["bound"] <= 0.01
+    effect = design_effect(1 - correct, images, intraclass_correlation(1 - correct, images))
+    assert found["bound"] == prediction_bound(13, 5000, 1 - 0.05 * 0.05, effect)
+    assert prediction_bound(13, 1250, 0.975) > 0.01  # a search from the most confident answers on would end at once
+
+
 def test_half_right_counts_as_wrong():
     with pytest.raises(NoThresholdError):
         choose_threshold(np.linspace(0, 1, 400), np.full(400, 0.5), np.arange(400), max_risk=0.3)
