@@ -99,8 +99,9 @@ async def from_form(body, headers, max_questions):
     if twice:
         raise HTTPException(422, f"expected {twice[0]} once, found it {len(form.getlist(twice[0]))} times")
     image, questions = form.get("image"), form.getlist("question")
-    if not all(isinstance(question, str) for question in questions):
-        raise HTTPException(422, "expected question as a text, found a file")
+    file = next((name for name, value in form.multi_items() if name != "image" and not isinstance(value, str)), None)
+    if file:
+        raise HTTPException(422, f"expected {file} as a text, found a file")
     if isinstance(image, str) and (not image.isascii() or "\0" in image):  # neither base64 nor a URL
         raise HTTPException(
             422, "expected image as a file, or as base64 text; found a text field of other letters (curl: image=@a.png)"

@@ -69,7 +69,7 @@ class MemoryIndex:
             settings: of the memory.
         """
         vectors = torch.cat([questions, settings["image_weight"] / IMAGE_SHARE * images], dim=1)
-        _, found = self.index.search(vectors.numpy(), 2 * settings["neighbours"])
+        _, found = self.index.search(vectors.detach().numpy(), 2 * settings["neighbours"])
         first = torch.arange(min(settings["neighbours"], len(self.by_image)))  # where the lists have too few
         for numbers, own in zip(torch.from_numpy(found), same):
             starts = torch.where(own > 0, self.ends[own - 1], 0).tolist()

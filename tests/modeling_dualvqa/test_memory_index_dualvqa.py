@@ -56,6 +56,15 @@ def test_the_index_finds_nearly_all_that_the_whole_comparison_finds_with_the_sam
         torch.testing.assert_close(one, other)
 
 
+def test_the_index_is_asked_outside_of_no_grad_too(memory, faiss):
+    questions, images = memory.asked
+    asked = questions.clone().requires_grad_(), images, torch.arange(60) % 10
+    found = memory.search(*asked)
+    found.question.sum().backward()
+    assert memory.index is not None and asked[0].grad.abs().sum() > 0
+    assert torch.equal(found.indices, memory.search(*(part.detach() for part in asked)).indices)
+
+
 def test_all_examples_about_the_same_image_are_compared(memory, faiss):
     memory.settings |= {"same_image_weight": 9.0, "neighbours": 60}  # so that they come first
     found = memory.search(torch.randn(10, 16), memory.asked[1])
