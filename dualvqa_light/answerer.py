@@ -5,6 +5,7 @@ from .promises_dualvqa import groups_of_column
 from .steps import Steps
 
 ERRORS = ("column", "raise")
+GAPS = ("None", "nan", "NaN", "<NA>", "NaT")  # how pandas' and other empty cells read, which are no texts
 
 
 class Answerer:
@@ -22,10 +23,13 @@ class Answerer:
         folder: what `dualvqa export` wrote; or a pipeline, light or not, that is there already.
         keep: columns of the batch that are given back beside the answers, for runners that don't keep them.
         batch_size: how many images are encoded together.
-        options: of every call: `top_k`, `question_type`, `abstain`, `truncation`, `timeout`.
+        options: of every call: `top_k`, `coverage`, `group`, `question_type`, `abstain`, `truncation`, `timeout`.
         pipeline: arguments of [`LightPipeline`], such as `threads` or `image_sources`.
         errors: "column" gives a row that can't be answered its message in the column `error`, and the other rows their
             answers; "raise" raises it.
+
+    Attributes:
+        columns: those of the answers, name -> kind: `COLUMNS`, and `coverage` where the options ask for one.
 
     Raises:
         ValueError: no such folder, or an argument of another range.
@@ -52,6 +56,8 @@ class Answerer:
             raise ValueError(f"batch_size must be a whole number from 1, found {batch_size!r}")
         self.pipe = folder if callable(folder) else self.open(folder, **(pipeline or {}))
         self.keep, self.batch_size, self.options, self.errors = tuple(keep), batch_size, dict(options or {}), errors
+        promised = {} if self.options.get("coverage") is None else {"coverage": "float64"}
+        self.columns = {**self.COLUMNS, **promised}
 
     def open(self, folder, **pipeline):
         """The pipeline of a folder."""
@@ -62,14 +68,16 @@ class Answerer:
         Args:
             batch: a dict of lists or arrays with `image` and `question`, row by row; what an image may be, see
                 [`LightPipeline`]. Where the model's promises were made by a column, such as `organ`, the column of that
-                name has each row's group, or one named `group`; without any it is the `group` of the options.
+                name has each row's group, or one named `group`: where a cell is empty (None or NaN) that row has no
+                promise. The `group` of the options is that of all rows where the batch has neither column.
 
         Returns:
-            A dict of lists, the columns always the same, `COLUMNS`: `answer` (None where it was withheld), `score`,
+            A dict of lists, the columns always the same, `columns`: `answer` (None where it was withheld), `score`,
             `question_type`, `best_guess`; `unfamiliar`, whether anything is, and `unfamiliar_image` and
-            `unfamiliar_question`, what, None where that isn't known; `answers` and `scores`, the best `top_k` of each;
-            `error`, None but for rows that can't be answered, whose other columns are None, False or empty; and those
-            to `keep`.
+            `unfamiliar_question`, what, None where that isn't known; `answers` and `scores`, the best `top_k` of each
+            or the set of a `coverage`; `error`, None but for rows that can't be answered, whose other columns are None,
+            False or empty; where the options ask for a `coverage` a column of that name, None in rows without a
+            promise, which have the best answer alone; and those to `keep`.
 
         Raises:
             ValueError: a column is missing, they differ in length, or with errors="raise" a row can't be answered.
@@ -80,14 +88,16 @@ class Answerer:
         images, questions = list(batch["image"]), [as_text(question) for question in batch["question"]]
         if len(images) != len(questions):
             raise ValueError(f"expected as many images as questions, found {len(images)} and {len(questions)}")
-        groups = self.groups(batch, len(images))
+        groups, options = self.groups(batch, len(images)), self.options
+        if groups is not None:  # a row without one has none, not that of the options
+            options = {name: value for name, value in options.items() if name != "group"}
         rows = [
             {"image": image, "question": question, **({} if group is None else {"group": group})}
-            for image, question, group in zip(images, questions, groups)
+            for image, question, group in zip(images, questions, groups or [None] * len(images))
         ]
         steps, found = Steps(self.pipe), []
         for start in range(0, len(rows), self.batch_size):
-            found += steps.answer_rows(rows[start : start + self.batch_size], self.options)
+            found += steps.answer_rows(rows[start : start + self.batch_size], options)
         if self.errors == "raise":
             for error in found:
                 if isinstance(error, ValueError):
@@ -95,18 +105,25 @@ class Answerer:
         cells = [bad(best) if isinstance(best, ValueError) else good(best) for best in found]
         return {
             **{name: batch[name] for name in self.keep},
-            **{name: [row[name] for row in cells] for name in self.COLUMNS},
+            **{name: [row[name] for row in cells] for name in self.columns},
         }
 
     def groups(self, batch, count):
-        """The group of each row of a batch, None where it says none."""
+        """The group of each row of a batch, None in rows whose cell is empty; None where no column says them."""
         decoder = getattr(self.pipe, "decoder", None) or getattr(self.pipe, "processor", None)
         column, _ = groups_of_column(getattr(decoder, "calibration", None) or {})
         name = next((name for name in (column, "group") if column is not None and name in batch), None)
-        groups = [None] * count if name is None else list(batch[name])
+        if name is None:
+            return None
+        groups = [None if is_gap(group) else group for group in batch[name]]
         if len(groups) != count:
-            raise ValueError(f"expected a {name} for each of {count} images, found {len(groups)}")
+            raise ValueError(f"expected one value of {name} for each of {count} images, found {len(groups)}")
         return groups
+
+
+def is_gap(cell):
+    """Whether a cell of a table is empty."""
+    return not isinstance(cell, str) and str(cell) in GAPS
 
 
 def good(best):
@@ -122,13 +139,14 @@ def good(best):
         **{f"unfamiliar_{name}": False if foreign is None else foreign[name] for name in ("image", "question")},
         "answers": guesses,
         "scores": [item["score"] for item in best],
+        "coverage": best[0].get("coverage"),
         "error": None,
     }
 
 
 def bad(error):
     """The columns of a row that can't be answered."""
-    nothing = dict.fromkeys(("answer", "score", "question_type", "best_guess"))
+    nothing = dict.fromkeys(("answer", "score", "question_type", "best_guess", "coverage"))
     foreign = dict.fromkeys(("unfamiliar", "unfamiliar_image", "unfamiliar_question"), False)
     return {**nothing, **foreign, "answers": [], "scores": [], "error": str(error)}
 

@@ -10,16 +10,15 @@ from datasets import Features, List, Value, load_dataset
 
 from dualvqa_light import Answerer
 
-# Said beforehand: a first batch in which nothing goes wrong has no `error` to tell the kind of that column from.
-KINDS = {
-    name: List(Value(kind[0])) if isinstance(kind, list) else Value(kind) for name, kind in Answerer.COLUMNS.items()
-}
-
 
 def answered(rows, folder, batch_size=256):
     """A data set -> the same with the columns of [`Answerer`]."""
     answer = Answerer(folder, options={"top_k": 3})
-    return rows.map(answer, batched=True, batch_size=batch_size, features=Features({**rows.features, **KINDS}))
+    # Said beforehand: a first batch in which nothing goes wrong has no `error` to tell the kind of that column from.
+    kinds = {
+        name: List(Value(kind[0])) if isinstance(kind, list) else Value(kind) for name, kind in answer.columns.items()
+    }
+    return rows.map(answer, batched=True, batch_size=batch_size, features=Features({**rows.features, **kinds}))
 
 
 if __name__ == "__main__":

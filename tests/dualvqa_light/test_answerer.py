@@ -8,11 +8,13 @@ from types import SimpleNamespace
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import COLOR, RED, ROOT
 from PIL import Image
 
 from dualvqa_light import Answerer
+from dualvqa_light.promises_dualvqa import Promises
 
 COLUMNS = set(Answerer.COLUMNS)
 
@@ -42,6 +44,25 @@ class Fixed:
         return [
             [sure, {**sure, "answer": "nein", "score": 0.1}] if row["question"] == RED else [unsure] for row in rows
         ]
+
+
+class Promising(Fixed):
+    """A pipeline that promises what a calibration by organ does, of the same two answers to each row."""
+
+    def __init__(self):
+        super().__init__()
+        sets = {"by": "organ", "groups": {"HEAD": {"levels": {"0.6": 0.3}}}}
+        calibration = {"abstention": {"by": "organ", "groups": {"HEAD": {"threshold": 0.5}}}, "sets": sets}
+        self.decoder = SimpleNamespace(calibration=calibration)
+
+    def answer(self, rows, options):
+        items, found = [{"answer": name, "question_type": "open_ended"} for name in ("red", "blue")], []
+        items = [{**item, "score": score} for item, score in zip(items, (0.6, 0.4))]
+        for row in rows:
+            group = options.group if row.get("group") is None else row["group"]
+            promises = Promises(self.decoder.calibration, coverage=options.coverage, group=group)
+            found.append(promises.applied(items, [0.6, 0.4], "open_ended", promises.group))
+        return found
 
 
 def example(name):
@@ -81,8 +102,29 @@ def test_each_row_has_the_group_that_its_column_says(column):
     pipe.decoder = SimpleNamespace(calibration={"abstention": organs})
     Answerer(pipe)(batch)
     assert [row.get("group") for row in pipe.rows] == [None] * 3 + ["HEAD", None, 1]
-    with pytest.raises(ValueError, match=f"expected a {column} for each of 3 images, found 1"):
+    with pytest.raises(ValueError, match=f"expected one value of {column} for each of 3 images, found 1"):
         Answerer(pipe)({**batch, column: ["HEAD"]})
+
+
+def test_an_empty_cell_of_the_groups_column_is_no_promise_and_the_options_group_is_of_batches_without_it():
+    pipe = Promising()
+    answer = Answerer(pipe, options={"group": "HEAD"})
+    batch = {"image": list("abcdef"), "question": 6 * [COLOR]}
+    cells = ["HEAD", None, float("nan"), np.float32("nan"), pd.NA, "ABD"]
+    for column in (cells, pd.Series(cells), np.array(cells, object)):
+        found = answer({**batch, "organ": column})
+        assert found["answer"] == ["red", *5 * [None]] and found["error"][:5] == [None] * 5
+        assert "found 'ABD'" in found["error"][5]
+    assert answer(batch)["answer"] == ["red"] * 6
+
+
+def test_the_column_coverage_tells_a_promised_set_from_a_row_without_a_promise():
+    answer = Answerer(Promising(), options={"coverage": 0.6})
+    batch = {"image": list("abc"), "question": [COLOR, COLOR, ""], "organ": ["HEAD", None, "HEAD"]}
+    found = answer(batch)
+    assert found["coverage"] == [0.6, None, None] and found["answers"] == [["red", "blue"], ["red"], []]
+    assert set(found) == set(answer.columns) == COLUMNS | {"coverage"}
+    assert "coverage" not in Answerer(Promising())(batch)
 
 
 def test_arrays_of_images_and_of_texts_are_columns_too():
