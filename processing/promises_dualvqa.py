@@ -26,7 +26,7 @@ class Promises:
 
     Raises:
         ValueError: there is no threshold, or no set of this coverage; the message says the largest that there is. Or a
-            group that nothing is known of.
+            group that nothing is known of, or any where no promise was made by group.
     """
 
     def __init__(self, calibration, abstain=None, coverage=None, group=None):
@@ -50,10 +50,16 @@ class Promises:
         """A group as the promises name it.
 
         Raises:
-            ValueError: they don't.
+            ValueError: they don't, or none was made by group.
         """
-        if group is None or self.column is None:
-            return group
+        if group is None:
+            return None
+        if self.column is None:
+            raise ValueError(
+                f"this model has no promises by group, found group={group!r:.100}: leave group out, or make such "
+                f"promises with dualvqa calibrate FOLDER --promise_by COLUMN --validation_file FILE, and export an "
+                f"exported model again"
+            )
         if str(group) not in self.known:
             raise ValueError(
                 f"expected as group a value of {self.column}, by which this model's promises were made: "

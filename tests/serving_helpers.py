@@ -11,6 +11,7 @@ from dualvqa_light.image_loading_dualvqa import load_image
 from dualvqa_light.image_sources_dualvqa import ImageSources
 from dualvqa_light.pipeline import Options
 from processing.processor_checks_dualvqa import check_question
+from processing.promises_dualvqa import Promises
 
 
 def picture(color="red", size=(30, 20), mode="RGB"):
@@ -46,8 +47,7 @@ class Echo:
         self.batches.append(len(items))
         if options.evidence is not None:
             check_evidence(None, options.evidence)
-        if options.abstain:
-            raise ValueError("abstain=True needs a threshold")
+        Promises(None, options.abstain, options.coverage, options.group)
         if any("crash" in questions for _, questions, _ in items):
             raise KeyError("crash")
         found = []

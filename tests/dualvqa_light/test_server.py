@@ -124,6 +124,7 @@ def test_what_is_no_json_is_400(client, content):
         ({**ROW, "parameters": {"question_type": []}}, "expected question_type to be binary or open_ended"),
         ({**ROW, "parameters": {"abstain": "yes"}}, "expected abstain to be true or false, found the text 'yes'"),
         ({**ROW, "parameters": {"abstain": True}}, "needs a threshold"),
+        ({**ROW, "parameters": {"group": "HEAD"}}, "no promises by group, found group='HEAD'"),
         ({**ROW, "parameters": {"evidence": 0}}, "expected evidence to be a whole number from 1 to 30, found 0"),
         ({**ROW, "parameters": {"evidence": 31}}, "expected evidence to be a whole number from 1 to 30, found 31"),
         ({**ROW, "parameters": {"evidence": 2}}, "this folder has none: export a model with a memory and its texts"),

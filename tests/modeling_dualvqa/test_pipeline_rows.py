@@ -232,3 +232,8 @@ def test_each_row_may_have_a_group_of_its_own(tiny_model, processor):
         pipe([{**row, "group": ["HEAD", "CHEST"]}])
     with pytest.raises(ValueError, match="were made: CHEST, HEAD; found 'head'"):
         pipe(image, RED, group="head")
+    processor.calibration = None
+    for asked in ((row, {"group": "HEAD"}), ([{**row, "group": "HEAD"}], {})):
+        with pytest.raises(ValueError, match="this model has no promises by group, found group='HEAD'"):
+            pipe(asked[0], **asked[1])
+    assert pipe(row, group=None) == pipe([{**row, "group": None}])[0]

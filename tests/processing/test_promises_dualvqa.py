@@ -89,7 +89,14 @@ def test_a_group_that_is_not_known_is_refused_with_those_that_are(answers):
                 answers(promises, group=wrong)
     with pytest.raises(ValueError, match="one for all questions, or a list of 3; found 2"):
         answers({"abstention": ORGANS}, group=["HEAD", "HEAD"])
-    assert answers({"abstention": BY_HEAD}, group="HEAD") == answers({"abstention": BY_HEAD})
+
+
+@pytest.mark.parametrize("calibration", [None, {"abstention": BY_HEAD}, {"sets": SETS}])
+def test_a_group_is_refused_where_no_promise_was_made_by_group(answers, calibration):
+    for group in ("HEAD", ["HEAD", None, None], ""):
+        with pytest.raises(ValueError, match="no promises by group, found group='.*leave group out, or .*--promise_by"):
+            answers(calibration, group=group)
+    assert answers(calibration, group=[None] * 3) == answers(calibration, group=None) == answers(calibration)
 
 
 def test_that_a_group_is_needed_is_told_once(answers, caplog, request):
