@@ -58,6 +58,13 @@ class Answerer:
         self.keep, self.batch_size, self.options, self.errors = tuple(keep), batch_size, dict(options or {}), errors
         promised = {} if self.options.get("coverage") is None else {"coverage": "float64"}
         self.columns = {**self.COLUMNS, **promised}
+        taken = sorted(set(self.keep) & self.columns.keys())
+        if taken:
+            raise ValueError(f"keep has {taken[0]!r}, which is a column of the answers; rename it in the batch")
+        if self.options.get("evidence") is not None:
+            raise ValueError(
+                "options has evidence, for which there is no column; pipe(..., evidence=3) gives it"
+            )
 
     def open(self, folder, **pipeline):
         """The pipeline of a folder."""
@@ -74,9 +81,9 @@ class Answerer:
         Returns:
             A dict of lists, the columns always the same, `columns`: `answer` (None where it was withheld), `score`,
             `question_type`, `best_guess`; `unfamiliar`, whether anything is, and `unfamiliar_image` and
-            `unfamiliar_question`, what, None where that isn't known; `answers` and `scores`, the best `top_k` of each
-            or the set of a `coverage`; `error`, None but for rows that can't be answered, whose other columns are None,
-            False or empty; where the options ask for a `coverage` a column of that name, None in rows without a
+            `unfamiliar_question`, what, None where that isn't judged; `answers` and `scores`, the best `top_k` of each
+            or the set of a `coverage`; `error`, None but for rows that can't be answered, whose other columns are None
+            or empty; where the options ask for a `coverage` a column of that name, None in rows without a
             promise, which have the best answer alone; and those to `keep`.
 
         Raises:
@@ -102,16 +109,21 @@ class Answerer:
             for error in found:
                 if isinstance(error, ValueError):
                     raise error
-        cells = [bad(best) if isinstance(best, ValueError) else good(best) for best in found]
+        limits = self.calibration().get("familiarity") or {}
+        cells = [bad(best) if isinstance(best, ValueError) else good(best, limits) for best in found]
         return {
             **{name: batch[name] for name in self.keep},
             **{name: [row[name] for row in cells] for name in self.columns},
         }
 
+    def calibration(self):
+        """What the model's scores and limits were fitted to; empty where they weren't."""
+        decoder = getattr(self.pipe, "decoder", None) or getattr(self.pipe, "processor", None)
+        return getattr(decoder, "calibration", None) or {}
+
     def groups(self, batch, count):
         """The group of each row of a batch, None in rows whose cell is empty; None where no column says them."""
-        decoder = getattr(self.pipe, "decoder", None) or getattr(self.pipe, "processor", None)
-        column, _ = groups_of_column(getattr(decoder, "calibration", None) or {})
+        column, _ = groups_of_column(self.calibration())
         name = next((name for name in (column, "group") if column is not None and name in batch), None)
         if name is None:
             return None
@@ -126,17 +138,18 @@ def is_gap(cell):
     return not isinstance(cell, str) and str(cell) in GAPS
 
 
-def good(best):
-    """The columns of a question from its answers, best first."""
+def good(best, limits):
+    """The columns of a question from its answers, best first, and the limits of what is familiar."""
     guesses = [item.get("best_guess", item["answer"]) for item in best]
+    familiar = {name: False if name in limits else None for name in ("image", "question")}
     foreign = best[0].get("unfamiliar")
     return {
         "answer": best[0]["answer"],
         "score": best[0]["score"],
         "question_type": best[0]["question_type"],
         "best_guess": guesses[0],
-        "unfamiliar": foreign is not None,
-        **{f"unfamiliar_{name}": False if foreign is None else foreign[name] for name in ("image", "question")},
+        "unfamiliar": foreign is not None if limits else None,
+        **{f"unfamiliar_{name}": value for name, value in (foreign or familiar).items()},
         "answers": guesses,
         "scores": [item["score"] for item in best],
         "coverage": best[0].get("coverage"),
@@ -146,9 +159,9 @@ def good(best):
 
 def bad(error):
     """The columns of a row that can't be answered."""
-    nothing = dict.fromkeys(("answer", "score", "question_type", "best_guess", "coverage"))
-    foreign = dict.fromkeys(("unfamiliar", "unfamiliar_image", "unfamiliar_question"), False)
-    return {**nothing, **foreign, "answers": [], "scores": [], "error": str(error)}
+    foreign = ("unfamiliar", "unfamiliar_image", "unfamiliar_question")
+    nothing = dict.fromkeys(("answer", "score", "question_type", "best_guess", "coverage", *foreign))
+    return {**nothing, "answers": [], "scores": [], "error": str(error)}
 
 
 def as_text(question):

@@ -24,6 +24,7 @@ class Fixed:
 
     def __init__(self):
         self.rows, self.batches = [], []
+        self.decoder = SimpleNamespace(calibration={"familiarity": {"question": 1.0}})
 
     def __call__(self):
         """A pipeline can be called."""
@@ -83,7 +84,7 @@ def test_columns_in_and_always_the_same_columns_out():
         "question_type": ["binary", "open_ended"],
         "best_guess": ["ja", "red"],
         "unfamiliar": [False, True],
-        "unfamiliar_image": [False, None],
+        "unfamiliar_image": [None, None],  # no limit for it
         "unfamiliar_question": [False, True],
         "answers": [["ja", "nein"], ["red"]],
         "scores": [[0.9, 0.1], [0.2]],
@@ -145,6 +146,24 @@ def test_missing_columns_and_columns_of_unlike_length_are_named():
         answer({"image": ["a"], "question": [RED, RED], "id": [1, 2]})
 
 
+@pytest.mark.parametrize("calibration", [None, {}, {"familiarity": None}])
+def test_what_is_not_judged_is_neither_familiar_nor_not(calibration):
+    pipe = Fixed()
+    pipe.decoder.calibration = calibration
+    found = Answerer(pipe)({"image": ["a"], "question": [RED]})
+    assert found["unfamiliar"] == found["unfamiliar_image"] == found["unfamiliar_question"] == [None]
+
+
+def test_what_has_no_column_and_columns_of_the_answers_names_are_refused():
+    with pytest.raises(ValueError, match="evidence, for which there is no column"):
+        Answerer(Fixed(), options={"evidence": 2})
+    with pytest.raises(ValueError, match="keep has 'score', which is a column of the answers"):
+        Answerer(Fixed(), keep=["id", "score"])
+    Answerer(Fixed(), keep=["coverage"])
+    with pytest.raises(ValueError, match="'coverage'"):
+        Answerer(Fixed(), keep=["coverage"], options={"coverage": 0.6})
+
+
 def test_a_row_that_cannot_be_answered_fails_alone():
     pipe = Fixed()
     batch = {"image": list("abcd"), "question": [RED, "", "nan?", COLOR]}
@@ -152,7 +171,7 @@ def test_a_row_that_cannot_be_answered_fails_alone():
     assert set(found) == COLUMNS and pipe.batches == [(2, 1), (1, 1), (1, 1), (1, 1)]
     assert found["answer"] == ["ja", None, None, None] and found["best_guess"] == ["ja", None, None, "red"]
     assert found["error"] == [None, "expected a question", "logits that aren't finite", None]
-    assert found["answers"][1] == found["scores"][1] == [] and found["unfamiliar"] == [False, False, False, True]
+    assert found["answers"][1] == found["scores"][1] == [] and found["unfamiliar"] == [False, None, None, True]
     with pytest.raises(ValueError, match="^expected a question$"):
         Answerer(pipe, errors="raise")(batch)
 
