@@ -62,9 +62,7 @@ class Answerer:
         if taken:
             raise ValueError(f"keep has {taken[0]!r}, which is a column of the answers; rename it in the batch")
         if self.options.get("evidence") is not None:
-            raise ValueError(
-                "options has evidence, for which there is no column; pipe(..., evidence=3) gives it"
-            )
+            raise ValueError("options has evidence, for which there is no column; pipe(..., evidence=3) gives it")
 
     def open(self, folder, **pipeline):
         """The pipeline of a folder."""
