@@ -41,10 +41,10 @@ class Promises:
             )
         if abstain is False or (abstain is None and coverage is not None):
             self.abstention = None
-        if coverage is not None:
-            self.check_coverage()
         self.column, self.known = groups_of_column(calibration)
         self.group = list(map(self.named, group)) if isinstance(group, (list, tuple)) else self.named(group)
+        if coverage is not None:
+            self.check_coverage()
 
     def named(self, group):
         """A group as the promises name it.
@@ -95,11 +95,19 @@ class Promises:
             )
         groups = self.sets["groups"] if "by" in self.sets else {"all": self.sets}
         if all(lowest_of(one, self.coverage) is None for one in groups.values()):
-            most = max((max(map(float, one["levels"]), default=0.0) for one in groups.values() if one), default=0.0)
             raise ValueError(
-                f"a coverage of {self.coverage:g} can't be promised: the largest is {most:g}. Right answers that the "
-                f"model doesn't know are in no set; more calibration images and a larger vocabulary help"
+                f"a coverage of {self.coverage:g} can't be promised: the largest is {self.largest(groups)}. Right "
+                f"answers that the model doesn't know are in no set; more calibration images and a larger vocabulary "
+                f"help"
             )
+
+    def largest(self, groups):
+        """The largest coverage of the groups that were asked for and of all, in words."""
+        most = {name: max(map(float, (one or {}).get("levels") or ()), default=0.0) for name, one in groups.items()}
+        asked = set(self.group if isinstance(self.group, list) else [self.group])
+        own = [f"{most[name]:g} for {name:.60}" for name in sorted(most) if name in asked][:SHOWN]
+        of_all = f"{max(most.values(), default=0.0):g}"
+        return f"{', '.join(own)}, and {of_all} for the best group" if own else of_all
 
     def of(self, promise, head, group):
         """What is promised to a question of this group that this head answers, None for nothing."""

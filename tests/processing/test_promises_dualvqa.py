@@ -61,6 +61,20 @@ def test_more_than_can_be_promised_is_refused_with_the_largest(answers):
         answers({"sets": SETS}, coverage=0.9, top_k=3)
 
 
+def test_more_than_can_be_promised_to_a_group_is_refused_with_its_own_largest(answers):
+    organs = {"HEAD": {"levels": {"0.5": 0.6, "0.62": 0.2}}, "CHEST": {"levels": {"0.71": 0.1}}, "ABD": None}
+    largest = {
+        "HEAD": "0.62 for HEAD, and 0.71 for the best group",
+        "ABD": "0 for ABD, and 0.71 for the best group",
+        None: "0.71",
+    }
+    for group, said in largest.items():
+        with pytest.raises(ValueError, match=f"of 0.9 can't be promised: the largest is {said}. Right"):
+            answers({"sets": {"by": "organ", "groups": organs}}, coverage=0.9, group=group)
+    with pytest.raises(ValueError, match="is 0.71 for CHEST, 0.62 for HEAD, and 0.71 for the best group. Right"):
+        answers({"sets": {"by": "organ", "groups": organs}}, coverage=0.9, group=["HEAD", None, "CHEST"])
+
+
 def test_a_head_without_a_threshold_stays_unanswered_and_the_other_has_its_own(answers):
     found = answers({"abstention": BY_HEAD})
     assert [items[0]["answer"] for items in found] == ["yes", None, None]
