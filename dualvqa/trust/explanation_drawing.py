@@ -102,7 +102,7 @@ def title_of(name, values, change=None):
         return f"{TITLES[name]}, 0 everywhere"
     height, width = values.shape
     size = f"maximum {values.max():.2g}" if change is None else f"log-odds change by up to {change:.2g}"
-    return f"{TITLES[name]}, {height} × {width}\n{size}"
+    return f"{TITLES[name]}, {height} × {width} places\n{size}"
 
 
 def remembered(example):

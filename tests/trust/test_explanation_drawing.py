@@ -44,8 +44,8 @@ def test_the_drawing_says_what_was_asked_and_answered_and_what_each_word_scored(
     said = " ".join(found).replace("\n", " ")
     assert "what $color$ is it?  →  red (87.5%)" in said
     assert "remembered: what? → mauve (one.png), 25% of the vote" in said
-    assert "hidden by a window, 3 × 2\nlog-odds change by up to 2.5" in found and "+0.012" in found
-    assert {"LayerCAM, 12 × 8\nmaximum 1", "attention of the question, 3 × 2\nmaximum 0.3"} <= set(found)
+    assert "hidden by a window, 3 × 2 places\nlog-odds change by up to 2.5" in found and "+0.012" in found
+    assert {"LayerCAM, 12 × 8 places\nmaximum 1", "attention of the question, 3 × 2 places\nmaximum 0.3"} <= set(found)
     assert "almost nothing" not in said
     assert found[found.index("$color$") + 1] == "-0.049"
     with Image.open(tmp_path / "explained.png") as drawn:
@@ -106,7 +106,7 @@ def test_where_the_image_hardly_matters_the_drawing_says_so_in_words_and_how_lit
     assert overlay.get_array().max() == pytest.approx(0.0041 / 0.05)  # and it is pale
     told = "hiding places of the image changes almost nothing: the answer's log-odds by at most 0.0041"
     assert any(told in text.replace("\n", " ") for text in found)
-    assert "hidden by a window, 3 × 2\nlog-odds change by up to 0.0041" in found
+    assert "hidden by a window, 3 × 2 places\nlog-odds change by up to 0.0041" in found
     assert replace(small, changes={"occlusion": 0.0041, "rise": 0.06}).hardly_matters() is None
     assert replace(small, changes={}).hardly_matters() is None
 
