@@ -11,6 +11,7 @@ from .folders import check_answering, check_folder, check_image
 TYPES = ("binary", "open_ended")
 # Of dualvqa.trust.explanation, which is not imported here.
 MAPS = ("occlusion", "occlusion_fine", "rise", "combined", "grad_cam", "layer_cam", "attention")
+SHOWN = 10  # answers of a set
 DRAWINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 
@@ -67,10 +68,19 @@ def ask(argv):
         if args.json:
             print(json.dumps({"question": question, "answers": answers}, ensure_ascii=False))
             continue
-        for place, answer in enumerate(answers):
-            print(f"{'' if place else question:<{width}}  {shown(answer)}")
-        if args.coverage is not None:
-            print(f"{'':<{width}}  {said_of_set(answers)}")
+        for place, line in enumerate(lines_of(answers, args.coverage is not None)):
+            print(f"{'' if place else question:<{width}}  {line}")
+
+
+def lines_of(answers, is_set=False):
+    """A question's answers as lines; of a large set the most probable ones."""
+    lines = [shown(answer, place) for place, answer in enumerate(answers)]
+    if not is_set:
+        return lines
+    if len(lines) > SHOWN:
+        more = f"and {len(lines) - SHOWN:,} more; --json prints all"
+        lines = [f"{len(lines):,} answers, the {SHOWN} most probable:", *lines[:SHOWN], more]
+    return [*lines, said_of_set(answers)]
 
 
 def said_of_set(answers):
@@ -78,21 +88,23 @@ def said_of_set(answers):
         return "(no promise: it is for what is like the data that it was made on)"
     if answers[0]["coverage"] is None:
         return "(the best answer: no set can be promised to have the right one that often)"
-    among = "it is right" if len(answers) == 1 else f"one of these {len(answers)} is right"
+    among = "it is right" if len(answers) == 1 else f"one of these {len(answers):,} is right"
     return f"({among} in at least {answers[0]['coverage']:.0%} of cases)"
 
 
-def shown(answer):
-    text = answer["answer"] if answer["answer"] is not None else f"not sure; best guess: {answer['best_guess']}"
-    return f"{text}  {answer['score']:.1%}{foreign(answer.get('unfamiliar'))}"
-
-
-def foreign(unfamiliar):
-    """{"image": True, "question": False} in words; None is nothing."""
-    if unfamiliar is None:
-        return ""
-    what = " and ".join(name for name in ("image", "question") if unfamiliar[name]) or "image or question"
-    return f"  {what} unlike what it was trained on"
+def shown(answer, place=0):
+    """An answer in words; `place` counts those to its question from 0. To what is foreign it is a guess, whatever its
+    score."""
+    foreign, guess = answer.get("unfamiliar"), answer.get("best_guess", answer["answer"])
+    if foreign is None and answer["answer"] is not None:
+        return f"{guess}  {answer['score']:.1%}"
+    if place:
+        return f"next guess: {guess}  {answer['score']:.1%}"
+    said = f"not sure; best guess: {guess}  {answer['score']:.1%}"
+    if foreign is None:
+        return said
+    what = " and ".join(name for name in ("image", "question") if foreign[name]) or "image or question"
+    return f"{said}  ({what} unlike what it was trained on: the score means nothing)"
 
 
 def load_pipeline(folder):
