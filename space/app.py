@@ -63,7 +63,8 @@ def answer(pipe, picture, text):
 def as_page(question, best):
     first = best[0]
     guess = html.escape(str(first.get("best_guess", first["answer"])))
-    said = f"<b>{guess}</b>" if first["answer"] is not None else f"<b>Not sure.</b> The best guess is {guess}."
+    sure = first["answer"] is not None and not first.get("unfamiliar")  # what is foreign gets guesses alone
+    said = f"<b>{guess}</b>" if sure else f"<b>Not sure.</b> The best guess is {guess}."
     if first.get("unfamiliar"):
         what = [word for name, word in (("question", "question"), ("image", "picture")) if first["unfamiliar"][name]]
         what = " and ".join(what) or "question or picture"

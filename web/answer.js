@@ -15,9 +15,9 @@ export function answerItem(question, found) {
   return item;
 }
 
-function headline({ answers: [best], unanswered }) {
+function headline({ answers: [best], unanswered, unfamiliar }) {
   const line = element("p", "best");
-  if (unanswered) {
+  if (unanswered || unfamiliar) {
     line.classList.add("unsure");
     line.append("Not sure enough to answer", element("small", "", `Its best guess: ${best.answer}, ${percent(best.score)}`));
   } else {

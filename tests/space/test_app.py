@@ -68,6 +68,9 @@ def test_what_is_doubtful_is_said_and_what_people_write_is_text(app):
     evidence = [{"question": "<i>?", "answer": "green", "weight": 0.5, "similarity": 0.9, "image": None}]
     page = app.as_page("<script>", [{**unsure, "evidence": evidence}])
     assert "<b>Not sure.</b> The best guess is &lt;b&gt;red." in page and "This picture is unlike those" in page
+    given = {**unsure, "answer": "red"}
+    del given["best_guess"]
+    assert "<b>Not sure.</b> The best guess is red. This picture is unlike" in app.as_page("a", [given])
     assert "<script>" not in page and "&lt;i&gt;? → green (50% of the vote)" in page
 
 

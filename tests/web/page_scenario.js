@@ -65,12 +65,15 @@ async function lookForNotes(user, found) {
     await user.choose(await picture(name));
     for (const question of questions.slice(0, 4)) {
       await user.ask(question);
-      if (user.document.querySelector(".answer:first-child .unsure")) {
+      const note = user.document.querySelector(".answer:first-child .note");
+      const unsure = user.document.querySelector(".answer:first-child .unsure");
+      if (note?.textContent.includes(" unlike ")) {
+        found.unfamiliar = note.textContent;
+        found.foreignIsUnsure = unsure !== null;
+      } else if (unsure) {
         found.unsure = user.text("best");
         found.guess = user.document.querySelector(".best small").textContent;
       }
-      const note = user.document.querySelector(".answer:first-child .note");
-      if (note?.textContent.includes(" unlike ")) found.unfamiliar = note.textContent;
       if (found.unsure && found.unfamiliar) return;
     }
   }

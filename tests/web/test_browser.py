@@ -54,6 +54,7 @@ def test_a_person_can_use_it_and_nothing_stops_it(site):
     assert found["dropped"] == found["pasted"] == "shown"
     assert found["unsure"] == "Not sure enough to answer" and found["guess"].startswith("Its best guess: ")
     assert found["unfamiliar"] == "The question is unlike what this model learned from: don't rely on the answer."
+    assert found["foreignIsUnsure"]
     assert found["unnamed"] == []
     assert found["width at 390 px"] <= 390
 
