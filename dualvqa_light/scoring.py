@@ -13,9 +13,9 @@ from .preprocessing import RESAMPLING, resized_to
 from .steps import Steps
 
 QUESTION_TYPES = ("binary", "open_ended")
-# On a CPU, pixels of the images that are encoded together: four of 224 x 224. What a convolution makes of more doesn't
-# fit its caches, and EfficientNet-Lite0 takes up to three times as long for each image.
-PIXELS_AT_ONCE = 4 * 224 * 224
+# On a CPU, pixels of the images that are encoded together: eight of 224 x 224. What a convolution makes of many more
+# doesn't fit its caches, and EfficientNet-Lite0 takes up to three times as long for each image.
+PIXELS_AT_ONCE = 8 * 224 * 224
 
 
 class ScoredAnswer:
