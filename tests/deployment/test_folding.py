@@ -62,7 +62,7 @@ def test_a_folded_copy_leaves_the_tower_as_it_was_and_shares_what_is_the_same():
 
 
 def test_the_activation_inside_a_batch_norm_of_timm_stays():
-    layers = pytest.importorskip("timm.layers", reason="needs timm")
+    layers = pytest.importorskip("timm.layers", reason="timm isn't installed: pip install dualvqa[timm]")
     tower = Tower().eval()
     tower.first_norm = layers.BatchNormAct2d(4, act_layer=nn.Sigmoid).eval()
     tower.first_norm.running_mean.uniform_(-1, 1)
