@@ -13,7 +13,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 HERE = str(Path(__file__).resolve().parent)
 EndpointHandler = get_class_from_dynamic_module("handler_dualvqa.EndpointHandler", HERE)
 '''
-PARAMETERS = ("top_k", "question_type", "abstain", "coverage", "group", "truncation")
+PARAMETERS = ("top_k", "question_type", "abstain", "coverage", "group", "evidence", "truncation")
 ALLOW_HOSTS = "DUALVQA_ALLOW_HOSTS"  # an environment variable: an endpoint can be told nothing else
 EXPECTED = 'expected {"inputs": {"image": ..., "question": ...}, "parameters": {...}}'
 
@@ -52,14 +52,16 @@ class EndpointHandler:
             data: a dict `inputs` and `parameters`. `inputs` is a dict with `image` (base64 text, a data URL, a URL
                 where those are allowed; bytes and PIL images too) and `question`, a text or a list of some; or a list
                 of such dicts. `parameters` may have the pipeline's `top_k`, `question_type`, `abstain`, `coverage`,
-                `group` and `truncation`.
+                `group`, `evidence` and `truncation`.
 
         Returns:
-            What the pipeline gives: a list of dicts `answer`, `score`, `question_type`; for a list of questions a list
-            of these; for a list of inputs a list of either, in which one that can't be answered is a dict `error`.
+            What the pipeline gives: a list of dicts `answer`, `score`, `question_type`, and with the parameter
+            `evidence` so many of the memory's examples that spoke for the answer; for a list of questions a list of
+            these; for a list of inputs a list of either, in which one that can't be answered is a dict `error`.
 
         Raises:
-            ValueError: something else was found; of a list of inputs only where it is none.
+            ValueError: something else was found, or evidence was asked for where no texts of a memory were kept; of a
+                list of inputs only where it is none.
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"{EXPECTED}, found a {type(data).__name__}")

@@ -1,5 +1,6 @@
 """What Inference Endpoints call: JSON in, the pipeline's answers out."""
 
+import copy
 import json
 
 import pytest
@@ -29,6 +30,24 @@ def test_inputs_and_parameters_become_the_pipelines_answers_as_json(handler, pip
     found = handler(json.loads(json.dumps(data)))
     assert found == pipe(IMAGE, [RED, COLOR], top_k=2) and json.loads(json.dumps(found)) == found
     assert handler({"inputs": {**ROW, "image": f"data:image/png;base64,{IMAGE}"}}) == pipe(IMAGE, RED)
+
+
+def test_evidence_comes_with_the_answers_where_texts_are_kept_and_is_refused_elsewhere(
+    handler, taught_model, new_processor
+):
+    model, processor = copy.deepcopy(taught_model[0]), new_processor()
+    processor.memory_answers = taught_model[1]
+    pipe, data = DualVQAPipeline(model, processor), {"inputs": ROW, "parameters": {"evidence": 2, "top_k": 3}}
+    found = json.loads(json.dumps(EndpointHandler(pipe)(data)))
+    assert found == pipe(IMAGE, RED, evidence=2, top_k=3)
+    spoke = [example for answer in found for example in answer["evidence"]]
+    assert spoke and all(example.keys() >= {"image", "question", "answer", "similarity"} for example in spoke)
+    with pytest.raises(ValueError, match="evidence=2 asks for .* this model has no memory"):
+        handler(data)
+    model.memory.texts = None
+    with pytest.raises(ValueError, match="the texts of its memory were not kept"):
+        EndpointHandler(pipe)(data)
+    assert "texts of its memory were not kept" in EndpointHandler(pipe)({**data, "inputs": [ROW]})[0]["error"]
 
 
 def test_the_question_may_stand_beside_the_image_as_huggingface_hubs_client_sends_it(handler, pipe):
