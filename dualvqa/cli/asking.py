@@ -6,7 +6,7 @@ import os
 from dualvqa.run.flags import Parser
 from dualvqa.run.values import hint
 
-from .folders import check_answering, check_folder, check_image
+from .folders import check_answering, check_image, is_exported
 
 TYPES = ("binary", "open_ended")
 # Of dualvqa.trust.explanation, which is not imported here.
@@ -29,15 +29,15 @@ def new_parser(command, about):
 
 
 def add_question(parser, several=False):
-    parser.add_argument("folder", help="a saved model, or its id on the Hub")
+    parser.add_argument("folder", help="a saved model, its id on the Hub, or what dualvqa export wrote")
     parser.add_argument("image", help="its file or URL")
     parser.add_argument("question", nargs="+" if several else None)
     parser.add_argument("--question_type", choices=TYPES, help="of the head that answers; the model chooses otherwise")
 
 
-def read_question(parser, argv, check=check_folder):
+def read_question(parser, argv):
     args = parse(parser, argv)
-    check(args.folder)
+    check_answering(args.folder)
     check_image(args.image)
     return args
 
@@ -53,16 +53,19 @@ def ask(argv):
         help="as many answers as it takes for the right one to be among them in this share of cases, such as 0.9",
     )
     parser.add_argument("--group", help="of the questions, for a model whose promises were made by a column")
+    about = "under each answer so many examples of the model's memory that spoke for it; needs one, with its texts"
+    parser.add_argument("--evidence", type=int, metavar="N", help=about)
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each question")
     args = read_question(parser, argv)
     for number, question in enumerate(args.question, 1):
         if not question.strip():
             raise ValueError(f"question {number} of {len(args.question)} is empty; nothing was asked")
-    if args.top_k < 1:
-        raise ValueError(f"--top_k must be a whole number, at least 1; found {args.top_k}")
-    pipe = load_pipeline(args.folder)
-    options = {"question_type": args.question_type, "coverage": args.coverage, "group": args.group}
-    found = pipe(args.image, args.question, top_k=args.top_k, **options)
+    for name in ("top_k", "evidence"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be a whole number, at least 1; found {getattr(args, name)}")
+    names = ("question_type", "top_k", "coverage", "group", "evidence")
+    pipe = open_folder(args.folder)
+    found = pipe(args.image, args.question, **{name: getattr(args, name) for name in names})
     width = max(map(len, args.question))
     for question, answers in zip(args.question, found):
         if args.json:
@@ -73,14 +76,27 @@ def ask(argv):
 
 
 def lines_of(answers, is_set=False):
-    """A question's answers as lines; of a large set the most probable ones."""
-    lines = [shown(answer, place) for place, answer in enumerate(answers)]
-    if not is_set:
-        return lines
-    if len(lines) > SHOWN:
-        more = f"and {len(lines) - SHOWN:,} more; --json prints all"
-        lines = [f"{len(lines):,} answers, the {SHOWN} most probable:", *lines[:SHOWN], more]
-    return [*lines, said_of_set(answers)]
+    """A question's answers as lines, each above its evidence; of a large set the most probable ones."""
+    count = SHOWN if is_set else len(answers)
+    lines = []
+    for place, answer in enumerate(answers[:count]):
+        lines += [shown(answer, place), *(f"  {line}" for line in evidence_of(answer))]
+    if len(answers) > count:
+        more = f"and {len(answers) - count:,} more; --json prints all"
+        lines = [f"{len(answers):,} answers, the {count} most probable:", *lines, more]
+    return [*lines, said_of_set(answers)] if is_set else lines
+
+
+def evidence_of(answer):
+    """The examples of the memory that spoke for an answer, as lines; none where nobody asked for them."""
+    if answer.get("evidence") == []:
+        return ["nothing in the memory spoke for it"]
+    return list(map(example_in_words, answer.get("evidence") or ()))
+
+
+def example_in_words(example):
+    about, similarity = example["image"] or "an image without a name", example["similarity"]
+    return f"from the memory: {example['question']!r} {example['answer']} ({about}, similarity {similarity:.2f})"
 
 
 def said_of_set(answers):
@@ -105,6 +121,15 @@ def shown(answer, place=0):
         return said
     what = " and ".join(name for name in ("image", "question") if foreign[name]) or "image or question"
     return f"{said}  ({what} unlike what it was trained on: the score means nothing)"
+
+
+def open_folder(folder):
+    """The pipeline of a saved folder; or of an exported one, for which torch isn't imported."""
+    from dualvqa.deployment.answerer import open_pipeline
+
+    if not is_exported(folder):
+        hide_bars()
+    return open_pipeline(folder)
 
 
 def load_pipeline(folder):
@@ -137,25 +162,22 @@ def explain(argv):
     parser.add_argument("--maps", nargs="+", choices=MAPS, default=MAPS[:1], metavar="MAP", help=maps)
     parser.add_argument("--answer", help="explain this answer; the model's own when left out")
     parser.add_argument("--output", default="explained.png", help="file to draw into (default explained.png)")
-    args = read_question(parser, argv, check_answering)
+    args = read_question(parser, argv)
     if not os.path.isdir(os.path.dirname(args.output) or "."):
         raise ValueError(f"there is no folder {os.path.dirname(args.output)} to write {args.output} into")
     if not args.output.lower().endswith(DRAWINGS):
         raise ValueError(f"expected --output to end in one of {', '.join(DRAWINGS)}; found {args.output}")
-    from dualvqa.deployment.answerer import open_pipeline
     from dualvqa.trust.explanation import explain
     from dualvqa.trust.explanation_drawing import draw_explanation
 
-    hide_bars()
-    pipe = open_pipeline(args.folder)
+    pipe = open_folder(args.folder)
     found = explain(pipe, args.image, args.question, args.answer, args.question_type, args.maps)
     draw_explanation(found, args.image, args.output)
     print(f"{found.answer} ({found.score:.1%}); written to {args.output}")
     for caution in found.cautions():
         print(f"  mind: {caution}")
     for example in found.evidence or ():
-        about, similarity = example["image"] or "an image without a name", example["similarity"]
-        print(f"  from the memory: {example['question']!r} {example['answer']} ({about}, similarity {similarity:.2f})")
+        print(f"  {example_in_words(example)}")
 
 
 def compare(argv):

@@ -29,7 +29,12 @@ def check_answering(folder):
     Raises:
         ValueError: see `check_folder`.
     """
-    return folder if os.path.isfile(os.path.join(folder, "onnx.json")) else check_folder(folder)
+    return folder if is_exported(folder) else check_folder(folder)
+
+
+def is_exported(folder):
+    """Whether `dualvqa export` wrote a folder: it has a manifest."""
+    return os.path.isfile(os.path.join(folder, "onnx.json"))
 
 
 def check_image(image):

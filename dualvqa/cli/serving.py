@@ -5,19 +5,18 @@ import os
 from dualvqa.run.flags import Parser
 
 from .asking import hide_bars, load, new_parser, parse
-from .folders import check_folder
+from .folders import check_folder, is_exported
 
 
 def serve(argv):
     """`dualvqa serve FOLDER [--flag value ...]`"""
-    from dualvqa_light.folder import MANIFEST
     from dualvqa_light.serve import serve as run_server
     from dualvqa_light.serve import serve_parser
     from dualvqa_light.server_settings import read_flags
 
     args = parse(serve_parser("dualvqa serve", Parser), argv)
     settings = read_flags(args)
-    if os.path.isfile(os.path.join(args.folder, MANIFEST)):
+    if is_exported(args.folder):
         return run_server(args.folder, settings)  # without importing torch
     check_folder(args.folder)
     from dualvqa.deployment.answerer import open_pipeline

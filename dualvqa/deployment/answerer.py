@@ -2,11 +2,8 @@
 
 import os
 
-import torch
-
 import dualvqa_light
 from dualvqa_light.folder import MANIFEST
-from modeling_dualvqa import DualVQAPipeline
 
 
 def open_pipeline(folder, threads=None, **options):
@@ -19,7 +16,10 @@ def open_pipeline(folder, threads=None, **options):
     """
     if os.path.isfile(os.path.join(folder, MANIFEST)):
         return dualvqa_light.LightPipeline(folder, threads=threads, **options)
-    from dualvqa.training.building import load_model  # which takes a second more
+    import torch  # which an exported folder needs nothing of
+
+    from dualvqa.training.building import load_model
+    from modeling_dualvqa import DualVQAPipeline
 
     if threads is not None:
         torch.set_num_threads(threads)

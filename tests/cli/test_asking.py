@@ -43,7 +43,7 @@ def test_what_is_unsure_is_said_in_words_with_the_guess_beside(monkeypatch, tmp_
         given.append(options)
         return [unsure] if options["coverage"] is None else [both, both[:1], alone]
 
-    monkeypatch.setattr("dualvqa.cli.asking.load_pipeline", lambda folder: pipe)
+    monkeypatch.setattr("dualvqa.cli.asking.open_folder", lambda folder: pipe)
     (tmp_path / "config.json").write_text('{"model_type": "dualvqa"}')
     (tmp_path / "red.png").write_bytes(b"")
     asked = ["ask", str(tmp_path), str(tmp_path / "red.png")]
@@ -60,6 +60,36 @@ def test_what_is_unsure_is_said_in_words_with_the_guess_beside(monkeypatch, tmp_
     with pytest.raises(SystemExit, match="question 2 of 3 is empty; nothing was asked"):
         main([*asked, "a?", " ", "c?"])
     assert len(given) == 3
+
+
+def test_the_examples_that_spoke_for_an_answer_stand_under_it(monkeypatch, tmp_path, capsys):
+    one = {"image": "a.png", "question": "is it a dot?", "answer": "yes", "similarity": 1.7199, "weight": 0.4}
+    nameless = {**one, "image": "", "question": "a dot?", "similarity": 0.5}
+    yes = {"answer": "yes", "score": 0.9, "question_type": "binary", "evidence": [one, nameless]}
+    no = {**yes, "answer": "no", "score": 0.1, "evidence": []}
+    monkeypatch.setattr(
+        "dualvqa.cli.asking.open_folder", lambda folder: lambda *_, **given: [[yes, no][: given["top_k"]]]
+    )
+    (tmp_path / "onnx.json").write_text("{}")
+    (tmp_path / "red.png").write_bytes(b"")
+    asked = ["ask", str(tmp_path), str(tmp_path / "red.png"), "dot?", "--evidence", "2"]
+    main([*asked, "--top_k", "2"])
+    assert capsys.readouterr().out.splitlines() == [
+        "dot?  yes  90.0%",
+        "        from the memory: 'is it a dot?' yes (a.png, similarity 1.72)",
+        "        from the memory: 'a dot?' yes (an image without a name, similarity 0.50)",
+        "      no  10.0%",
+        "        nothing in the memory spoke for it",
+    ]
+    main([*asked, "--json"])
+    assert json.loads(capsys.readouterr().out)["answers"] == [yes]
+    with pytest.raises(SystemExit, match="--evidence must be a whole number, at least 1; found 0"):
+        main([*asked[:-1], "0"])
+
+
+def test_evidence_that_a_saved_model_cannot_have_is_refused(saved):
+    with pytest.raises(SystemExit, match="evidence=3 asks for .* this model has no memory: give it a memory"):
+        main(["ask", *saved, "is it red?", "--evidence", "3"])
 
 
 @pytest.mark.slow

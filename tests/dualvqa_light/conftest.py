@@ -1,4 +1,5 @@
 import copy
+import shutil
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from helpers import PIXELS, QUESTIONS, familiar
 from PIL import Image
 
+from dualvqa.deployment.evidence_export import lines_of, write_evidence
 from dualvqa.deployment.onnx_export import export_onnx
 from modeling_dualvqa import DualVQAPipeline
 
@@ -30,6 +32,14 @@ def exported(tmp_path_factory, taught_model, new_processor, quick_exports):
     folder = tmp_path_factory.mktemp("exported")
     export_onnx(copy.deepcopy(model), folder, processor)
     return folder, DualVQAPipeline(model, processor)
+
+
+@pytest.fixture(scope="session")
+def with_texts(exported, tmp_path_factory):
+    """The same folder with the texts of the memory's examples."""
+    folder = shutil.copytree(exported[0], tmp_path_factory.mktemp("texts") / "exported")
+    write_evidence(lines_of(exported[1].model.memory), folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

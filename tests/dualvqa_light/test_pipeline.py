@@ -16,7 +16,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 from transformers.pipelines.pt_utils import KeyDataset
 
-from dualvqa.deployment.evidence_export import lines_of, write_evidence
+from dualvqa.deployment.evidence_export import write_evidence
 from dualvqa.deployment.onnx_pipeline import load_onnx_pipeline
 from dualvqa_light import LightPipeline
 from dualvqa_light.folder import MANIFEST
@@ -192,14 +192,6 @@ def test_images_are_read_by_threads_and_a_bad_one_is_told_where_it_stands(light,
     with pytest.raises(ValueError, match="gone.png"):
         next(stream)
     assert threads and all(name.startswith("dualvqa-read") for name in threads)
-
-
-@pytest.fixture(scope="session")
-def with_texts(exported, tmp_path_factory):
-    """The same folder with the texts of the memory's examples."""
-    folder = shutil.copytree(exported[0], tmp_path_factory.mktemp("texts") / "exported")
-    write_evidence(lines_of(exported[1].model.memory), folder)
-    return folder
 
 
 @pytest.mark.slow
