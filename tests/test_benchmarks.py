@@ -4,23 +4,31 @@ import importlib.util
 import json
 import shlex
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
+import yaml
 from helpers import ROOT, TINY, familiar
 from processes import run_script
 from towers import SIZES
 from transformers import CLIPConfig
 
 from dualvqa.trust.foreign_inputs import foreign_questions
-from modeling_dualvqa import DualVQAConfig, memory_index_dualvqa
+from modeling_dualvqa import DualVQAConfig
 from processing import prepare_dataset
 
 
 def benchmark(name, *flags):
     run_script(ROOT / f"benchmarks/{name}.py", *flags)
+
+
+@pytest.fixture
+def small_recipe(tmp_path):
+    """recipes/easy_vqa.yaml with tiny towers."""
+    recipe = yaml.safe_load((ROOT / "recipes/easy_vqa.yaml").read_text(encoding="utf-8"))
+    recipe["config"] |= TINY
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return str(tmp_path / "recipe.yaml")
 
 
 @pytest.mark.slow
@@ -55,19 +63,33 @@ def test_training_measures_plain_and_ours_in_both_modes(image_folder, tmp_path):
     assert page.with_suffix(".png").exists()
 
 
+SMALL_ABLATION = """
+import sys
+sys.path.insert(0, {benchmarks!r})
+import ablation
+everything = ablation.plan()
+everything["datasets"]["easy_vqa"]["recipe"] = {recipe!r}
+ablation.plan = lambda: everything
+if __name__ == "__main__":
+    ablation.main()
+"""
+
+
 @pytest.mark.slow
-def test_ablation_goes_on_where_it_stopped(image_folder, tmp_path):
+def test_ablation_goes_on_where_it_stopped(image_folder, tmp_path, small_recipe):
     page, runs = tmp_path / "ablation.md", tmp_path / "runs"
     files = ["--train_file", image_folder / "train.jsonl", "--image_dir", image_folder, "--image_size", 32]
     files += ["--validation_fraction", 0.25, "--do_predict", "false"]
     flags = ["--dataset", "easy_vqa", "--seeds", 1, "--budget", 2, "--output", page, "--runs", runs]
     flags += ["--rows", "separate", "--jobs", 2, "--flags", *files]  # two runs at a time have one thread each
-    benchmark("ablation", *flags)
+    script = tmp_path / "ablation.py"
+    script.write_text(SMALL_ABLATION.format(benchmarks=str(ROOT / "benchmarks"), recipe=small_recipe))
+    run_script(script, *flags)
     row = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| separate"))
     assert row.endswith("| 1 |")
     written = {path: path.stat().st_mtime_ns for path in runs.rglob("all_results.json")}
     assert len(written) == 2  # one model for each question type
-    benchmark("ablation", *flags)
+    run_script(script, *flags)
     assert written == {path: path.stat().st_mtime_ns for path in runs.rglob("all_results.json")}
 
 
@@ -84,9 +106,9 @@ arms:
 
 
 @pytest.mark.slow
-def test_cross_validation_scores_every_question_once_for_each_seed(image_folder, tmp_path):
+def test_cross_validation_scores_every_question_once_for_each_seed(image_folder, tmp_path, small_recipe):
     page, plan, runs = tmp_path / "parts.md", tmp_path / "plan.yaml", tmp_path / "runs"
-    plan.write_text(PLAN)
+    plan.write_text(PLAN.replace("recipes/easy_vqa.yaml", small_recipe))
     flags = ["--plan", plan, "--output", page, "--runs", runs, "--seeds", 1, "--folds", 2, "--jobs", 1]
     files = ["--train_file", image_folder / "train.jsonl", "--image_dir", image_folder, "--image_size", 32]
     benchmark("cross_validation", *flags, "--flags", *files, "--max_steps", 2)
@@ -199,39 +221,6 @@ def test_foreign_inputs_are_counted(many, image_folder, tmp_path, tiny_model, pr
         share = 100 * sum(value > one["limit"] for value in one["novelty"]) / len(one["novelty"])
         assert one["share"] == f"{share:.1f}" and found[one["model"], one["kind"]] == one["share"]
     assert (tmp_path / "unfamiliar_one.png").stat().st_size > 1000
-
-
-@pytest.mark.slow
-def test_speed_with_a_memory_is_a_ratio_for_each_batch_and_size(tmp_path):
-    page = tmp_path / "memory_speed.md"
-    benchmark("memory_speed", "--sizes", 50, 60, "--batches", 1, "--rounds", 1, "--no_onnx", "--output", page)
-    rows = [line.strip(" |").split(" | ") for line in page.read_text(encoding="utf-8").splitlines()]
-    speed, peak = [row for row in rows if row[0] == "PyTorch"]
-    assert all(0.05 < float(cell.split()[0]) < 20 for cell in speed[4:])
-    assert len(peak) == 4 and 100 < float(peak[1].replace(",", "")) < 10_000
-
-
-def test_what_an_index_finds_is_compared_with_all_that_there_is(monkeypatch):
-    pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'dualvqa[memory]'")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from memory_search import search
-
-    towers = {"text_encoder": SimpleNamespace(hidden_size=16), "vision_encoder": SimpleNamespace(hidden_size=24)}
-    config = SimpleNamespace(heads=("binary", "open_ended"), num_answers=3)
-    keys = SimpleNamespace(question_keys=torch.randn(50, 16), image_keys=torch.randn(20, 24))
-    model = SimpleNamespace(**towers, config=config, memory=keys, device="cpu")
-    monkeypatch.setattr("modeling_dualvqa.memory_dualvqa.weights_digest", lambda model: None)
-    found = search(model, 2000)
-    assert 0.9 < found["neighbours"] <= found["weight"] <= 1 and min(found["seconds"].values()) > 0
-    assert memory_index_dualvqa.INDEXED == 200_000
-
-
-@pytest.mark.slow
-def test_memory_of_an_image_is_measured(tmp_path):
-    page = tmp_path / "image_memory.md"
-    benchmark("image_memory", "--width", 3000, "--height", 2000, "--kinds", "PNG", "--output", page)
-    row = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| PNG"))
-    assert float(row.strip(" |").split(" | ")[2]) > 3000 * 2000 * 3 / 2**20  # its pixels, at least
 
 
 def test_made_people_err_as_often_as_is_said():
