@@ -9,6 +9,7 @@ here but the regressions, which have a closed form.
 """
 
 import shlex
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from measure import machine
 from pages import build_parser, command, table, write_page
 from quantization import opened
 from seeds import spread
+
+SIDES, CELLS = (224, 320, 448), 3  # of the image in pixels, and along each side of what a stage is averaged over
+STAGE_LAYER = 2  # the text tower's layer beside other stages of the image tower
 
 NOTE = """# How far frozen towers carry, on new images
 
@@ -46,6 +50,14 @@ CUTS = """
 
 The same kernels where the images are cut into folds by other seeds ({cuts}), told whether a question is one of yes and
 no; mean ± standard deviation over the cuts.
+
+"""
+STAGES = """
+## Other stages of the image tower
+
+The same cuts and layer {layer} of the text tower, where c_i is that of other states of the untouched image tower: of
+the last block at each of its resolutions, averaged over {cells} x {cells} cells of the image, which it sees in several
+sizes.
 
 """
 LIMIT = """
@@ -103,6 +115,25 @@ def pooled_images(model, processor, parts):
     return np.stack([found[key] for part in parts for key in part["image_key"]])
 
 
+def stage_images(model, processor, parts):
+    """(pixels along a side, stride) -> (n, C) a stage's states of each question's image, averaged over a few cells."""
+    import torch
+    from torch.nn.functional import adaptive_avg_pool2d
+
+    tower, found = next(part for part in model.modules() if hasattr(part, "forward_intermediates")), {}
+    keys = [key for part in parts for key in part["image_key"]]
+    for key, row in dict(zip(keys, (row for part in parts for row in part))).items():
+        image = next(opened([row]))["image"]
+        for side in SIDES:
+            size = {"height": side, "width": side}
+            pixels = processor.image_processor([image], size=size, return_tensors="pt")["pixel_values"]
+            with torch.inference_mode():
+                for states in tower.forward_intermediates(pixels, intermediates_only=True):
+                    cells = adaptive_avg_pool2d(states[0], CELLS).flatten().numpy()
+                    found.setdefault((side, round(side / states.shape[-1])), {})[key] = cells
+    return {stage: np.stack([vectors[key] for key in keys]) for stage, vectors in found.items()}
+
+
 def model_scores(folder, rows):
     """What a fold's model says of its rows: head -> probabilities (n, N), and the names of its open-ended answers."""
     from processing.answers import normalise_answer
@@ -151,6 +182,20 @@ def known_type(questions):
     return {name: [100 * line[kind].mean() for kind in kinds] for name, line in right.items()}
 
 
+def staged(questions, stages):
+    """Stage -> (3,) accuracies of yes/no, open-ended and all in %, of the kernel that sees the image by this stage."""
+    kinds, found = np.bincount(questions.types), {}
+    for stage, vectors in stages.items():
+        other, right = copy(questions), [0, 0]
+        other.image = vectors
+        for fold in sorted(set(questions.fold)):
+            asked, train = (np.flatnonzero(rows) for rows in (questions.fold == fold, questions.fold != fold))
+            kernel = other.kernels(train)[STAGE_LAYER, WEIGHTS[-1]]
+            right = [count + other.right(kernel, train, asked, kind) for kind, count in enumerate(right)]
+        found[stage] = [100 * right[0] / kinds[0], 100 * right[1] / kinds[1], 100 * sum(right) / sum(kinds)]
+    return found
+
+
 def aligned(one, names):
     """A model's open-ended probabilities in the order of `names`, which has the same answers."""
     place = {name: column for column, name in enumerate(one["names"])}
@@ -174,6 +219,11 @@ def line_of(name, right, first, questions, bootstrap):
         return [name, *cells, ""]
     gain = bootstrap.mean((right - first).mean(axis=0))
     return [name, *cells, "{value:+.1f} ({low:+.1f} to {high:+.1f})".format(**{k: 100 * v for k, v in gain.items()})]
+
+
+def over_cuts(cuts):
+    """Lines of a table: a name, and mean ± standard deviation over the cuts of each figure."""
+    return [[name, *(spread(values, 1) for values in zip(*(cut[name] for cut in cuts)))] for name in cuts[0]]
 
 
 def limit(questions, right, goal):
@@ -218,7 +268,9 @@ def main():
 
     parts = list(fold_rows(args.flags, len(args.folds[0])))
     text = mean_states(args.text_tower, [question for part in parts for question in part["question"]])
-    questions = Questions(parts, text, pooled_images(*load(args.folds[0][0]), parts))
+    model, processor = load(args.folds[0][0])
+    questions = Questions(parts, text, pooled_images(model, processor, parts))
+    stages = stage_images(model, processor, parts)
     seeds = [[model_scores(folder, rows) for folder, rows in zip(folders, parts)] for folders in args.folds]
     right = correctness(questions, seeds)
     bootstrap = ImageBootstrap(questions.images)
@@ -236,9 +288,12 @@ def main():
         machine=machine(),
     )
     page += table(["", "yes/no", "open-ended", "all", "difference"], lines)
-    cuts = [known_type(questions.cut(seed)) for seed in args.cuts]
-    lines = [[name, *(spread(values, 1) for values in zip(*(cut[name] for cut in cuts)))] for name in cuts[0]]
+    other = [questions.cut(seed) for seed in args.cuts]
+    lines = over_cuts([known_type(cut) for cut in other])
     page += CUTS.format(cuts=", ".join(map(str, args.cuts))) + table(["", "yes/no", "open-ended", "all"], lines)
+    lines = [[*stage, *cells] for stage, *cells in over_cuts([staged(cut, stages) for cut in other])]
+    page += STAGES.format(layer=STAGE_LAYER, cells=CELLS)
+    page += table(["pixels along a side", "stride", "yes/no", "open-ended", "all"], lines)
     page += limit(questions, right, args.goal)
     write_page(args.output, page)
     print(page)
