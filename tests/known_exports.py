@@ -22,7 +22,7 @@ UNREAD = {
 def fields_of(config):
     return {
         name: fields_of(value) if isinstance(value, dict) else value
-        for name, value in config.items()
+        for name, value in sorted(config.items(), key=str)  # a saved one has them in another order
         if name not in UNREAD
     }
 

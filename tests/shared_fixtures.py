@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ANSWERS, PIXELS, QUESTIONS, TEXT, short_run, teach, write_images, write_jsonl
+from helpers import ANSWERS, PIXELS, QUESTIONS, TEXT, familiar, short_run, teach, write_images, write_jsonl
 from hypothesis import HealthCheck, settings
 from PIL import Image
 from processes import begin_server
@@ -145,13 +145,16 @@ def tiny_model(tiny_config):
 
 @pytest.fixture(scope="session")
 def balanced_model(tiny_model, new_processor):
-    """A model of token and grid states whose router gives half of the questions to each head; it is read only."""
+    """A model of token and grid states whose router gives half of the questions to each head; it is read only.
+
+    It has a familiarity, as all have whose parts are exported: the same part is exported once.
+    """
     torch.manual_seed(0)
     model, read = tiny_model(fusion_type="cross_attention"), new_processor()(text=QUESTIONS, return_tensors="pt")
     with torch.no_grad():
         scores = model(**read, pixel_values=PIXELS).question_type_logits
         model.question_type_head.bias[1] -= (scores[:, 1] - scores[:, 0]).quantile(0.5)
-    return model
+    return familiar(model)
 
 
 @pytest.fixture(scope="session")
@@ -194,6 +197,7 @@ def quick_exports(tmp_path_factory):
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        patch.setattr(torch.fx.config, "do_not_emit_stack_traces", True)  # of every node, for an exporter's errors
         patch.setattr(onnx_export, "export_part", known_again(onnx_export.export_part, folder))
         yield
 

@@ -6,18 +6,20 @@ import torch
 from helpers import MOBILENET, teach
 from PIL import Image
 from torch import nn
+from torchvision.models import mobilenetv3
 
 from dualvqa.cli import main
 from dualvqa.deployment import onnx_export
 from dualvqa.deployment.onnx_export import export_onnx
 from dualvqa.deployment.onnx_pipeline import OnnxModel, load_onnx_pipeline
 from dualvqa_light.folder import FORMAT, MANIFEST, checked_files, file_hash
-from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline, encoders_dualvqa
 
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
 
-# An export takes as long as there are layers: those of MobileNet are exported once, otherwise a ResNet of two blocks.
+# An export takes as long as there are layers: MobileNet's first five blocks, which have each kind of its layers, are
+# exported once, otherwise a ResNet of two blocks.
 # Of a model: the parts that are exported.
 EXPORTED = {
     "attention": ("vision", "text", "heads"),
@@ -27,11 +29,16 @@ EXPORTED = {
 
 
 @pytest.fixture
-def build(tiny_model, balanced_model, processor):
+def build(tiny_model, balanced_model, processor, monkeypatch):
     """Builds a model of each kind; towers that are the same are exported once."""
 
     def mobile():
         """MobileNet's, that remembers answers."""
+        whole = mobilenetv3._mobilenet_v3_conf
+        monkeypatch.setattr(
+            mobilenetv3, "_mobilenet_v3_conf", lambda *args, **fields: (whole(*args, **fields)[0][:5], 64)
+        )
+        monkeypatch.setattr(encoders_dualvqa, "CHANNELS", {})
         torch.manual_seed(0)
         text_encoder = tiny_model().text_encoder
         pipe = DualVQAPipeline(tiny_model(vision_config=MOBILENET), processor)

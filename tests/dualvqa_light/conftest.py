@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers import PIXELS, QUESTIONS, familiar
+from helpers import PIXELS, QUESTIONS
 from PIL import Image
 
 from dualvqa.deployment.evidence_export import lines_of, write_evidence
@@ -26,7 +26,7 @@ def exported(tmp_path_factory, taught_model, new_processor, quick_exports):
     processor.answer_rules = {"yes_answers": ["ja"], "no_answers": ["nein"]}
     model, processor.memory_answers = copy.deepcopy(taught_model)
     with torch.no_grad():
-        output = familiar(model)(**processor(text=QUESTIONS, return_tensors="pt"), pixel_values=PIXELS)
+        output = model(**processor(text=QUESTIONS, return_tensors="pt"), pixel_values=PIXELS)
     for tower in ("image", "question"):  # half of them are unfamiliar
         processor.calibration["familiarity"][tower] = output[f"{tower}_novelty"].quantile(0.5).item()
     folder = tmp_path_factory.mktemp("exported")

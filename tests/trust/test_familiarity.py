@@ -1,5 +1,6 @@
 """Distances and energies by direct computation, and the flag through saving, pipeline, ONNX and runs."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -251,7 +252,7 @@ def test_half_precision_and_missing_buffers(model, batch, tmp_path):
 
 
 @pytest.mark.slow
-def test_onnx_files_flag_and_abstain_too(quick_exports, model, processor, tmp_path):
+def test_onnx_files_flag_and_abstain_too(quick_exports, balanced_model, processor, tmp_path):
     """Of 8 bits: the towers' states are near, and the novelties no further off for being computed from them."""
     image, question = Image.new("RGB", (40, 30), "red"), "is it red?"
     processor.calibration = {
@@ -259,6 +260,7 @@ def test_onnx_files_flag_and_abstain_too(quick_exports, model, processor, tmp_pa
         "abstention": {"threshold": 1.0},
         "familiarity": {"image": -1e9, "question": 1e9},
     }
+    model = copy.deepcopy(balanced_model)  # its parts are known: tests/deployment/test_onnx.py exports them
     export_onnx(model, tmp_path, processor, quantization="int8")
     (expected,) = DualVQAPipeline(model, processor)(image=image, question=question)
     pipe = load_onnx_pipeline(tmp_path, threads=1)

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 import torch
-from helpers import PIXELS, QUESTIONS, familiar
+from helpers import PIXELS, QUESTIONS
 from picture_files import photo, write_pictures
 
 from benchmarks.chromium import CHROMIUM
@@ -22,7 +22,7 @@ def saved(tmp_path_factory, balanced_model, new_processor):
     """A saved model whose router gives questions to both heads, and some of whose answers are unfamiliar."""
     processor = new_processor()
     processor.tokenizer.model_max_length = 16
-    model = familiar(copy.deepcopy(balanced_model))
+    model = copy.deepcopy(balanced_model)
     with torch.no_grad():
         read = processor(text=QUESTIONS, return_tensors="pt", padding=True)
         output = model(**read, pixel_values=PIXELS)
