@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torchvision.models import mobilenetv3
 from towers import vision_config
 
 from dualvqa.trust.familiarity import fit_towers
-from modeling_dualvqa import DualVQAForQuestionAnswering
+from modeling_dualvqa import DualVQAForQuestionAnswering, encoders_dualvqa
 from processing import DataArguments
 
 TESTS = Path(__file__).parent
@@ -128,6 +129,13 @@ def same_answers(found, expected):
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
+
+
+def small_mobilenet(monkeypatch):
+    """MobileNetV3-Small has its first five of eleven blocks, which are of every kind that it has."""
+    whole = mobilenetv3._mobilenet_v3_conf
+    monkeypatch.setattr(mobilenetv3, "_mobilenet_v3_conf", lambda *args, **fields: (whole(*args, **fields)[0][:5], 64))
+    monkeypatch.setattr(encoders_dualvqa, "CHANNELS", {})
 
 
 def familiar(model):

@@ -23,7 +23,7 @@ import pytest
 import torchvision
 import transformers
 import yaml
-from helpers import ROOT, TEXT, TINY, write_jsonl
+from helpers import ROOT, TEXT, TINY, small_mobilenet, write_jsonl
 from made_sets import MADE
 from PIL import Image
 from transformers import AutoConfig, AutoModel
@@ -98,7 +98,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("newcomer")
     (folder / "photos").mkdir()
     rows = []
-    for number in range(60):  # enough to calibrate with
+    for number in range(52):  # enough to calibrate with
         color = COLORS[number % 3]
         Image.new("RGB", (24 + number, 24), color).save(folder / f"photos/{number}.png")
         # The further columns are those that recipes name.
@@ -188,6 +188,7 @@ def here(folder, monkeypatch):
         monkeypatch.setattr(module, "LightPipeline", lambda folder: load_pipeline("runs/mine"))
     create_app = functools.partial(server.create_app, open_folder=lambda folder, **options: load_pipeline("runs/mine"))
     monkeypatch.setattr(server, "create_app", create_app)
+    small_mobilenet(monkeypatch)
     monkeypatch.setattr(  # no server listens there: tests/dualvqa_light/test_server.py asks one
         huggingface_hub.InferenceClient, "visual_question_answering", lambda self, image, question: Path(image).stat()
     )

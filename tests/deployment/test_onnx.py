@@ -3,17 +3,16 @@ import json
 
 import pytest
 import torch
-from helpers import MOBILENET, teach
+from helpers import MOBILENET, small_mobilenet, teach
 from PIL import Image
 from torch import nn
-from torchvision.models import mobilenetv3
 
 from dualvqa.cli import main
 from dualvqa.deployment import onnx_export
 from dualvqa.deployment.onnx_export import export_onnx
 from dualvqa.deployment.onnx_pipeline import OnnxModel, load_onnx_pipeline
 from dualvqa_light.folder import FORMAT, MANIFEST, checked_files, file_hash
-from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline, encoders_dualvqa
+from modeling_dualvqa import DualVQAConfig, DualVQAForQuestionAnswering, DualVQAPipeline
 
 LOGITS = ("binary_logits", "open_ended_logits", "question_type_logits")
 
@@ -34,11 +33,7 @@ def build(tiny_model, balanced_model, processor, monkeypatch):
 
     def mobile():
         """MobileNet's, that remembers answers."""
-        whole = mobilenetv3._mobilenet_v3_conf
-        monkeypatch.setattr(
-            mobilenetv3, "_mobilenet_v3_conf", lambda *args, **fields: (whole(*args, **fields)[0][:5], 64)
-        )
-        monkeypatch.setattr(encoders_dualvqa, "CHANNELS", {})
+        small_mobilenet(monkeypatch)
         torch.manual_seed(0)
         text_encoder = tiny_model().text_encoder
         pipe = DualVQAPipeline(tiny_model(vision_config=MOBILENET), processor)

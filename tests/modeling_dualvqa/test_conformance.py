@@ -21,7 +21,7 @@ UNUSED = ("mask_token", "vision_encoder.model.layernorm.weight", "vision_encoder
 
 @pytest.fixture(scope="module", params=TOWERS)
 def built(request, tokenizer):
-    """A model and its batch, made once for all that is asked of it; no test changes them."""
+    """A model and its batch, made once for all that is asked of it; no test changes them but in the copy `model`."""
     torch.manual_seed(0)
     kind, family = request.param
     config = DualVQAConfig(
@@ -44,6 +44,11 @@ def model(built):
 
 
 @pytest.fixture
+def unchanged(built):
+    return built[0]
+
+
+@pytest.fixture
 def batch(built):
     return dict(built[1])
 
@@ -61,13 +66,13 @@ def assert_same_logits(one, other, **tolerance):
 
 
 @pytest.mark.slow
-def test_a_new_model_is_finite_and_one_that_loads_nothing_is_as_new(model, batch):
-    assert all(model(**batch)[name].isfinite().all() for name in LOGITS)
-    if model.config.vision_config.model_type == "timm_wrapper":
+def test_a_new_model_is_finite_and_one_that_loads_nothing_is_as_new(unchanged, batch):
+    assert all(unchanged(**batch)[name].isfinite().all() for name in LOGITS)
+    if unchanged.config.vision_config.model_type == "timm_wrapper":
         return  # transformers doesn't know timm's start values, and a folder that lacks some of them is refused
-    loaded = DualVQAForQuestionAnswering.from_pretrained(None, config=copy.deepcopy(model.config), state_dict={})
-    unsaved = dict(model.named_buffers()).keys() - model.state_dict().keys()
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    loaded = DualVQAForQuestionAnswering.from_pretrained(None, config=copy.deepcopy(unchanged.config), state_dict={})
+    unsaved = dict(unchanged.named_buffers()).keys() - unchanged.state_dict().keys()
+    for name, tensor in [*unchanged.named_parameters(), *unchanged.named_buffers()]:
         found = loaded.get_parameter_or_buffer(name)
         assert found.shape == tensor.shape and tensor.isfinite().all() and found.isfinite().all(), name
         if name in unsaved or (tensor.is_floating_point() and tensor.float().std() == 0):
@@ -76,26 +81,26 @@ def test_a_new_model_is_finite_and_one_that_loads_nothing_is_as_new(model, batch
 
 
 @pytest.mark.slow
-def test_saved_and_loaded_it_answers_the_same_and_so_each_time(model, batch, tmp_path):
-    model.save_pretrained(tmp_path)
+def test_saved_and_loaded_it_answers_the_same_and_so_each_time(unchanged, batch, tmp_path):
+    unchanged.save_pretrained(tmp_path)
     again = DualVQAForQuestionAnswering.from_pretrained(tmp_path)
-    output = model(**batch)
-    assert_same_logits(output, model(**batch), rtol=0, atol=0)
+    output = unchanged(**batch)
+    assert_same_logits(output, unchanged(**batch), rtol=0, atol=0)
     assert_same_logits(output, again(**batch), rtol=1e-5, atol=1e-6)
-    for name, tensor in model.state_dict().items():
+    for name, tensor in unchanged.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     saved = DualVQAConfig.from_pretrained(tmp_path).to_dict()
     assert saved == DualVQAConfig.from_dict(saved).to_dict()
     assert {**saved, "_name_or_path": ""} == {**again.config.to_dict(), "_name_or_path": ""}
 
 
-def test_questions_are_answered_alike_one_by_one_and_together(model, batch):
-    together = model(**batch)
+def test_questions_are_answered_alike_one_by_one_and_together(unchanged, batch):
+    together = unchanged(**batch)
     for row, length in enumerate(batch["attention_mask"].sum(dim=1).tolist()):
         one = {name: tensor[row : row + 1] for name, tensor in batch.items()}
         one |= {name: one[name][:, :length] for name in ("input_ids", "attention_mask")}
         for name in LOGITS:
-            torch.testing.assert_close(model(**one)[name][0], together[name][row], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(unchanged(**one)[name][0], together[name][row], atol=1e-5, rtol=1e-4)
 
 
 def test_eager_equals_sdpa_and_gives_attention_weights_that_sum_to_one(model, batch):
@@ -112,9 +117,9 @@ def test_eager_equals_sdpa_and_gives_attention_weights_that_sum_to_one(model, ba
     assert all(len(state) == 2 for state in output.image_hidden_states) and len(output.image_hidden_states) > 1
 
 
-def test_a_tuple_holds_what_the_output_holds(model, batch):
+def test_a_tuple_holds_what_the_output_holds(unchanged, batch):
     options = {**batch, **LABELS, "output_hidden_states": True}
-    output, as_tuple = model(**options), model(**options, return_dict=False)
+    output, as_tuple = unchanged(**options), unchanged(**options, return_dict=False)
     assert len(output.to_tuple()) == len(as_tuple)
     for one, other in zip(output.to_tuple(), as_tuple):
         torch.testing.assert_close(one, other)
@@ -133,10 +138,10 @@ def test_every_parameter_and_hidden_state_gets_a_gradient(model, batch):
     assert all(state.grad is not None for state in states)
 
 
-def test_activation_checkpointing_changes_no_gradient(model, batch):
+def test_activation_checkpointing_changes_no_gradient(unchanged, batch):
     found = []
     for saving in (False, True):
-        other = copy.deepcopy(model)
+        other = copy.deepcopy(unchanged)
         if saving:
             other.gradient_checkpointing_enable()
         torch.manual_seed(0)  # dropout
