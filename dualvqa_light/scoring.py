@@ -13,9 +13,9 @@ from .preprocessing import RESAMPLING, resized_to
 from .steps import Steps
 
 QUESTION_TYPES = ("binary", "open_ended")
-# On a CPU, pixels of the images that are encoded together: eight of 224 x 224. What a convolution makes of many more
-# doesn't fit its caches, and EfficientNet-Lite0 takes up to three times as long for each image.
-PIXELS_AT_ONCE = 8 * 224 * 224
+# On a CPU, pixels of the images that are encoded together: four of 224 x 224. What a convolution makes of more fits
+# neither its caches nor the memory that PyTorch keeps, and EfficientNet-Lite0 takes up to three times as long an image.
+PIXELS_AT_ONCE = 4 * 224 * 224
 
 
 class ScoredAnswer:
@@ -28,8 +28,8 @@ class ScoredAnswer:
         image, question: what the pipeline takes, one of each.
         answer: one of the vocabulary, as it is written there; the pipeline's own when left out.
         question_type: the head; the pipeline chooses when left out, and how sure it is of it counts in the score.
-        batch_size: how many images are encoded together, at most, and fewer large ones on a CPU; half of it as often
-            as they are too large for the memory.
+        batch_size: how many images or questions are encoded together, at most, and fewer large images on a CPU; half of
+            it as often as they are too large for the memory.
 
     Attributes:
         image: an RGB PIL image, no larger than what the model sees of it.
@@ -39,7 +39,7 @@ class ScoredAnswer:
         ValueError: an image or a question that can't be asked about, or an answer or a type that there isn't.
     """
 
-    def __init__(self, pipe, image, question, answer=None, question_type=None, batch_size=32):
+    def __init__(self, pipe, image, question, answer=None, question_type=None, batch_size=128):
         if not isinstance(question, str):
             raise ValueError(f"expected one question as text, found {question!r:.100}")
         self.pipe, self.question, self.batch_size = uncached(pipe), question, batch_size

@@ -4,6 +4,8 @@ import contextlib
 import copy
 import warnings
 
+import torch
+
 import dualvqa_light.explanation
 from dualvqa.deployment.folding import folded
 from dualvqa_light import hidden_places
@@ -107,6 +109,9 @@ def faster(pipe):
     tower = getattr(getattr(pipe, "model", None), "vision_encoder", None)
     if tower is None or tower.training or pipe.device.type != "cpu":
         return pipe
+    # What was freed is used again, in place of new memory that the system first fills with zeros: glibc does so up to
+    # the largest size that it has seen freed, and no more than 32 MiB (mallopt(3), M_MMAP_THRESHOLD).
+    torch.empty(2**25 - 2**13, dtype=torch.uint8)
     other, model = copy.copy(pipe), copy.copy(pipe.model)
     model._modules = {**model._modules, "vision_encoder": folded(tower)}
     # The pipeline looks at all of them with every batch, whether they have changed, and finding them takes its time.

@@ -68,7 +68,7 @@ def test_occlusion_is_the_mean_change_over_the_windows_that_hide_a_place(picture
         where = (expected >= np.quantile(expected, 1 - following[2])) & (expected > 0)
     found = METHODS[name](lambda images: asked.extend(images) or redness(images), image)
     np.testing.assert_allclose(found, expected)
-    assert len(asked) < (75 if name == "occlusion" else 175)  # what it costs
+    assert len(asked) < (55 if name == "occlusion" else 175)  # what it costs
 
 
 def test_windows_look_no_finer_than_where_they_are_sent():

@@ -1,10 +1,12 @@
 """The drawing of an explanation."""
 
+import itertools
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.font_manager import findfont, fontManager
 from matplotlib.text import Text
 from PIL import Image
@@ -97,6 +99,16 @@ def test_the_drawing_of_a_wide_image_is_no_taller_than_it_needs(explanation):
         for size in ((400, 40), (400, 400), (40, 400))
     ]
     assert heights[0] == pytest.approx(heights[1] - 2 * 0.9 * PANEL) and heights[1] == heights[2]
+
+
+def test_examples_of_the_memory_leave_no_empty_band_in_the_drawing(explanation):
+    figure = draw_explanation(replace(explanation, evidence=explanation.evidence * 12), Image.new("RGB", (30, 30)))
+    figure.set_dpi(40)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn = (np.asarray(canvas.buffer_rgba())[..., :3] < 255).any(axis=(1, 2))  # (rows,)
+    bands = [len(list(rows)) for some, rows in itertools.groupby(drawn) if not some]
+    assert max(bands) < 0.5 * figure.dpi  # half an inch
 
 
 def test_where_the_image_hardly_matters_the_drawing_says_so_in_words_and_how_little(explanation):
