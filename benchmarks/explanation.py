@@ -39,7 +39,7 @@ Written by
 {machine}.
 
 {asked}. One question by chance about each image, the model's own answer explained. `explain` makes the map
-*occlusion*; *fine* hides more than three times as many places, and *combined* is the sum of *occlusion* and *RISE*; [the
+*occlusion*; *fine* hides over three times as many places, and *combined* is the sum of *occlusion* and *RISE*; [the
 maps by name](../guides/explain.md). Windows were chosen on other images of easy-VQA, which are not among these.
 
 ## Does the map point at the shape?
