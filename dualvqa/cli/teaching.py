@@ -46,20 +46,21 @@ def teach(argv):
     with command_line(), quiet():
         rows = prepare_dataset(args.file, data_args=data, needs_answers=not args.remove, name=args.file)
     with claimed(args.output_dir or folder):
-        said = removed(pipe, rows) if args.remove else taught(pipe, rows)
+        said = removed(pipe, rows) if args.remove else taught(pipe, rows, where)
         with written_whole(args.output_dir or folder) as aside:
             pipe.model.save_pretrained(aside)
             pipe.processor.save_pretrained(aside)
     print(f"{said} Saved in {args.output_dir or folder}.")
 
 
-def taught(pipe, rows):
+def taught(pipe, rows, image_dir):
     """Teaches rows, and says what that was."""
+    from dualvqa.trust.remembering import image_names
     from processing.answers import AnswerRules
 
     answers = list(map(AnswerRules.of(pipe.processor).as_written, rows["answer"][:]))
     before, words = counts(pipe), set(pipe.processor.memory_answers)
-    lessons = pipe.memory.add(images_of(rows), rows["question"][:], answers, names_of(rows))
+    lessons = pipe.memory.add(images_of(rows), rows["question"][:], answers, image_names(rows, image_dir))
     after, new = counts(pipe), [word for word in pipe.processor.memory_answers if word not in words]
     replaced = lessons - (after["taught"] - before["taught"])
     corrected = after["hidden"] - before["hidden"]
@@ -96,7 +97,3 @@ def images_of(rows):
     from processing.image_sources_dualvqa import CHECKED
 
     return [image["path"] if image["bytes"] is None else load_image(image, CHECKED) for image in rows["image"][:]]
-
-
-def names_of(rows):
-    return [image["path"] or "" for image in rows["image"][:]]

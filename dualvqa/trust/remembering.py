@@ -111,15 +111,17 @@ def kind_of(answer, heads):
 
 
 def texts_of(rows, rules, image_dir=None):
-    """Image name, question and answer of each row; a name is the path from `image_dir` on, as the data have it."""
-    names = [(image.get("path") or "") if isinstance(image, dict) else "" for image in rows["image"][:]]
-    if image_dir:
-        inside = os.path.join(image_dir, "")
-        names = [name.removeprefix(inside) for name in names]
-    found = zip(names, rows["question"][:], rows["answer"][:])
+    """Image name, question and answer of each row, see `image_names`."""
+    found = zip(image_names(rows, image_dir), rows["question"][:], rows["answer"][:])
     return [
         {"image": name, "question": question, "answer": rules.as_written(answer)} for name, question, answer in found
     ]
+
+
+def image_names(rows, image_dir=None):
+    """The path of each row's image from `image_dir` on, as the data have it: who is shown it learns of no folders."""
+    names = [(image.get("path") or "") if isinstance(image, dict) else "" for image in rows["image"][:]]
+    return [name.removeprefix(os.path.join(image_dir, "")) for name in names] if image_dir else names
 
 
 def remembered(trainer, rows):

@@ -37,6 +37,8 @@ def test_a_new_answer_is_taught_said_and_taken_out_again(saved, tmp_path, capsys
     assert said.startswith("Taught 1 answers, 0 of them in place of others")
     assert "New answers, which no head knows: azure. The memory has 3 examples." in said and str(saved) in said
     assert asked(saved, tmp_path / "sky.png", question) == "azure"
+    lesson = load_model(saved)[0].memory.texts[-1]
+    assert lesson == {"image": "sky.png", "question": question, "answer": "azure"}  # evidence tells of no folders
     write_jsonl(tmp_path / "new.jsonl", [{"image": "sky.png", "question": question, "answer": ["blue", "blue", "red"]}])
     main(["teach", str(saved), file, "--output_dir", str(tmp_path / "other")])
     assert "Taught 1 answers, 1 of them in place of others" in capsys.readouterr().out
