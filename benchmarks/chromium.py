@@ -87,7 +87,8 @@ def handler(network):
 @contextmanager
 def served(folder, network):
     server = page_server(folder, handler=handler(network))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # It looks so often whether it is to end.
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"

@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -67,6 +68,20 @@ def write_images(folder):
         rows.append({"image": name, "question": "is it red?", "answer": "yes" if color == "red" else "No", "qid": -1})
     write_jsonl(folder / "train.jsonl", rows)
     return folder
+
+
+def write_many(folder):
+    """Two questions about each of 40 images, of which many are answered at random, and a part to test on."""
+    rng, rows = np.random.default_rng(0), []
+    for number in range(60):
+        color = ANSWERS[number % 3]
+        Image.new("RGB", (24, 24), color).resize((24 + number, 24)).save(folder / f"many_{number}.png")
+        for question in ("is it red?", "is there a red shape?"):
+            answer = ("no", "yes")[rng.integers(2)] if number % 2 else ("yes" if color == "red" else "no")
+            rows.append({"image": f"many_{number}.png", "question": question, "answer": answer})
+        rows.append({"image": f"many_{number}.png", "question": "what color is it?", "answer": color})
+    write_jsonl(folder / "test.jsonl", rows[120:])
+    return write_jsonl(folder / "many.jsonl", rows[:120])
 
 
 def short_run(folder):

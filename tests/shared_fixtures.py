@@ -10,16 +10,28 @@ import tempfile
 # The code of saved folders is copied there to be imported: tests that run at once would write the same files.
 MODULES = os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="modules-")
 
+import accelerate
 import datasets
-import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ANSWERS, PIXELS, QUESTIONS, TEXT, familiar, short_run, teach, write_images, write_jsonl
+from helpers import (
+    ANSWERS,
+    PIXELS,
+    QUESTIONS,
+    TEXT,
+    TINY,
+    familiar,
+    short_run,
+    teach,
+    write_images,
+    write_jsonl,
+    write_many,
+)
 from hypothesis import HealthCheck, settings
-from PIL import Image
 from processes import begin_server
 from towers import vision_config
+from transformers import conversion_mapping
 
 from dualvqa.reporting import plots
 from dualvqa.trust import familiarity_fitting
@@ -40,7 +52,16 @@ def pytest_configure():
     encoders_dualvqa.infer_width = known_widths(encoders_dualvqa.infer_width)
     familiarity_fitting.foreign_images = functools.cache(familiarity_fitting.foreign_images)
     plots.panel = lambda *args: "<svg/>"  # most of what a report takes; `drawn` has them drawn
+    # Asked for at every step, and looked for in all folders of sys.path each time.
+    accelerate.utils.other.is_deepspeed_available = functools.cache(accelerate.utils.other.is_deepspeed_available)
+    do_once()
     begin_server("whole", ["dualvqa.run.main"])
+
+
+def do_once():
+    """What the first model that is built and loaded takes besides: the forks have it from here."""
+    DualVQAForQuestionAnswering(DualVQAConfig(**TINY))
+    conversion_mapping.get_checkpoint_conversion_mapping("distilbert")
 
 
 def known_widths(infer_width):
@@ -255,16 +276,7 @@ def test_file(image_folder):
 @pytest.fixture
 def many(image_folder):
     """Two questions about each of 40 images, of which many are answered at random, and a part to test on."""
-    rng, rows = np.random.default_rng(0), []
-    for number in range(60):
-        color = ("red", "green", "blue")[number % 3]
-        Image.new("RGB", (24, 24), color).resize((24 + number, 24)).save(image_folder / f"many_{number}.png")
-        for question in ("is it red?", "is there a red shape?"):
-            answer = ("no", "yes")[rng.integers(2)] if number % 2 else ("yes" if color == "red" else "no")
-            rows.append({"image": f"many_{number}.png", "question": question, "answer": answer})
-        rows.append({"image": f"many_{number}.png", "question": "what color is it?", "answer": color})
-    write_jsonl(image_folder / "test.jsonl", rows[120:])
-    return write_jsonl(image_folder / "many.jsonl", rows[:120])
+    return write_many(image_folder)
 
 
 @pytest.fixture

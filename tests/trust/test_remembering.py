@@ -1,6 +1,7 @@
 """A trainer's memory: what it is made of, what it is fitted on, what it gives."""
 
 import copy
+import functools
 import json
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Sequence, Value, concatenate_datasets
-from helpers import TINY, lines_of
+from helpers import TINY, lines_of, write_images, write_many
 from helpers import data_arguments as data_of
 from peft import LoraConfig, get_peft_model
 from training_helpers import training_arguments
@@ -22,29 +23,45 @@ from modeling_dualvqa.memory_examples_dualvqa import PARAMETERS
 PLAIN = {**TINY, "image_size": 32, "preset": "none"}
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of images, and the parts of many questions about them."""
+    folder = write_images(tmp_path_factory.mktemp("many"))
+    return folder, prepare_datasets(data_of(folder, train_file=write_many(folder), validation_fraction=0.5))[0]
+
+
+def new_trainer(data, output_dir, train=None, validation=None, settings=PLAIN, **fields):
+    folder, parts = data
+    train, validation = train or parts["train"], validation or parts["validation"]
+    model, processor = build_model(train, **settings)
+    sizes = {"max_steps": 2, "per_device_train_batch_size": 16, "learning_rate": 1e-3, "memory": True}
+    args = training_arguments(**{"folder": str(output_dir), **sizes, **fields})
+    given = {"train_dataset": train, "eval_dataset": validation, "data_args": data_of(folder)}
+    return DualVQATrainer(model=model, processing_class=processor, args=args, **given)
+
+
 @pytest.fixture
-def make_trainer(image_folder, many, tmp_path):
-    parts = prepare_datasets(data_of(image_folder, train_file=many, validation_fraction=0.5))[0]
+def make_trainer(data, tmp_path):
+    return functools.partial(new_trainer, data, tmp_path / "run")
 
-    def make(train=None, validation=None, settings=PLAIN, **fields):
-        train, validation = train or parts["train"], validation or parts["validation"]
-        model, processor = build_model(train, **settings)
-        sizes = {"max_steps": 2, "per_device_train_batch_size": 16, "learning_rate": 1e-3, "memory": True}
-        args = training_arguments(str(tmp_path / "run"), **{**sizes, **fields})
-        data = {"train_dataset": train, "eval_dataset": validation, "data_args": data_of(image_folder)}
-        return DualVQATrainer(model=model, processing_class=processor, args=args, **data)
 
-    return make
+@pytest.fixture(scope="module")
+def trained_here(data, tmp_path_factory):
+    """A trainer that has trained, and its folder: tests add to it, and change neither model nor rows."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("remembers") / "run"
+    trainer = new_trainer(data, folder)
+    trainer.train()
+    return trainer, folder
 
 
 @pytest.mark.slow
-def test_training_leaves_a_folder_whose_memory_is_the_training_part(make_trainer, tmp_path):
-    trainer = make_trainer()
-    trainer.train()
+def test_training_leaves_a_folder_whose_memory_is_the_training_part(trained_here):
+    trainer, folder = trained_here
     train = trainer.parts()["train"]
-    model, processor = load_model(tmp_path / "run")
+    model, processor = load_model(folder)
     assert len(model.memory) == len(train) and model.config.memory["images"] == len(set(train["image_key"]))
-    texts = lines_of(tmp_path / "run" / "memory_examples.jsonl")
+    texts = lines_of(folder / "memory_examples.jsonl")
     assert [text["question"] for text in texts] == train["question"][:]
     assert [text["answer"] for text in texts] == train["answer"][:] and re.fullmatch(
         r"many_\d+\.png", texts[0]["image"]
@@ -174,17 +191,16 @@ def test_a_refit_keeps_the_parameters_and_makes_the_keys_anew(make_trainer, tmp_
 
 
 @pytest.mark.slow
-def test_card_and_report_say_what_the_memory_gave(make_trainer, tmp_path):
-    trainer = make_trainer()
-    trainer.train()
+def test_card_and_report_say_what_the_memory_gave(trained_here):
+    trainer, folder = trained_here
     trainer.evaluate()
     trainer.write_report()
-    card = (tmp_path / "run" / "README.md").read_text()
+    card = (folder / "README.md").read_text()
     figures, held = trainer.model.config.model_card["memory"], len(trainer.parts()["validation"])
     assert f"fitted on {held} held-out questions (held out by image)" in card
     assert f"the heads alone answer {figures['without']:.1%} correctly" in card and "profits from rewordings" in card
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
-    part, page = report["parts"]["validation"], (tmp_path / "run" / "report.html").read_text()
+    report = json.loads((folder / "report.json").read_text())
+    part, page = report["parts"]["validation"], (folder / "report.html").read_text()
     assert part["accuracy"]["heads_routed"]["all"]["value"] == pytest.approx(figures["without"])
     assert set(part["memory_difference"]) == set(part["types"])
     assert "Without its memory the model reaches" in page
@@ -192,13 +208,12 @@ def test_card_and_report_say_what_the_memory_gave(make_trainer, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_quantized_model_is_reported_on_and_keeps_its_memory(make_trainer, tmp_path):
-    make_trainer().train()
-    model, processor = load_model(tmp_path / "run")
+def test_a_quantized_model_is_reported_on_and_keeps_its_memory(trained_here, make_trainer, tmp_path):
+    model, processor = load_model(trained_here[1])
     processor.memory_answers = ["lilac"]
     settings = model.config.memory
     model.memory.settings["new_answers"] = settings["new_answers"] = 1
-    trainer = make_trainer(memory=False, output_dir=str(tmp_path / "int8"))
+    trainer = make_trainer(memory=False, folder=str(tmp_path / "int8"))
     trainer.model, trainer.processing_class = optimize_for_inference(model, "int8"), processor
     memory = trainer.model.memory
     alone = remembering.heads_alone(trainer, trainer.parts()["validation"])
