@@ -66,7 +66,6 @@ BACKWARD = {
 # Tests of more than one folder, or of none.
 TOP_TESTS = {
     "test_benchmarks.py": "benchmarks/",
-    "test_cost_benchmarks.py": "benchmarks/ of costs",
     "test_code_blocks.py": "the blocks of README.md and docs/",
     "test_demo.py": "demo/",
     "test_docs.py": "README.md and docs/",
