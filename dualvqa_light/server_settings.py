@@ -61,6 +61,8 @@ class ServerSettings:
                 raise ValueError(f"{spec.name} must be a number {'from' if least == 0 else 'above'} 0, found {value!r}")
             if spec.type is int and value != int(value):
                 raise ValueError(f"{spec.name} must be a whole number, found {value!r}")
+        if self.port > 65535:
+            raise ValueError(f"port must be at most 65535, found {self.port}")
         for origin in self.allow_origins:
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise ValueError(f"allow_origins must be like https://a.org or https://a.org:8080, found {origin!r}")

@@ -80,7 +80,7 @@ class Promises:
         if None in groups and any(promise and promise.get("by", "head") != "head" for promise in used):
             warn_once(
                 f"this model's promises were made by {self.column}. Nothing is promised to questions without a group: "
-                f"where there is a threshold they stay unanswered. Name theirs as group: {listed(self.known)}"
+                f"where there is a threshold they stay unanswered. Name theirs as group, one of: {listed(self.known)}"
             )
         return groups
 

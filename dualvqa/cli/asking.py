@@ -42,6 +42,15 @@ def read_question(parser, argv):
     return args
 
 
+def check_coverage(coverage):
+    """
+    Raises:
+        ValueError: no share.
+    """
+    if coverage is not None and not 0 < coverage < 1:
+        raise ValueError(f"--coverage must be a number between 0 and 1, such as 0.9; found {coverage}")
+
+
 def ask(argv):
     """`dualvqa ask FOLDER IMAGE QUESTION...`"""
     parser = new_parser("ask", "Answers questions about an image.")
@@ -63,6 +72,7 @@ def ask(argv):
     for name in ("top_k", "evidence"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name} must be a whole number, at least 1; found {getattr(args, name)}")
+    check_coverage(args.coverage)
     names = ("question_type", "top_k", "coverage", "group", "evidence")
     pipe = open_folder(args.folder)
     found = pipe(args.image, args.question, **{name: getattr(args, name) for name in names})
@@ -186,6 +196,8 @@ def compare(argv):
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder with a report_rows.jsonl")
     parser.add_argument("--output", help="HTML page to write; without it the comparison is only printed")
     args = parse(parser, argv)
+    if len(set(args.runs)) < 2:
+        raise ValueError(f"expected two or more different runs, found {', '.join(args.runs)}")
     for run in args.runs:
         if not os.path.isfile(os.path.join(run, "report_rows.jsonl")):
             raise ValueError(f"{run} has no report_rows.jsonl: evaluate it first, with dualvqa evaluate")

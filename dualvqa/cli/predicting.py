@@ -6,7 +6,7 @@ import os
 from dualvqa.run.flags import load_flags
 
 from . import runs
-from .asking import TYPES, hide_bars, new_parser, parse
+from .asking import TYPES, check_coverage, hide_bars, new_parser, parse
 from .folders import check_answering
 
 ABOUT = """Answers the questions of a file, or of several as 'shards/*.parquet', into a file that grows row by row;
@@ -15,6 +15,7 @@ scores rows that have answers, and holds all of them; its flags: dualvqa predict
 # Of `DataArguments`, as `dualvqa train` has them.
 OF_DATA = """image_dir image_dir_only max_image_megapixels image_column question_column csv_separator csv_encoding
 excel_sheet""".split()
+OUTPUTS = (".jsonl", ".csv", ".parquet")  # of dualvqa.prediction.outputs, which is not imported here
 COVERAGE = "as many answers as it takes for the right one to be among them in this share of cases, such as 0.9"
 NUMBERS = {"top_k": "answers of each question, best first (default 5)"}
 NUMBERS |= {"batch_size": "questions that are answered together (default 128)"}
@@ -48,6 +49,9 @@ def predict_file(argv):
         parser.add_argument(f"--{name}", help=flags[name].help.replace("%", "%%"), **switch)
     args = parse(parser, argv)
     check_answering(args.folder)
+    check_coverage(args.coverage)
+    if os.path.splitext(args.output)[1].lower() not in OUTPUTS:
+        raise ValueError(f"expected --output to end in {', '.join(OUTPUTS)}; found {args.output}")
     if not set("*?[") & set(args.data) and not os.path.exists(args.data) and not may_be_on_hub(args.data):
         raise ValueError(f"expected a file of questions, found {args.data}: no such file")
     given = {name: value for name, value in vars(args).items() if value is not None and value is not False}

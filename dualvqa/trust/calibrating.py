@@ -30,8 +30,9 @@ def check_possible(parts, processor, heads, fit_familiarity=False):
         reason = f"--fit_familiarity needs a training part that isn't streamed, found {found}; give --train_file"
     if reason:
         raise ValueError(
-            f"the scores can't be calibrated: {reason}. Leave out --max_risk, --promise_by, --calibrate true and "
-            f"--fit_familiarity, or give more questions with --validation_file, in Python as eval_dataset"
+            f"the scores can't be calibrated: {reason}. Give more questions with --validation_file, in Python as "
+            f"eval_dataset; a training does without where it is not told to: by --max_risk, --promise_by, --calibrate "
+            f"true or --fit_familiarity"
         )
 
 

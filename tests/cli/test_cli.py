@@ -54,6 +54,10 @@ def test_each_command_has_a_help_page(command, capsys):
             "export OWNER/NAME js --to transformers.js --quantization int8",
             "--quantization is for --to onnx and web; found",
         ),
+        ("ask OWNER/NAME setup.cfg what? --coverage 90", "--coverage must be a number between 0 and 1, .* found 90"),
+        ("predict OWNER/NAME setup.cfg --output a.txt", "expected --output to end in .jsonl, .csv, .parquet; found a"),
+        ("serve OWNER/NAME --port 99999", "port must be at most 65535, found 99999"),
+        ("compare tests tests", "expected two or more different runs, found tests, tests"),
         ("compare tests docs", "tests has no report_rows.jsonl: evaluate it first, with dualvqa evaluate"),
         ("info .", ". is no DualVQA model"),
     ],
@@ -67,7 +71,8 @@ def test_what_is_wrong_is_one_line(line, message, monkeypatch):
 def test_pages_and_errors_import_nothing_large():
     code = (
         "import sys\nfrom dualvqa.cli import main\n"
-        "for line in ('--help', 'train --help', 'evaluate --help-all', 'ask --help', 'train --sed 1', 'info .'):\n"
+        "for line in ('--help', 'train --help', 'evaluate --help-all', 'ask --help', 'train --sed 1', 'info .',\n"
+        "             'ask A/B setup.cfg what? --coverage 90', 'predict A/B setup.cfg --output a.txt'):\n"
         "    try:\n        main(line.split())\n    except SystemExit:\n        pass\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )

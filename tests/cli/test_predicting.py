@@ -43,7 +43,7 @@ def test_a_file_is_answered_in_parts_that_are_put_together(saved, data, image_fo
     "words, message",
     [
         (["gone.jsonl", "--output", "out.jsonl"], "expected a file of questions, found gone.jsonl: no such file"),
-        (["setup.cfg", "--output", "out.txt"], "expected an output ending in .jsonl, .csv, .parquet; found out.txt"),
+        (["setup.cfg", "--output", "out.txt"], "expected --output to end in .jsonl, .csv, .parquet; found out.txt"),
         (["setup.cfg", "--output", "out.jsonl", "--shart", "1/2"], "unknown argument --shart; did you mean --shard"),
         (["README.md", "--output", "out.jsonl"], "README.md: expected a file ending in .csv"),
         (["setup.cfg", "--output", "out.jsonl", "--top_k", "0"], "top_k must be a whole number, at least 1; found 0"),
