@@ -1,6 +1,8 @@
 """Teaching without training: what goes into a model's memory and out of it again, and what spoke for an answer."""
 
+import functools
 import os
+import threading
 import unicodedata
 
 import torch
@@ -13,6 +15,19 @@ logger = logging.get_logger(__name__)
 
 PER_EXAMPLE = ("question_keys", "image_index", "answer_index", "question_type", "taught")
 BATCH = 32
+
+teaching = threading.RLock()  # of the module, not of a pipeline: pipelines are copied and pickled, a lock can't be
+
+
+def one_at_a_time(method):
+    """A change of a memory begins with what the one before it has left, from whichever thread it comes."""
+
+    @functools.wraps(method)
+    def alone(*args, **kwargs):
+        with teaching:
+            return method(*args, **kwargs)
+
+    return alone
 
 
 class PipelineMemory:
@@ -34,6 +49,7 @@ class PipelineMemory:
         memory = self.pipe.model.memory
         return 0 if memory is None else len(memory)
 
+    @one_at_a_time
     def build(self, images, questions, answers, names=None):
         """Gives the model a memory of these examples, in place of the one that it may have.
 
@@ -54,6 +70,7 @@ class PipelineMemory:
         examples, words = self.encode(rows, [])
         self.set(Memory.of(model, examples, len(words)), words)
 
+    @one_at_a_time
     def add(self, images, questions, answers, names=None):
         """Teaches answers: they count from the next question on, also those that the vocabulary lacks.
 
@@ -85,6 +102,7 @@ class PipelineMemory:
         self.set(memory, words)
         return len(set(latest.tolist()))
 
+    @one_at_a_time
     def remove(self, images, questions):
         """Takes taught answers out again: what is left is as if they had never been taught.
 
@@ -104,6 +122,7 @@ class PipelineMemory:
             )
         self.set(*without(memory, found.any(dim=0), self.pipe.processor.memory_answers))
 
+    @one_at_a_time
     def forget(self):
         """Takes the whole memory away; the heads answer alone."""
         self.model().forget_memory()

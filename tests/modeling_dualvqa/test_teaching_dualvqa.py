@@ -1,6 +1,8 @@
 """Teaching without training, and the examples that spoke for an answer."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -110,6 +112,22 @@ def test_teaching_leaves_the_embeddings_of_before_in_the_cache(pipe, image_paths
     pipe.memory.add(image_paths[3], COLOR, "mauve")
     monkeypatch.setattr(pipe.model, "encode_images", lambda *_: pytest.fail("encoded again"))
     assert best(pipe, image_paths[3], COLOR)["answer"] == "mauve"
+
+
+def test_what_threads_teach_and_take_out_at_the_same_time_is_all_there(pipe, image_paths):
+    words, together = ["mauve", "ochre", "azure", "beige"], threading.Barrier(4)
+
+    def lesson(number):
+        path = image_paths[number]
+        together.wait(10)
+        pipe.memory.add(path, COLOR, words[number])
+        pipe.memory.add(path, RED, "yes")
+        pipe.memory.remove(path, RED)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lesson, range(4)))
+    assert int(pipe.model.memory.taught.sum()) == 4 and sorted(pipe.processor.memory_answers) == sorted(words)
+    assert [best(pipe, path, COLOR)["answer"] for path in image_paths] == words
 
 
 def test_forgetting_leaves_the_heads_alone(pipe, image_paths, tiny_model):
