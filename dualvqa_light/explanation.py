@@ -30,7 +30,8 @@ class Explanation:
             places made. Where it is tiny, the map shows differences between nothing and nothing; see `hardly_matters`.
         words: the words and punctuation marks of the question.
         word_scores: (n,) what the answer's log-odds lose without each, positive for the answer and negative against it,
-            see `hidden_words`. None for a question of one word.
+            see `hidden_words`, and 0 for a word that the model doesn't read, since it cuts long questions. None for a
+            question of one word.
         evidence: examples of the memory that spoke for the answer, the most similar first, each a dict with `image`,
             `question`, `answer`, `similarity` and `weight`. None of a model without a memory or its texts.
         unfamiliar: which of both is unlike what the model was trained on, {"image": True, "question": False}, with None
@@ -89,7 +90,7 @@ def explain(pipe, image, question, answer=None, question_type=None, maps=("occlu
         values = attempt(f"map {name}", hidden_places.METHODS[name], asked, scored.image)
         if values is not None:
             found.maps[name], found.changes[name] = values, asked.largest_change()
-    words = attempt("scores of the words", hidden_words.leave_some_out, scored.of_questions, question)
+    words = attempt("scores of the words", words_of, scored)
     found.words, found.word_scores = words or ([question.strip()], None)
     options = {"top_k": sys.maxsize, "question_type": found.question_type, "abstain": False}
     if has_examples(pipe):
@@ -97,6 +98,11 @@ def explain(pipe, image, question, answer=None, question_type=None, maps=("occlu
     told = next(item for item in scored.pipe(image, question, **options) if item["answer"] == found.answer)
     found.evidence, found.unfamiliar = told.get("evidence"), told.get("unfamiliar")
     return found
+
+
+def words_of(scored):
+    """The words of the question that was asked, and what each is worth; 0 behind what the model reads."""
+    return hidden_words.leave_some_out(scored.of_questions, scored.question, read=scored.part_read())
 
 
 def said_of_foreign(unfamiliar):

@@ -8,6 +8,7 @@ SIGNS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # of Chinese and Japanese, wh
 WORD = re.compile(rf"[{SIGNS}]|(?:[^\W{SIGNS}])+|[^\w\s]")
 
 SUBSETS, LEFT_OUT = 64, 0.3
+MOST_WORDS = 600  # more than a text tower of 512 tokens reads: each takes a question of its own
 ONE_WORD = "expected a question of two words or more, found {!r}: without its only word there is no question"
 
 
@@ -40,7 +41,7 @@ def leave_one_out(scores, question):
     return [question[slice(*word)] for word in words], found[0] - found[1:]
 
 
-def leave_some_out(scores, question, seed=0):
+def leave_some_out(scores, question, seed=0, read=None):
     """What the score loses when a word is left out together with others, by least squares.
 
     Words that say the same don't hide one another then, as they do when they are left out one by one. The score is
@@ -50,16 +51,34 @@ def leave_some_out(scores, question, seed=0):
         scores: a function of a list of questions that gives their scores (n,), in any unit.
         question: of two words or more; a punctuation mark is one.
         seed: of which words are left out, where not all of the ways are tried.
+        read: (start, end) of the part of the question that the model reads; all of it when left out. The words beyond
+            it are in no question that is asked, so that none of them moves up to the place of one that is left out.
 
     Returns:
-        The words, and (n,) what each adds to the score: positive for a word that speaks for the answer.
+        The words, and (n,) what each adds to the score: positive for a word that speaks for the answer, 0 for one that
+        isn't read.
 
     Raises:
-        ValueError: the question has one word: without it there is no question.
+        ValueError: the model reads one word, without which there is no question, or more than `MOST_WORDS`.
     """
+    words = find_words(question)
+    start, end = read or (0, len(question))
+    places = [number for number, (left, right) in enumerate(words) if left < end and right > start]
+    if len(places) == len(words):
+        return score_words(scores, question, seed)
+    start, end = (words[places[0]][0], words[places[-1]][1]) if places else (0, 0)
+    found = np.zeros(len(words))
+    found[places] = score_words(scores, question[start:end], seed)[1]
+    return [question[slice(*word)] for word in words], found
+
+
+def score_words(scores, question, seed):
+    """`leave_some_out` of a question that is read whole."""
     words = find_words(question)
     if len(words) < 2:
         raise ValueError(ONE_WORD.format(question))
+    if len(words) > MOST_WORDS:
+        raise ValueError(f"expected a question of at most {MOST_WORDS} words to score, found {len(words):,}")
     kept = kept_words(len(words), np.random.default_rng(seed))  # (n, words)
     asked = [without(question, words, np.flatnonzero(~row)) for row in kept]
     different = list(dict.fromkeys(asked))

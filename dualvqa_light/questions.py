@@ -49,6 +49,10 @@ class Questions:
         """The token ids of each question, as tuples."""
         return [tuple(encoding.ids) for encoding in self.tokenizer.encode_batch(questions)]
 
+    def offsets(self, question):
+        """(start, end) in the question of each token that is read; (0, 0) of one that isn't of its text."""
+        return self.tokenizer.encode(question).offsets
+
     def pad(self, ids):
         """Tuples of token ids -> ids and attention mask, int64 (V, T)."""
         longest = max(map(len, ids))

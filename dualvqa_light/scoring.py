@@ -74,6 +74,21 @@ class ScoredAnswer:
         (prepared,) = self.prepared([self.image])
         return self.in_batches(questions, lambda questions: [self.item(prepared, questions)])
 
+    def part_read(self):
+        """(start, end) of the part of the question that the model reads before it cuts a long one."""
+        offsets = [place for pipe in self.members() for place in self.offsets(pipe)]
+        read = [(start, end) for start, end in offsets if end > start]
+        return min(start for start, _ in read), max(end for _, end in read)
+
+    def offsets(self, pipe):
+        """(start, end) in the question of each of its tokens; all of it where the tokenizer can't tell."""
+        if self.steps.light:
+            return pipe.questions.offsets(self.question)
+        if not pipe.processor.tokenizer.is_fast:
+            return [(0, len(self.question))]
+        encoded = pipe.processor(text=self.question, return_offsets_mapping=True)
+        return np.reshape(encoded["offset_mapping"], (-1, 2)).tolist()
+
     def on_cpu(self):
         return self.steps.light or all(one.device.type == "cpu" for one in self.members())
 

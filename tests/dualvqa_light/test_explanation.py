@@ -126,6 +126,28 @@ def test_words_that_say_the_same_are_seen_though_either_alone_changes_nothing():
     assert found[0] > 0.2 and found[1] > 0.2 and abs(found[2]) < 0.2
 
 
+def test_words_that_are_not_read_score_exactly_0_and_are_in_no_question_that_is_asked():
+    asked = []
+
+    def scores(questions):
+        asked.extend(questions)
+        return np.array([5.0 * ("color" in one) + 2.0 * ("it" in one) for one in questions])
+
+    question = "what color is it " * 400
+    for read, places in (((0, 13), [0, 1, 2]), ((len(question) - 9, len(question)), [1597, 1598, 1599])):
+        asked.clear()
+        words, found = leave_some_out(scores, question, read=read)
+        expected = {"color": 5.0, "it": 2.0}
+        assert len(words) == len(found) == 1600 and len(asked) == 7  # of three words
+        np.testing.assert_allclose(found[places], [expected.get(words[place], 0.0) for place in places], atol=1e-9)
+        assert set(np.flatnonzero(found)) <= set(places)
+        assert max(asked, key=len) in ("what color is", "color is it")
+    with pytest.raises(ValueError, match="two words or more, found 'what'"):
+        leave_some_out(scores, question, read=(0, 2))
+    with pytest.raises(ValueError, match="at most 600 words to score, found 1,600"):
+        leave_some_out(scores, question)
+
+
 def test_every_word_is_left_out_and_no_question_is_without_words():
     for count in (2, 6, 7, 40):
         kept = kept_words(count, np.random.default_rng(0))
@@ -162,6 +184,12 @@ def test_an_exported_folder_is_explained_and_its_caches_stay_as_they_were(light,
     assert list(found.maps) == ["occlusion", "rise"] and found.words == ["what", "color", "is", "it", "?"]
     assert np.ptp(found.maps["occlusion"]) > 0 and np.ptp(found.word_scores) > 0
     assert len(light.image_cache) == before
+
+
+@pytest.mark.slow
+def test_the_words_of_a_long_question_are_scored_up_to_where_the_tower_reads(light, pictures):
+    found = explain(light, pictures[0], COLOR * 400, maps=[])
+    assert len(found.words) == 2000 and 4 < np.flatnonzero(found.word_scores).max() < 16
 
 
 def test_an_answer_that_there_is_not_is_refused_with_those_that_are_like_it():

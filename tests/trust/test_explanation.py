@@ -8,6 +8,7 @@ import pytest
 from helpers import COLOR, RED
 from PIL import Image
 
+import dualvqa_light
 from dualvqa.deployment.ensemble import EnsemblePipeline
 from dualvqa.deployment.optimize import optimize_for_inference
 from dualvqa.trust.explanation import Explanation, explain
@@ -134,6 +135,17 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_there(pipe):
     assert (found.maps, found.words, found.word_scores) == ({}, ["color"], None) and found.answer
     with pytest.raises(ValueError, match="expected maps to be some of occlusion, occlusion_fine, .*; found 'saliency'"):
         explain(pipe, Image.new("RGB", (40, 40)), COLOR, maps=["saliency"])
+
+
+def test_the_words_of_a_long_question_are_scored_up_to_where_the_tower_reads(tiny_model, processor, image):
+    pipes = [DualVQAPipeline(tiny_model(fusion_type=fusion), processor) for fusion in ("cross_attention", "product")]
+    for number, pipe in enumerate(pipes):
+        pipe.model.name_or_path = str(number)
+    for pipe in (pipes[0], EnsemblePipeline(pipes)):
+        found = dualvqa_light.explain(pipe, image, f"{COLOR} " * 400, maps=[])  # 16 tokens are read
+        assert len(found.words) == 2000 and found.word_scores[:14].any() and not found.word_scores[14:].any()
+        scored = ScoredAnswer(pipe, image, COLOR)
+        assert scored.part_read() == (0, len(COLOR))
 
 
 def test_large_images_are_encoded_a_few_at_once_on_a_cpu(pipe, image, monkeypatch):
