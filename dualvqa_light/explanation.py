@@ -36,6 +36,8 @@ class Explanation:
             `question`, `answer`, `similarity` and `weight`. None of a model without a memory or its texts.
         unfamiliar: which of both is unlike what the model was trained on, {"image": True, "question": False}, with None
             for one that isn't judged; None where neither is, or the model doesn't tell.
+        best_guess: what the pipeline's answer would be where it leaves the question unanswered, by the threshold of its
+            calibration; None where it answers.
         crop: `size` and `crop_size` of an image processor that shows the model the centre of an image alone: maps that
             come of gradients are of that part. None where it shows all of it.
     """
@@ -51,10 +53,12 @@ class Explanation:
     crop: dict | None = None
     changes: dict = field(default_factory=dict)
     unfamiliar: dict | None = None
+    best_guess: str | None = None
 
     def cautions(self):
-        """Sentences that say what to mind: a foreign input, and maps that show nothing."""
-        return [sentence for sentence in (said_of_foreign(self.unfamiliar), self.hardly_matters()) if sentence]
+        """Sentences that say what to mind: an answer that isn't given, a foreign input, maps that show nothing."""
+        said = (said_of_guess(self.best_guess), said_of_foreign(self.unfamiliar), self.hardly_matters())
+        return [sentence for sentence in said if sentence]
 
     def hardly_matters(self):
         """A sentence where hiding places changes almost nothing, on no map, else None."""
@@ -92,17 +96,28 @@ def explain(pipe, image, question, answer=None, question_type=None, maps=("occlu
             found.maps[name], found.changes[name] = values, asked.largest_change()
     words = attempt("scores of the words", words_of, scored)
     found.words, found.word_scores = words or ([question.strip()], None)
-    options = {"top_k": sys.maxsize, "question_type": found.question_type, "abstain": False}
+    options = {"top_k": sys.maxsize, "question_type": found.question_type}
     if has_examples(pipe):
         options["evidence"] = SHOWN_EVIDENCE
-    told = next(item for item in scored.pipe(image, question, **options) if item["answer"] == found.answer)
+    best = scored.pipe(image, question, **options)
+    told = next(item for item in best if item.get("best_guess", item["answer"]) == found.answer)
     found.evidence, found.unfamiliar = told.get("evidence"), told.get("unfamiliar")
+    if scored.chosen != found.question_type:  # the answer that is explained is of the other head
+        best = scored.pipe(image, question, question_type=question_type)
+    found.best_guess = best[0].get("best_guess")
     return found
 
 
 def words_of(scored):
     """The words of the question that was asked, and what each is worth; 0 behind what the model reads."""
     return hidden_words.leave_some_out(scored.of_questions, scored.question, read=scored.part_read())
+
+
+def said_of_guess(best_guess):
+    """That a question is left unanswered, in words; None of None."""
+    if best_guess is None:
+        return None
+    return f"the model is not sure: it leaves this question unanswered, with {best_guess!r} as its best guess"
 
 
 def said_of_foreign(unfamiliar):

@@ -34,6 +34,7 @@ class ScoredAnswer:
     Attributes:
         image: an RGB PIL image, no larger than what the model sees of it.
         answer, question_type, score: what is scored, and its probability.
+        chosen: the head that answers the question, another than `question_type` where the given answer isn't one of it.
 
     Raises:
         ValueError: an image or a question that can't be asked about, or an answer or a type that there isn't.
@@ -51,7 +52,8 @@ class ScoredAnswer:
         if question_type is not None and question_type not in heads:
             raise ValueError(f"question_type must be one of {', '.join(heads)}, or None; found {question_type!r}")
         self.routed = question_type is None and len(heads) == 2
-        chosen = question_type or heads[int(outputs["question_type_logits"][0].argmax()) if self.routed else 0]
+        own = heads[int(outputs["question_type_logits"][0].argmax()) if self.routed else 0]
+        self.chosen = chosen = question_type or own
         if answer is None:
             self.question_type, self.index = chosen, int(outputs[f"{chosen}_logits"][0].argmax())
         else:

@@ -184,6 +184,7 @@ def test_an_exported_folder_is_explained_and_its_caches_stay_as_they_were(light,
     assert list(found.maps) == ["occlusion", "rise"] and found.words == ["what", "color", "is", "it", "?"]
     assert np.ptp(found.maps["occlusion"]) > 0 and np.ptp(found.word_scores) > 0
     assert len(light.image_cache) == before
+    assert found.best_guess == light(pictures[0], COLOR)[0].get("best_guess")
 
 
 @pytest.mark.slow

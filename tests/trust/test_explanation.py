@@ -188,6 +188,23 @@ def test_a_foreign_input_and_an_answer_below_the_threshold_have_maps_of_gradient
     assert explain_by_gradients(pipe, image, COLOR).answer == pipe(image, COLOR)[0]["best_guess"]
 
 
+def test_an_explanation_says_where_the_pipeline_leaves_the_question_unanswered(pipe, image):
+    """By the pipeline's own answer to the question, whichever answer is explained."""
+    pipe.processor.calibration = {"temperatures": {}}
+    first, seen = pipe(image, COLOR)[0], set()
+    for threshold, kind in itertools.product((0.0, first["score"] - 1e-4, 1.0), (None, "binary")):
+        pipe.processor.calibration["abstention"] = {"threshold": threshold, "max_risk": 0.1}
+        own = pipe(image, COLOR, question_type=kind)[0]
+        guess = own.get("best_guess")
+        said = f"the model is not sure: it leaves this question unanswered, with {guess!r} as its best guess"
+        for answer in (None, "yes", *(["red"] if kind is None else [])):
+            found = dualvqa_light.explain(pipe, image, COLOR, answer, kind, maps=[])
+            assert found.best_guess == guess and found.answer == (answer or own["answer"] or guess)
+            assert (said in found.cautions()) == (own["answer"] is None)
+        seen.add((kind, guess))
+    assert {(None, None), (None, first["answer"])} < seen
+
+
 def test_what_runs_without_torch_keeps_its_other_maps_or_is_refused_in_words(monkeypatch, image):
     light = object.__new__(LightPipeline)
     kept = Explanation(COLOR, "red", 0.5, "open_ended", {"occlusion": np.ones((16, 16))})

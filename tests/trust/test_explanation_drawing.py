@@ -93,6 +93,12 @@ def test_the_drawing_says_what_is_unlike_the_training_data(explanation, unfamili
     assert "Mind" not in " ".join(texts(draw_explanation(explanation, image)))
 
 
+def test_the_drawing_says_that_the_question_is_left_unanswered(explanation):
+    figure = draw_explanation(replace(explanation, best_guess="red"), Image.new("RGB", (20, 30), "red"))
+    said = "Mind: the model is not sure: it leaves this question unanswered, with 'red' as its best guess"
+    assert said in " ".join(texts(figure)).replace("\n", " ")
+
+
 def test_the_drawing_of_a_wide_image_is_no_taller_than_it_needs(explanation):
     heights = [
         draw_explanation(explanation, Image.new("RGB", size)).get_size_inches()[1]
