@@ -188,7 +188,11 @@ def parse_flags(argv):
     parsed, unknown = flag_parser().parse_known_args([with_underscores(argument) for argument in argv])
     if unknown and unknown[0].startswith("-"):
         name = unknown[0].partition("=")[0]
-        raise ValueError(f"unknown argument {unknown[0]}{hint(name, [f'--{flag}' for flag in load_flags()])}")
+        if name.lstrip("-") in load_description()["config"]:
+            close = f"; the model's fields are given with --config {name.lstrip('-')}=VALUE"
+        else:
+            close = hint(name, [f"--{flag}" for flag in load_flags()])
+        raise ValueError(f"unknown argument {unknown[0]}{close}")
     if unknown:
         raise ValueError(f"unexpected argument {unknown[0]!r}: a recipe comes before all flags")
     return vars(parsed)

@@ -34,6 +34,10 @@ def test_each_command_has_a_help_page(command, capsys):
         ("trian easy_vqa", "there is no command 'trian'; did you mean train.* the commands are train, ask, evaluate"),
         ("train easy_vqua", "cannot read the recipe easy_vqua: no such file; did you mean easy_vqa"),
         ("train easy_vqa --learning_ratte 1", "unknown argument --learning_ratte; did you mean --learning_rate"),
+        (
+            "train easy_vqa --fusion_type x",
+            "argument --fusion_type; the model's fields are given with --config fusion_",
+        ),
         ("evaluate", "expected a saved model first: dualvqa evaluate FOLDER"),
         ("evaluate nowhere", "there is no folder nowhere; give that of a saved model, or its id on the Hub"),
         ("predict tests", "tests is no DualVQA model: expected config.json with model_type dualvqa, found none"),
