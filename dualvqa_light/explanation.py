@@ -76,7 +76,7 @@ def explain(pipe, image, question, answer=None, question_type=None, maps=("occlu
         image, question: what the pipeline takes, one of each.
         answer: the answer to explain; the pipeline's best one when left out.
         question_type: "binary" or "open_ended" chooses the head; the pipeline does when left out.
-        maps: names of `hidden_places.METHODS`.
+        maps: names of `hidden_places.METHODS`, or one of them; an empty list for none.
 
     Returns:
         [`Explanation`]. What can't be had, such as a map of an image of 8 pixels, is left out with a warning.
@@ -84,17 +84,15 @@ def explain(pipe, image, question, answer=None, question_type=None, maps=("occlu
     Raises:
         ValueError: an image or a question that can't be asked about, an answer, a type or a map that there isn't.
     """
-    unknown = [name for name in maps if name not in hidden_places.METHODS]
-    if unknown:
-        raise ValueError(f"expected maps to be of {', '.join(hidden_places.METHODS)}; found {unknown[0]!r}")
+    maps = check_maps(maps, hidden_places.METHODS)
     scored = ScoredAnswer(pipe, image, question, answer, question_type)
     found = Explanation(question, scored.answer, scored.score, scored.question_type)
     for name in maps:
         asked = Remembered(scored.of_images)
-        values = attempt(f"map {name}", hidden_places.METHODS[name], asked, scored.image)
+        values = attempt(f"the map {name}", hidden_places.METHODS[name], asked, scored.image)
         if values is not None:
             found.maps[name], found.changes[name] = values, asked.largest_change()
-    words = attempt("scores of the words", words_of, scored)
+    words = attempt("the scores of the words", words_of, scored)
     found.words, found.word_scores = words or ([question.strip()], None)
     options = {"top_k": sys.maxsize, "question_type": found.question_type}
     if has_examples(pipe):
@@ -106,6 +104,22 @@ def explain(pipe, image, question, answer=None, question_type=None, maps=("occlu
         best = scored.pipe(image, question, question_type=question_type)
     found.best_guess = best[0].get("best_guess")
     return found
+
+
+def check_maps(maps, known):
+    """Names of maps as a list, also of one.
+
+    Raises:
+        ValueError: it is no list of names, or one of them isn't known.
+    """
+    try:
+        names = [maps] if isinstance(maps, str) else list(maps)
+    except TypeError:
+        raise ValueError(f"expected maps to be a list, some of {', '.join(known)}; found {maps!r}") from None
+    unknown = [name for name in names if name not in list(known)]
+    if unknown:
+        raise ValueError(f"expected maps to be some of {', '.join(known)}; found {unknown[0]!r}")
+    return names
 
 
 def words_of(scored):
@@ -159,5 +173,5 @@ def attempt(what, function, *arguments):
     try:
         return function(*arguments)
     except (ValueError, MemoryError) as error:
-        warnings.warn(f"the {what} can't be had and is left out: {error}", stacklevel=3)
+        warnings.warn(f"without {what}, which can't be had: {error}", stacklevel=3)
         return None

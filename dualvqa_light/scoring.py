@@ -181,16 +181,19 @@ class ScoredAnswer:
 
 
 def find_answer(vocabularies, answer):
-    """The head that has an answer, and its place there; upper and lower case are the same.
+    """The head that has an answer, and its place there.
+
+    Upper and lower case are the same, and so are spaces and a full stop around it, where no answer is written so.
 
     Raises:
         ValueError: none of them has it, or it is no text.
     """
     if not isinstance(answer, str):
         raise ValueError(f"expected an answer as text, one of the model's, found {answer!r:.100}")
-    for head, answers in vocabularies.items():
-        if answer.casefold() in (forms := [known.casefold() for known in answers]):
-            return head, forms.index(answer.casefold())
+    for form in (str.casefold, bare):
+        for head, answers in vocabularies.items():
+            if form(answer) in (forms := [form(known) for known in answers]):
+                return head, forms.index(form(answer))
     known = [known for answers in vocabularies.values() for known in answers]
     spelled = {word.casefold(): word for word in known}
     close = [spelled[word] for word in difflib.get_close_matches(answer.casefold(), spelled)]
@@ -201,6 +204,10 @@ def find_answer(vocabularies, answer):
     )
     kind = f" {next(iter(vocabularies))}" if len(vocabularies) == 1 else ""
     raise ValueError(f"{answer!r} is none of the model's {len(known)}{kind} answers; {hint}")
+
+
+def bare(answer):
+    return answer.casefold().strip().removesuffix(".").rstrip()
 
 
 def prepare(pipe, images):

@@ -45,10 +45,9 @@ def explain(source, image, question, answer=None, question_type=None, maps=("occ
         ValueError: an image or a question that can't be asked about, an answer, a type or a map that there isn't, or
             nothing but maps that can't be had.
     """
-    maps = [maps] if isinstance(maps, str) else list(maps)
-    unknown = [name for name in maps if name not in MAPS]
-    if unknown or not maps:
-        raise ValueError(f"expected maps to be some of {', '.join(MAPS)}; found {unknown[0] if unknown else maps!r}")
+    maps = dualvqa_light.explanation.check_maps(maps, MAPS)
+    if not maps:
+        raise ValueError(f"expected maps to be some of {', '.join(MAPS)}; found none")
     with as_pipeline(source) as pipe:
         own = [name for name in maps if name not in GRADIENT_MAPS]
         answer = as_in_vocabulary(pipe, answer, question_type)

@@ -195,7 +195,8 @@ def test_the_words_of_a_long_question_are_scored_up_to_where_the_tower_reads(lig
 
 def test_an_answer_that_there_is_not_is_refused_with_those_that_are_like_it():
     answers = {"binary": ["no", "yes"], "open_ended": ["red", "Blue"]}
-    assert find_answer(answers, "blue") == ("open_ended", 1)
+    assert find_answer(answers, "blue") == find_answer(answers, " Blue. ") == ("open_ended", 1)
+    assert find_answer({"open_ended": ["a", "a."]}, "A.") == ("open_ended", 1)
     with pytest.raises(ValueError, match="'bleu' is none of the model's 4 answers; did you mean Blue"):
         find_answer(answers, "bleu")
     with pytest.raises(ValueError, match="'cat' is none of the model's 2 binary answers; it has no, yes"):

@@ -44,7 +44,8 @@ def test_the_answer_is_the_best_one_or_that_which_is_given_in_any_writing(pipe, 
     found = explain(pipe, image, COLOR)
     assert (found.answer, found.question_type) == (best["answer"], best["question_type"])
     assert found.score == pytest.approx(best["score"], rel=1e-5)
-    assert explain(pipe, image, COLOR, " Blue. ").answer == "blue"
+    for either in (explain, dualvqa_light.explain):
+        assert either(pipe, image, COLOR, " Blue. ").answer == "blue"
     with pytest.raises(ValueError, match="'bleu' is none of the model's .* did you mean blue"):
         explain(pipe, image, COLOR, "bleu")
     with pytest.raises(ValueError, match="'blue' is none of the model's 2 binary answers"):
@@ -66,6 +67,12 @@ def test_maps_are_chosen_by_name_and_come_in_that_order(pipe, image):
     np.testing.assert_allclose(found.maps["grad_cam"], gradients.image_map, rtol=1e-4, atol=1e-8)
     np.testing.assert_allclose(found.maps["attention"], gradients.attention_map, rtol=1e-4)
     assert found.words == ["what", "color", "is", "it", "?"] and len(found.word_scores) == 5
+    for either, maps in itertools.product((explain, dualvqa_light.explain), (None, 5, "saliency", ["rise", {}])):
+        with pytest.raises(
+            ValueError, match="expected maps to be (a list, )?some of occlusion, .*; found (None|5|'sal|{)"
+        ):
+            either(pipe, image, COLOR, maps=maps)
+    assert list(dualvqa_light.explain(pipe, image, COLOR, maps="occlusion").maps) == ["occlusion"]
     for maps in ([], ["saliency"]):
         with pytest.raises(ValueError, match="expected maps to be some of occlusion, occlusion_fine, rise, .*grad_cam"):
             explain(pipe, image, COLOR, maps=maps)
@@ -130,8 +137,8 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_there(pipe):
     with pytest.warns(UserWarning) as warned:
         found = explain(pipe, Image.new("RGB", (12, 40), "red"), "color")
     said = [str(one.message) for one in warned]
-    assert any("map occlusion can't be had" in one and "found 12 x 40" in one for one in said)
-    assert any("scores of the words can't be had" in one and "found 'color'" in one for one in said)
+    assert any("without the map occlusion, which can't be had" in one and "found 12 x 40" in one for one in said)
+    assert any("without the scores of the words, which can't be had" in one and "found 'color'" in one for one in said)
     assert (found.maps, found.words, found.word_scores) == ({}, ["color"], None) and found.answer
     with pytest.raises(ValueError, match="expected maps to be some of occlusion, occlusion_fine, .*; found 'saliency'"):
         explain(pipe, Image.new("RGB", (40, 40)), COLOR, maps=["saliency"])
