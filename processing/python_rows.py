@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import datasets
 import pandas
 
+from .bad_rows import BadRows
 from .data_arguments import DataArguments
 from .datasets import prepare_part
 from .files import read_file
 from .rows import JsonRows, PythonRows
 from .streaming import StreamedRows
 from .tables import repeated_names, unique_names
-from .wording import python_words
+from .wording import python_words, worded
 
 logger = logging.getLogger(__name__)
 
@@ -147,5 +148,6 @@ def prepare_dataset(rows, column_mapping=None, data_args=None, needs_answers=Tru
     part = "train" if needs_answers else "test"
     canonical, bad = prepare_part(source_rows(rows, name, data_args), part, data_args, needs_answers, source=name)
     if bad:
-        logger.warning("%s: %d bad rows left out", name, len(bad))
+        lines = BadRows(name, bad, len(canonical) + len(bad)).lines()
+        logger.warning("left out: %s", worded("\n".join(lines)))
     return canonical

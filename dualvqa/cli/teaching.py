@@ -24,6 +24,8 @@ def teach(argv):
         parser.add_argument(f"--{name}_column", help=f"column with the {name}s; as in training when left out")
     for name, what in HOW.items():
         parser.add_argument(f"--{name}", help=f"{what}; found out when left out")
+    about = "stop at a row that can't be used, or leave it out (default error)"
+    parser.add_argument("--on_bad_example", choices=("error", "skip"), default="error", help=about)
     parser.add_argument("--remove", action="store_true", help="take what was taught about these questions out again")
     parser.add_argument("--output_dir", help="folder to save into; that of the model when left out")
     args = parse(parser, argv)
@@ -39,7 +41,7 @@ def teach(argv):
     from processing.wording import command_line
 
     where = os.path.dirname(args.file) if args.image_dir is None else args.image_dir
-    read = [*HOW, *(f"{name}_column" for name in ("image", "question", "answer"))]
+    read = ["on_bad_example", *HOW, *(f"{name}_column" for name in ("image", "question", "answer"))]
     data = DataArguments(image_dir=where or None, **{name: getattr(args, name) for name in read})
     pipe = load_pipeline(folder)
     data.remembered_columns = remembered_columns(pipe.model)

@@ -90,6 +90,16 @@ def test_rows_that_contradict_each_other_replace_no_earlier_lesson(saved, tmp_pa
     assert "1 of 2 lessons are contradicted by a later one" in caplog.text
 
 
+def test_a_row_that_cannot_be_used_is_refused_and_left_out_where_the_error_says_how(saved, tmp_path, capsys, caplog):
+    rows = [{"image": "sky.png", "question": "is it red?", "answer": answer} for answer in ("", "yes")]
+    command = ["teach", str(saved), write_jsonl(tmp_path / "new.jsonl", rows)]
+    with pytest.raises(SystemExit, match="line 1 .*: no answer. Mend it, .* --on_bad_example skip"):
+        main(command)
+    main([*command, "--on_bad_example", "skip"])
+    assert "Taught 1 answers, 0 of them in place of others" in capsys.readouterr().out
+    assert "left out: " in caplog.text and "new.jsonl, line 1 (" in caplog.text and "): no answer" in caplog.text
+
+
 @pytest.mark.slow
 def test_explain_shows_what_the_memory_has_for_the_answer(saved, tmp_path, capsys):
     drawn = str(tmp_path / "drawn.png")

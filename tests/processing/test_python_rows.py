@@ -85,11 +85,12 @@ def test_gaps_in_a_table_are_no_answers(rows):
     assert "answer" not in prepare_dataset(table, needs_answers=False).column_names
 
 
-def test_bad_rows_are_named_together_or_left_out(rows):
+def test_bad_rows_are_named_together_or_left_out(rows, caplog):
     rows[0]["image"], rows[2]["question"] = b"no image at all", " "
     with pytest.raises(BadExampleError, match=r"2 bad rows of 3:\n.*row 1 .*\n.*row 3 .*empty question"):
         prepare_dataset(rows)
     assert prepare_dataset(rows, data_args=DataArguments(on_bad_example="skip"))["row"][:] == [1]
+    assert "left out: the data has 2 bad rows of 3:\n  row 1 (" in caplog.text and "empty question" in caplog.text
 
 
 @pytest.mark.parametrize(
