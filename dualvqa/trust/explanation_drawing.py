@@ -12,6 +12,7 @@ from PIL import Image
 
 from dualvqa_light.explanation import TINY
 from dualvqa_light.hidden_places import METHODS
+from dualvqa_light.hidden_words import find_words
 from processing.image_loading_dualvqa import load_image
 from processing.image_processing_dualvqa import seen_part
 
@@ -28,6 +29,7 @@ CHARACTERS = 33  # of the words below, per panel
 BAR = f"0 .. 1 of the map's maximum; paler where log-odds change by less than {TINY}"
 LEGEND = "what the answer's log-odds lose without the word: blue for the answer, red against it"
 ONE_WORD = "one word alone can't be left out"
+NO_SCORES = "the words have no scores"
 TITLES = {
     "combined": "hidden in two ways",
     "occlusion": "hidden by a window",
@@ -91,7 +93,7 @@ def drawn(explanation, pixels):
     if maps:
         above.colorbar(shown, ax=places, location="bottom", shrink=0.75, aspect=40, label=BAR)
     words = below.subplots()
-    words.set_title(LEGEND if lines else ONE_WORD, fontsize="small", loc="left")
+    words.set_title(LEGEND if lines else without_scores(explanation.question), fontsize="small", loc="left")
     draw_words(words, lines, CHARACTERS * columns)
     return figure
 
@@ -101,8 +103,13 @@ def title_of(name, values, change=None):
     if not values.any():
         return f"{TITLES[name]}, 0 everywhere"
     height, width = values.shape
-    size = f"maximum {values.max():.2g}" if change is None else f"log-odds change by up to {change:.2g}"
+    size = f"maximum {values.max():.2g}" if change is None else f"log-odds go up or down by up to {change:.2g}"
     return f"{TITLES[name]}, {height} × {width} places\n{size}"
+
+
+def without_scores(question):
+    """Why the words have none."""
+    return ONE_WORD if len(find_words(question)) < 2 else NO_SCORES
 
 
 def remembered(example):

@@ -46,7 +46,7 @@ def test_the_drawing_says_what_was_asked_and_answered_and_what_each_word_scored(
     said = " ".join(found).replace("\n", " ")
     assert "what $color$ is it?  →  red (87.5%)" in said
     assert "remembered: what? → mauve (one.png), 25% of the vote" in said
-    assert "hidden by a window, 3 × 2 places\nlog-odds change by up to 2.5" in found and "+0.012" in found
+    assert "hidden by a window, 3 × 2 places\nlog-odds go up or down by up to 2.5" in found and "+0.012" in found
     assert {"LayerCAM, 12 × 8 places\nmaximum 1", "attention of the question, 3 × 2 places\nmaximum 0.3"} <= set(found)
     assert "almost nothing" not in said
     assert found[found.index("$color$") + 1] == "-0.049"
@@ -74,7 +74,9 @@ def test_of_a_cropped_image_maps_of_gradients_cover_the_part_that_was_seen_and_t
 def test_a_map_of_zeros_is_named_and_so_are_missing_words(explanation):
     empty = replace(explanation, maps={"occlusion": np.zeros((3, 2))}, words=["what"], word_scores=None)
     found = texts(draw_explanation(empty, Image.new("L", (20, 30))))
-    assert "hidden by a window, 0 everywhere" in found and "one word alone can't be left out" in found
+    assert "hidden by a window, 0 everywhere" in found and "the words have no scores" in found
+    alone = texts(draw_explanation(replace(empty, question="what"), Image.new("L", (20, 30))))
+    assert "one word alone can't be left out" in alone
     assert "image" in texts(draw_explanation(replace(empty, maps={}), Image.new("L", (20, 30))))
 
 
@@ -124,7 +126,7 @@ def test_where_the_image_hardly_matters_the_drawing_says_so_in_words_and_how_lit
     assert overlay.get_array().max() == pytest.approx(0.0041 / 0.05)  # and it is pale
     told = "hiding places of the image changes almost nothing: the answer's log-odds by at most 0.0041"
     assert any(told in text.replace("\n", " ") for text in found)
-    assert "hidden by a window, 3 × 2 places\nlog-odds change by up to 0.0041" in found
+    assert "hidden by a window, 3 × 2 places\nlog-odds go up or down by up to 0.0041" in found
     assert replace(small, changes={"occlusion": 0.0041, "rise": 0.06}).hardly_matters() is None
     assert replace(small, changes={}).hardly_matters() is None
 
