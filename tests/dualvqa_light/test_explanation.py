@@ -7,6 +7,7 @@ import pytest
 from helpers import COLOR, RED
 from PIL import Image
 
+from dualvqa.deployment.onnx_pipeline import load_onnx_pipeline
 from dualvqa_light import LightPipeline, explain
 from dualvqa_light.explanation import Remembered
 from dualvqa_light.hidden_places import FINE, GRID, METHODS, QUICK, hidden, windows
@@ -188,9 +189,10 @@ def test_an_exported_folder_is_explained_and_its_caches_stay_as_they_were(light,
 
 
 @pytest.mark.slow
-def test_the_words_of_a_long_question_are_scored_up_to_where_the_tower_reads(light, pictures):
-    found = explain(light, pictures[0], COLOR * 400, maps=[])
-    assert len(found.words) == 2000 and 4 < np.flatnonzero(found.word_scores).max() < 16
+def test_the_words_of_a_long_question_are_scored_up_to_where_the_tower_reads(light, exported, pictures):
+    for pipe in (light, load_onnx_pipeline(exported[0], threads=1)):
+        found = explain(pipe, pictures[0], COLOR * 400, maps=[])
+        assert len(found.words) == 2000 and 4 < np.flatnonzero(found.word_scores).max() < 16
 
 
 def test_an_answer_that_there_is_not_is_refused_with_those_that_are_like_it():
