@@ -10,6 +10,7 @@ from transformers.utils import logging
 
 from .memory_dualvqa import SAME_IMAGE, SAME_QUESTION, Memory
 from .memory_examples_dualvqa import Examples, image_vectors, question_vectors
+from .memory_texts_dualvqa import FILE
 
 logger = logging.get_logger(__name__)
 
@@ -373,8 +374,10 @@ def check_evidence(model, count):
         raise ValueError(f"evidence must be a whole number from 1, how many examples to show; found {count!r:.100}")
     memory = getattr(model, "memory", None)
     if memory is None or memory.texts is None:
-        found = "this model has no memory" if memory is None else "the texts of its memory were not kept"
+        found, todo = "no memory", "give it one with texts"
+        if memory is not None:
+            found, todo = "a memory without texts", f"put its own {FILE} back, or give it another memory"
         raise ValueError(
-            f"evidence={count} asks for the examples that spoke for an answer, and {found}: give it a memory with "
-            f"texts, by training with --memory or with pipe.memory.build(images, questions, answers)"
+            f"evidence={count} asks for the examples that spoke for an answer, and this model has {found}: {todo}, by "
+            f"training with --memory, or from Python without training"
         )

@@ -88,7 +88,7 @@ def test_the_examples_that_spoke_for_an_answer_stand_under_it(monkeypatch, tmp_p
 
 
 def test_evidence_that_a_saved_model_cannot_have_is_refused(saved):
-    with pytest.raises(SystemExit, match="evidence=3 asks for .* this model has no memory: give it a memory"):
+    with pytest.raises(SystemExit, match="evidence=3 asks for .* this model has no memory: give it one with texts"):
         main(["ask", *saved, "is it red?", "--evidence", "3"])
 
 

@@ -100,6 +100,15 @@ def test_a_row_that_cannot_be_used_is_refused_and_left_out_where_the_error_says_
     assert "left out: " in caplog.text and "new.jsonl, line 1 (" in caplog.text and "): no answer" in caplog.text
 
 
+def test_evidence_without_the_texts_that_were_damaged_says_so(saved, tmp_path, caplog):
+    (saved / "memory_examples.jsonl").write_text("{broken\n")
+    with pytest.raises(
+        SystemExit, match="has a memory without texts: put its own memory_examples.jsonl back, or"
+    ) as no:
+        main(["ask", str(saved), str(tmp_path / "sky.png"), "is it red?", "--evidence", "2"])
+    assert "memory_examples.jsonl is not the memory's" in caplog.text and "pipe." not in str(no.value)
+
+
 @pytest.mark.slow
 def test_explain_shows_what_the_memory_has_for_the_answer(saved, tmp_path, capsys):
     drawn = str(tmp_path / "drawn.png")

@@ -45,9 +45,9 @@ def test_evidence_comes_with_the_answers_where_texts_are_kept_and_is_refused_els
     with pytest.raises(ValueError, match="evidence=2 asks for .* this model has no memory"):
         handler(data)
     model.memory.texts = None
-    with pytest.raises(ValueError, match="the texts of its memory were not kept"):
+    with pytest.raises(ValueError, match="this model has a memory without texts"):
         EndpointHandler(pipe)(data)
-    assert "texts of its memory were not kept" in EndpointHandler(pipe)({**data, "inputs": [ROW]})[0]["error"]
+    assert "a memory without texts" in EndpointHandler(pipe)({**data, "inputs": [ROW]})[0]["error"]
 
 
 def test_the_question_may_stand_beside_the_image_as_huggingface_hubs_client_sends_it(handler, pipe):

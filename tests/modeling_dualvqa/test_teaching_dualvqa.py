@@ -170,7 +170,10 @@ def test_the_texts_are_a_file_of_their_own_which_goes_with_them(pipe, image_path
     model.save_pretrained(tmp_path / "saved")
     assert not (tmp_path / "saved" / "memory_examples.jsonl").exists()
     other = DualVQAPipeline(model, pipe.processor)
-    with pytest.raises(ValueError, match="evidence=3 asks for .* the texts of its memory were not kept"):
+    with pytest.raises(
+        ValueError,
+        match="evidence=3 asks for .* this model has a memory without texts: put its own memory_examples.jsonl back",
+    ):
         other(image=image_paths[0], question=RED, evidence=3)
     other.memory.add(image_paths[3], RED, "yes")
     assert model.memory.texts is None and best(other, image_paths[3], RED)["answer"] == "yes"
@@ -250,7 +253,10 @@ def test_bad_lessons_are_refused(pipe, image_paths, tiny_model, processor):
         (lambda: memory.remove(last, [COLOR]), "1 of 1 questions were never taught"),
         (lambda: memory.build(first, [COLOR], ["red"]), "a memory needs two examples or more"),
         (lambda: bare.memory.add(first, [COLOR], ["red"]), r"no memory that could be taught: .*memory\.build\("),
-        (lambda: bare(image=first[0], question=RED, evidence=1), "and this model has no memory: give it a memory"),
+        (
+            lambda: bare(image=first[0], question=RED, evidence=1),
+            "and this model has no memory: give it one with texts",
+        ),
         (lambda: pipe(image=first[0], question=RED, evidence=0), "evidence must be a whole number from 1"),
     ):
         with pytest.raises(ValueError, match=message):
