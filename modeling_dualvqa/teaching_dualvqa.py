@@ -113,8 +113,9 @@ class PipelineMemory:
         memory, rows = self.existing(), Given(images, questions)
         vectors = self.vectors(rows)
         keys, image = rounded(memory.unit("question", vectors[0])), rounded(memory.unit("image", vectors[1]))
-        cosines, places = (image @ memory.image_keys.T).max(dim=1)
-        found = matches(memory, keys, places[vectors[2]]) & (cosines >= SAME_IMAGE)[vectors[2], None] & memory.taught
+        # All that is the same image, not the nearest alone: that may be one which was taught after it.
+        same = (image @ memory.image_keys.T >= SAME_IMAGE)[vectors[2]]  # (n, I)
+        found = (keys @ memory.question_keys.T >= SAME_QUESTION) & same[:, memory.image_index] & memory.taught
         unknown = (~found.any(dim=1)).nonzero()[:, 0].tolist()
         if unknown:
             raise ValueError(

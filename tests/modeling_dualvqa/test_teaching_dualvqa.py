@@ -302,6 +302,17 @@ DIFFERENT = [
 ]
 
 
+def test_a_lesson_is_taken_out_where_a_nearer_image_was_taught_after_it(pipe, image_paths):
+    pipe.memory.add(image_paths[3], COLOR, "mauve")
+    memory = pipe.model.memory
+    own = memory.image_keys[3]
+    aside = torch.nn.functional.normalize(own + 0.1 * torch.roll(own, 1), dim=0)  # as that of another file of the image
+    assert 0.99 < own @ aside < 0.999
+    memory.image_keys = torch.cat([memory.image_keys[:3], aside[None], own[None]])
+    pipe.memory.remove(image_paths[3], COLOR)
+    assert pipe.processor.memory_answers == [] and not pipe.model.memory.taught.any()
+
+
 def test_an_answer_that_differs_in_a_sign_is_another_one(pipe, image_paths):
     images, questions = image_paths[2:], [COLOR, COLOR]
     for pair in [*DIFFERENT, *(pair[::-1] for pair in DIFFERENT)]:
