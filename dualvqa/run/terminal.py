@@ -67,6 +67,8 @@ def memory_line(memory, record):
     if figures is None:
         return f"{line}, with its usual parameters: there are too few held-out questions to fit them on."
     with_it = "" if figures["with"] is None else f", with it and parameters of other images {figures['with']:.1%}"
+    if figures["with"] is not None and figures["with"] < figures["without"]:
+        with_it += ", which is less: --memory false trains without it"
     return (
         f"{line}, fitted on {figures['rows']:,} questions ({figures['held_out']}): the heads alone answer "
         f"{figures['without']:.1%} right{with_it}. Other figures of these questions are those of parameters that "

@@ -26,6 +26,7 @@ PANEL = 3.1  # inches
 TITLE, LINE, SCALE = 0.5, 0.18, 0.85  # inches: above a panel, of a line above all of them, and of the colours below
 COLUMNS = 2  # of panels
 CHARACTERS = 33  # of the words below, per panel
+MOST_WORDS, MOST_CHARACTERS = 150, 500  # of a question, below the maps and above them
 BAR = f"0 .. 1 of the map's maximum; paler where log-odds change by less than {TINY}"
 LEGEND = "what the answer's log-odds lose without the word: blue for the answer, red against it"
 ONE_WORD = "one word alone can't be left out"
@@ -72,7 +73,10 @@ def drawn(explanation, pixels):
     panels, told = 1 + len(maps), explanation.word_scores is not None
     rows, columns = math.ceil(panels / COLUMNS), COLUMNS  # a page is about as wide as two panels
     lines = lay_out(explanation.words, explanation.word_scores, CHARACTERS * columns) if told else []
-    title = f"{explanation.question}  →  {explanation.answer} ({explanation.score:.1%})"
+    question = explanation.question
+    if len(question) > MOST_CHARACTERS:
+        question = f"{question[:MOST_CHARACTERS]} ..."
+    title = f"{question}  →  {explanation.answer} ({explanation.score:.1%})"
     cautions = [f"Mind: {caution}" for caution in explanation.cautions()]
     title = [title, *cautions, *(remembered(example) for example in explanation.evidence or ())]
     wrapped = "\n".join(textwrap.fill(line, CHARACTERS * columns) for line in title)
@@ -93,7 +97,7 @@ def drawn(explanation, pixels):
     if maps:
         above.colorbar(shown, ax=places, location="bottom", shrink=0.75, aspect=40, label=BAR)
     words = below.subplots()
-    words.set_title(LEGEND if lines else without_scores(explanation.question), fontsize="small", loc="left")
+    words.set_title(legend_of(explanation.words) if lines else without_scores(question), fontsize="small", loc="left")
     draw_words(words, lines, CHARACTERS * columns)
     return figure
 
@@ -105,6 +109,11 @@ def title_of(name, values, change=None):
     height, width = values.shape
     size = f"maximum {values.max():.2g}" if change is None else f"log-odds go up or down by up to {change:.2g}"
     return f"{TITLES[name]}, {height} × {width} places\n{size}"
+
+
+def legend_of(words):
+    left_out = len(words) - MOST_WORDS
+    return LEGEND if left_out <= 0 else f"{LEGEND}\n(the first {MOST_WORDS} of {len(words):,} words)"
 
 
 def without_scores(question):
@@ -147,7 +156,7 @@ def lay_out(words, scores, line_width):
     largest = np.abs(scores).max(initial=0) or 1
     decimals = max(0, 1 - math.floor(math.log10(largest)))
     lines, left = [], math.inf
-    for text, score in zip(words, scores):
+    for text, score in zip(words[:MOST_WORDS], scores):
         number = f"{score:+.{decimals}f}"
         width = max(len(text), len(number) - 1) + 2
         if left + width > line_width:

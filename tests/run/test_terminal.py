@@ -102,6 +102,15 @@ def test_training_calibration_and_pre_training_are_a_sentence_each():
     assert line == "validation part: loss 2.5, image to text recall at 1 0.25"
 
 
+@pytest.mark.parametrize(
+    "with_it, said", [(0.2, "20.0%, which is less: --memory false trains without it."), (0.4, "40.0%.")]
+)
+def test_a_memory_that_helps_less_than_none_names_the_flag_without_it(with_it, said):
+    figures = {"rows": 9, "held_out": "by image", "without": 0.3, "with": with_it}
+    line = memory_line({"examples": 96, "images": 24}, {"memory": figures})
+    assert f"the heads alone answer 30.0% right, with it and parameters of other images {said}" in line
+
+
 def test_a_memory_says_whether_its_parameters_are_the_usual_ones_or_those_of_the_folds():
     memory, record = {"examples": 96, "images": 24}, {"memory": None}
     assert "its usual parameters" in memory_line(memory, record)

@@ -119,6 +119,15 @@ def test_examples_of_the_memory_leave_no_empty_band_in_the_drawing(explanation):
     assert max(bands) < 0.5 * figure.dpi  # half an inch
 
 
+def test_a_very_long_question_is_drawn_in_part_and_that_is_said(explanation):
+    words = ["word"] * 2_000
+    long = replace(explanation, question=" ".join(words), words=words, word_scores=np.ones(2_000))
+    figure = draw_explanation(long, Image.new("RGB", (60, 90)))
+    shown = texts(figure)
+    assert shown.count("word") == 150 and any("the first 150 of 2,000 words" in text for text in shown)
+    assert figure.get_figheight() < 30
+
+
 def test_where_the_image_hardly_matters_the_drawing_says_so_in_words_and_how_little(explanation):
     small = replace(explanation, maps={"occlusion": np.eye(3, 2) / 400}, changes={"occlusion": 0.0041})
     figure = draw_explanation(small, Image.new("L", (20, 30)))
