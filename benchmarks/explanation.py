@@ -38,6 +38,10 @@ Written by
 
 {machine}.
 
+The models of easy-VQA are trained by `python run_vqa.py recipes/easy_vqa.yaml`, with `--seed 1 --output_dir
+runs/easy_vqa_1` and `--seed 2 --output_dir runs/easy_vqa_2` for others than the demo's, that of radiology by
+`recipes/vqa_rad_small.yaml`.
+
 {asked}. One question by chance about each image, the model's own answer explained. `explain` makes the map
 *occlusion*; *fine* hides over three times as many places, and *combined* is the sum of *occlusion* and *RISE*; [the
 maps by name](../guides/explain.md). Windows were chosen on other images of easy-VQA, which are not among these.
