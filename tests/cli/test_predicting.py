@@ -8,7 +8,8 @@ from helpers import write_jsonl
 from killed_run import predict
 from processes import forked
 
-from dualvqa.cli import main
+from dualvqa.cli import main, predicting
+from dualvqa.prediction.outputs import OUTPUTS
 
 
 @pytest.fixture
@@ -37,6 +38,10 @@ def test_a_file_is_answered_in_parts_that_are_put_together(saved, data, image_fo
     assert capsys.readouterr().out == f"{output}: 40 rows\n" and answers(output) == list(range(40))
     with pytest.raises(SystemExit, match="out.jsonl is there already"):
         main([*line])
+
+
+def test_the_endings_that_are_checked_first_are_those_that_can_be_written():
+    assert tuple(OUTPUTS) == predicting.OUTPUTS
 
 
 @pytest.mark.parametrize(
